@@ -1,0 +1,201 @@
+"""`MiniBG`: an application made of routes, middleware, a lifespan and answers to errors.
+
+What may live here: putting the parts together, and what an error is answered with. An exception
+that was raised before the response becomes one, inside the middleware if there is a handler for it,
+around it otherwise. Once a response has begun, nothing is sent twice.
+"""
+
+import traceback
+from collections.abc import Awaitable, Callable, Collection, Iterable, Iterator, Mapping
+from contextlib import nullcontext
+from typing import Any, TypeVar
+
+from minibg.concurrency import is_async_callable, run_in_threadpool
+from minibg.datastructures import State
+from minibg.exceptions import HTTPException, name_of
+from minibg.requests import ClientDisconnect, Request
+from minibg.responses import JSONResponse, PlainTextResponse, Response, has_no_body
+from minibg.routing import Route, Router
+from minibg.types import ASGIApp, Lifespan, Message, Receive, Scope, Send
+
+Endpoint = TypeVar("Endpoint", bound=Callable[..., Any])
+
+ExceptionHandler = Callable[[Request, Any], Any]
+"""Answers an exception with a `Response`; sync (then in a worker thread) or async."""
+
+
+class Middleware:
+    """A class of ASGI middleware and its options, to be built around an application."""
+
+    def __init__(self, cls: Callable[..., ASGIApp], *args: Any, **options: Any) -> None:
+        self.cls = cls
+        self.args = args
+        self.options = options
+
+    def __iter__(self) -> Iterator[Any]:
+        return iter((self.cls, self.args, self.options))
+
+
+class MiniBG:
+    """A web application, itself an ASGI application.
+
+    Args:
+        routes: The routes to begin with.
+        middleware: Plain ASGI middleware, the outermost first; Starlette's `Middleware` fits too.
+        exception_handlers: For an exception's class, or for the status of an `HTTPException`, what
+            answers it. The handler for `Exception`, or for 500, answers what no other does, and
+            the exception still goes on to the server.
+        lifespan: Given the application, the async context in which it serves. What that yields
+            becomes the beginning of each request's `state`.
+        max_body_size: The largest request body that is read, in bytes. None means no limit.
+    """
+
+    def __init__(
+        self,
+        *,
+        routes: Iterable[Route] = (),
+        middleware: Iterable[Middleware] = (),
+        exception_handlers: Mapping[type[Exception] | int, ExceptionHandler] | None = None,
+        lifespan: Lifespan | None = None,
+        max_body_size: int | None = 16 * 1024 * 1024,
+    ) -> None:
+        self.router = Router(routes, self._recover)
+        self.user_middleware = list(middleware)
+        self.exception_handlers: dict[type[Exception] | int, ExceptionHandler] = {
+            HTTPException: http_exception,
+            Exception: server_error,
+            **(exception_handlers or {}),
+        }
+        self.lifespan = lifespan or (lambda app: nullcontext())
+        self.max_body_size = max_body_size
+        self.state = State()
+        self._stack: ASGIApp | None = None
+
+    def route(
+        self, path: str, *, methods: Collection[str] = ("GET",), status_code: int = 200
+    ) -> Callable[[Endpoint], Endpoint]:
+        """Serve the path with the decorated function. See `Route`."""
+
+        def register(endpoint: Endpoint) -> Endpoint:
+            self.router.add(Route(path, endpoint, methods=methods, status_code=status_code))
+            return endpoint
+
+        return register
+
+    def get(self, path: str, *, status_code: int = 200) -> Callable[[Endpoint], Endpoint]:
+        """Serve GET, and HEAD, on that path."""
+        return self.route(path, methods=["GET"], status_code=status_code)
+
+    def post(self, path: str, *, status_code: int = 200) -> Callable[[Endpoint], Endpoint]:
+        """Serve POST on that path."""
+        return self.route(path, methods=["POST"], status_code=status_code)
+
+    def put(self, path: str, *, status_code: int = 200) -> Callable[[Endpoint], Endpoint]:
+        """Serve PUT on that path."""
+        return self.route(path, methods=["PUT"], status_code=status_code)
+
+    def patch(self, path: str, *, status_code: int = 200) -> Callable[[Endpoint], Endpoint]:
+        """Serve PATCH on that path."""
+        return self.route(path, methods=["PATCH"], status_code=status_code)
+
+    def delete(self, path: str, *, status_code: int = 200) -> Callable[[Endpoint], Endpoint]:
+        """Serve DELETE on that path."""
+        return self.route(path, methods=["DELETE"], status_code=status_code)
+
+    def exception_handler(self, exception: type[Exception] | int) -> Callable[[Endpoint], Endpoint]:
+        """Answer that class of exceptions, or that status, with the decorated function."""
+
+        def register(handler: Endpoint) -> Endpoint:
+            self.exception_handlers[exception] = handler
+            return handler
+
+        return register
+
+    def add_middleware(self, cls: Callable[..., ASGIApp], *args: Any, **options: Any) -> None:
+        """Build `cls(app, *args, **options)` around all that is there so far.
+
+        Raises:
+            RuntimeError: If the application serves already.
+        """
+        if self._stack is not None:
+            raise RuntimeError("middleware is added before the application serves, not after")
+        self.user_middleware.insert(0, Middleware(cls, *args, **options))
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        scope["app"] = self
+        if scope["type"] == "lifespan":
+            await self._live(scope, receive, send)
+            return
+        stack = self._stack or self._build_stack()
+        started = False
+
+        def send_and_note(message: Message) -> Awaitable[None]:
+            nonlocal started
+            started = True
+            return send(message)
+
+        try:
+            await stack(scope, receive, send_and_note)
+        except Exception as exc:
+            if started and isinstance(exc, ClientDisconnect):
+                return  # nobody is left to answer, and nothing of ours has failed
+            if not started and scope["type"] == "http":
+                response = await self._answer(Request(scope, receive), exc, Exception)
+                await response(scope, receive, send)
+            raise
+
+    def _build_stack(self) -> ASGIApp:
+        stack: ASGIApp = self.router
+        for cls, args, options in reversed(self.user_middleware):
+            stack = cls(stack, *args, **options)
+        self._stack = stack
+        return stack
+
+    async def _recover(self, request: Request, exc: Exception) -> Response:
+        """The answer to an exception that has a handler of its own; any other is raised again."""
+        keys: list[Any] = [cls for cls in type(exc).__mro__ if issubclass(cls, Exception)]
+        if isinstance(exc, HTTPException):
+            keys.insert(0, exc.status_code)
+        key = next(key for key in keys if key in self.exception_handlers)
+        if key is Exception:
+            raise exc
+        return await self._answer(request, exc, key)
+
+    async def _answer(self, request: Request, exc: Exception, key: Any) -> Response:
+        handler = self.exception_handlers[key]
+        if is_async_callable(handler):
+            response = await handler(request, exc)
+        else:
+            response = await run_in_threadpool(handler, request, exc)
+        if not isinstance(response, Response):
+            got = type(response).__name__
+            raise TypeError(f"{name_of(handler)} must answer with a Response, not with {got}")
+        return response
+
+    async def _live(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve the lifespan protocol (ASGI specification, "Lifespan")."""
+        phase = "startup"
+        await receive()
+        try:
+            async with self.lifespan(self) as state:
+                if state:
+                    scope["state"].update(state)
+                await send({"type": "lifespan.startup.complete"})
+                await receive()
+                phase = "shutdown"
+        except Exception:
+            await send({"type": f"lifespan.{phase}.failed", "message": traceback.format_exc()})
+            raise
+        await send({"type": "lifespan.shutdown.complete"})
+
+
+def http_exception(request: Request, exc: HTTPException) -> Response:
+    """What answers an `HTTPException` for which there is no other handler."""
+    if has_no_body(exc.status_code):
+        return Response(None, exc.status_code, exc.headers)
+    return JSONResponse({"detail": exc.detail}, exc.status_code, exc.headers)
+
+
+def server_error(request: Request, exc: Exception) -> Response:
+    """What answers an exception that nobody expected. It tells the client nothing about it."""
+    return PlainTextResponse("Internal Server Error", 500)

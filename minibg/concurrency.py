@@ -1,0 +1,132 @@
+"""Worker threads, and what belongs on the event loop instead.
+
+Rules kept here: **place** (what is async, what runs in a thread), **room** (background work has
+threads of its own) and the half of **cancel** that concerns threads: nobody goes on as if a thread
+had ended while it still runs.
+
+What may live here: the way into a thread and back. What runs there is the callers' business.
+"""
+
+from collections.abc import AsyncGenerator, Callable, Iterable
+from concurrent.futures import Future, wait
+from contextlib import suppress
+from functools import partial
+from inspect import iscoroutinefunction
+from typing import Any, ParamSpec, TypeVar
+
+from anyio import CancelScope, CapacityLimiter, get_cancelled_exc_class, to_thread
+from anyio.lowlevel import RunVar
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+_background_limiter: RunVar[CapacityLimiter] = RunVar("minibg background limiter")
+
+
+def is_async_callable(obj: Any) -> bool:
+    """Whether calling `obj` gives a coroutine, so that it belongs on the event loop (**place**).
+
+    Seen through `functools.partial`, bound methods, objects whose `__call__` is async, and
+    decorators that mark their sync wrapper (`inspect.markcoroutinefunction`, before Python 3.12
+    asyncio's own mark).
+    """
+    while isinstance(obj, partial):
+        obj = obj.func
+    return _gives_a_coroutine(obj) or (callable(obj) and _gives_a_coroutine(obj.__call__))
+
+
+def _gives_a_coroutine(func: Any) -> bool:
+    # asyncio's mark is a bare object(); to import asyncio for it would double our import time.
+    return iscoroutinefunction(func) or type(getattr(func, "_is_coroutine", None)) is object
+
+
+def background_limiter() -> CapacityLimiter:
+    """The limiter of the threads in which background tasks run (**room**).
+
+    It belongs to the running event loop and holds 40 threads. To change that, set its
+    `total_tokens`, at startup for example: `background_limiter().total_tokens = 100`.
+    """
+    try:
+        return _background_limiter.get()
+    except LookupError:
+        limiter = CapacityLimiter(40)
+        _background_limiter.set(limiter)
+        return limiter
+
+
+async def run_in_threadpool(func: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> T:
+    """Call a sync function in a worker thread and return what it returns, or raise what it raises.
+
+    The thread is one of those for endpoints and dependencies (anyio's default limiter, 40). It
+    runs in a copy of the caller's context.
+    """
+    return await _run_in_thread(partial(func, *args, **kwargs), None)
+
+
+async def run_in_background_thread(func: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> T:
+    """`run_in_threadpool`, in one of the threads that are kept for background tasks (**room**)."""
+    return await _run_in_thread(partial(func, *args, **kwargs), background_limiter())
+
+
+async def _run_in_thread(call: Callable[[], T], limiter: CapacityLimiter | None) -> T:
+    """Make the call in a worker thread, and come back only when the thread has.
+
+    A thread cannot be interrupted. anyio's cancel scopes know that and wait for it; asyncio's own
+    `task.cancel()` would leave it behind: still running, its place in the limiter given away, its
+    failure unheard. So that kind of cancellation waits here too.
+    """
+    outcome: Future[T] = Future()
+    with CancelScope() as scope:
+        try:
+            await to_thread.run_sync(_settle, outcome, call, limiter=limiter)
+        except get_cancelled_exc_class() as cancelled:
+            if outcome.cancel():  # the call has not begun, and now never will
+                raise
+            scope.cancel()  # so that anyio.from_thread.check_cancelled() raises in the thread
+            while not outcome.done():
+                with CancelScope(shield=True), suppress(type(cancelled)):
+                    await to_thread.run_sync(wait, [outcome], limiter=CapacityLimiter(1))
+            if not isinstance(outcome.exception(), Exception):
+                raise
+            _cancel_again(cancelled)
+    try:
+        return outcome.result()
+    finally:
+        del outcome  # an exception's traceback holds this frame: no circle with what holds it
+
+
+def _settle(outcome: Future[T], call: Callable[[], T]) -> None:
+    if outcome.set_running_or_notify_cancel():
+        try:
+            outcome.set_result(call())
+        except BaseException as exc:  # noqa: BLE001  # raised where the outcome is awaited
+            outcome.set_exception(exc)
+
+
+def _cancel_again(cancelled: BaseException) -> None:
+    """Put asyncio's cancellation off to the next await, as anyio's would be after a thread."""
+    import asyncio  # noqa: PLC0415  # loaded long since where this runs; trio never comes here
+
+    task = asyncio.current_task()
+    assert task is not None
+    task.uncancel()
+    task.cancel(*cancelled.args)
+
+
+_END: Any = object()
+
+
+async def iterate_in_threadpool(iterable: Iterable[T]) -> AsyncGenerator[T, None]:
+    """Iterate over a sync iterable without blocking the event loop: each step is made in a thread.
+
+    A generator that is left before its end is closed, in a thread as well.
+    """
+    iterator = iter(iterable)
+    try:
+        while (item := await run_in_threadpool(next, iterator, _END)) is not _END:
+            yield item
+    finally:
+        close = getattr(iterator, "close", None)
+        if close is not None:
+            with CancelScope(shield=True):
+                await run_in_threadpool(close)

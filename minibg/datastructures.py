@@ -1,0 +1,157 @@
+"""What a request and a response are made of: headers, query parameters, a URL, free attributes.
+
+What may live here: containers that know the form of their data and nothing of a connection.
+"""
+
+import re
+from collections.abc import Iterable, Iterator, Mapping, MutableMapping
+from typing import Any, NamedTuple
+from urllib.parse import SplitResult, parse_qsl
+
+RawHeaders = list[tuple[bytes, bytes]]
+
+_token = re.compile(rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")  # RFC 9110, section 5.6.2
+_forbidden = re.compile(rb"[\r\n\0]")  # RFC 9110, section 5.5
+
+
+def encode_header(name: str, value: str) -> tuple[bytes, bytes]:
+    """A header as ASGI carries it: lower-case name and value, as bytes.
+
+    Raises:
+        ValueError: If the name is no token, or the value holds CR, LF, NUL or what Latin-1 lacks.
+            Either would let a value become a header, or a response, of its own.
+    """
+    raw_name = name.lower().encode("latin-1", "replace")
+    if not _token.fullmatch(raw_name):
+        raise ValueError(f"a header's name must be a token (RFC 9110, section 5.6.2), not {name!r}")
+    try:
+        raw_value = value.encode("latin-1")
+    except UnicodeEncodeError as exc:
+        raise ValueError(f"the value of the header {name!r} must be Latin-1: {exc}") from exc
+    if _forbidden.search(raw_value):
+        raise ValueError(f"the value of the header {name!r} must not hold CR, LF or NUL")
+    return raw_name, raw_value
+
+
+class Headers(Mapping[str, str]):
+    """The headers of a request: a mapping whose keys know no case, over ASGI's list of pairs.
+
+    Args:
+        raw: Pairs of lower-case name and value. The list is kept, not copied.
+    """
+
+    def __init__(self, raw: RawHeaders) -> None:
+        self.raw = raw
+
+    def getlist(self, key: str) -> list[str]:
+        """The values of all headers of that name, in the order in which they came."""
+        wanted = key.lower().encode("latin-1", "replace")
+        return [value.decode("latin-1") for name, value in self.raw if name == wanted]
+
+    def __getitem__(self, key: str) -> str:
+        for value in self.getlist(key):
+            return value
+        raise KeyError(key)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(dict.fromkeys(name.decode("latin-1") for name, _ in self.raw))
+
+    def __len__(self) -> int:
+        return len({name for name, _ in self.raw})
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({self.raw!r})"
+
+
+class MutableHeaders(Headers, MutableMapping[str, str]):
+    """The headers of a response. Setting one replaces all of its name; `append` adds another."""
+
+    def __setitem__(self, key: str, value: str) -> None:
+        header = encode_header(key, value)
+        self.raw[:] = [pair for pair in self.raw if pair[0] != header[0]]
+        self.raw.append(header)
+
+    def __delitem__(self, key: str) -> None:
+        if key not in self:
+            raise KeyError(key)
+        unwanted = key.lower().encode("latin-1")
+        self.raw[:] = [pair for pair in self.raw if pair[0] != unwanted]
+
+    def append(self, key: str, value: str) -> None:
+        """Add a header, also where one of that name stands already, as for `Set-Cookie`."""
+        self.raw.append(encode_header(key, value))
+
+
+class QueryParams(Mapping[str, str]):
+    """The parameters of a query string. Where a name comes twice, the last value counts.
+
+    Args:
+        query: The query string as ASGI carries it, or pairs of name and value.
+    """
+
+    def __init__(self, query: bytes | Iterable[tuple[str, str]] = b"") -> None:
+        if isinstance(query, bytes):
+            query = parse_qsl(query.decode("latin-1"), keep_blank_values=True)
+        self._items = list(query)
+        self._last = dict(self._items)
+
+    def getlist(self, key: str) -> list[str]:
+        """All values of that name, in the order in which they came."""
+        return [value for name, value in self._items if name == key]
+
+    def multi_items(self) -> list[tuple[str, str]]:
+        """All pairs, in the order in which they came."""
+        return list(self._items)
+
+    def __getitem__(self, key: str) -> str:
+        return self._last[key]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._last)
+
+    def __len__(self) -> int:
+        return len(self._last)
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({self._items!r})"
+
+
+class URL(SplitResult):
+    """A URL in its parts: `scheme`, `netloc`, `hostname`, `port`, `path`, `query`, `fragment`."""
+
+    __slots__ = ()
+
+    def __str__(self) -> str:
+        return self.geturl()
+
+
+class Address(NamedTuple):
+    """The host and the port of the other side."""
+
+    host: str
+    port: int
+
+
+class State:
+    """Free attributes, over a dictionary that others may hold too: `state.db` is `values["db"]`."""
+
+    __slots__ = ("_values",)
+    _values: MutableMapping[str, Any]
+
+    def __init__(self, values: MutableMapping[str, Any] | None = None) -> None:
+        object.__setattr__(self, "_values", {} if values is None else values)
+
+    def __getattr__(self, key: str) -> Any:
+        try:
+            return self._values[key]
+        except KeyError:
+            raise AttributeError(f"nothing has set {key!r} on this state") from None
+
+    def __setattr__(self, key: str, value: Any) -> None:
+        self._values[key] = value
+
+    def __delattr__(self, key: str) -> None:
+        try:
+            del self._values[key]
+        except KeyError:
+            raise AttributeError(f"nothing has set {key!r} on this state") from None

@@ -1,0 +1,259 @@
+"""The server's side of an HTTP connection: what is answered, and how it is sent.
+
+Rule kept here: **after**, as far as one response can: its background runs once the server has taken
+the last byte, and not at all where the response was never completed.
+
+What may live here: turning content into ASGI messages (ASGI specification, "Response Start" and
+"Response Body"). What is sent, and what runs between response and background, is decided above.
+"""
+
+from collections.abc import AsyncIterable, AsyncIterator, Iterable, Mapping
+from datetime import UTC, datetime
+from functools import cache, cached_property
+from http.cookies import SimpleCookie
+from typing import Any, Literal
+from urllib.parse import quote
+
+import msgspec
+from anyio import CancelScope, create_task_group
+
+from minibg.concurrency import iterate_in_threadpool
+from minibg.datastructures import MutableHeaders, RawHeaders, encode_header
+from minibg.requests import ClientDisconnect
+from minibg.types import Background, Receive, Scope, Send
+
+
+def has_no_body(status_code: int) -> bool:
+    """Whether a response of that status has neither body nor length (RFC 9110, section 6.4.1)."""
+    return status_code < 200 or status_code in (204, 304)
+
+
+@cache
+def _content_type(media_type: str, charset: str) -> tuple[bytes, bytes]:
+    if media_type.startswith("text/") and "charset=" not in media_type:
+        media_type += f"; charset={charset}"
+    return encode_header("content-type", media_type)
+
+
+class Response:
+    """An HTTP response, and an ASGI application that answers every request with it.
+
+    Args:
+        content: The body; a string is encoded as UTF-8.
+        status_code: The status (RFC 9110, section 15).
+        headers: Headers besides `Content-Length` and `Content-Type`, or in place of those.
+        media_type: The `Content-Type`; to a text type `charset=utf-8` is added.
+        background: An async callable that is awaited when the response has been sent.
+
+    Raises:
+        ValueError: If a header's name is no token, or its value holds CR, LF or NUL.
+    """
+
+    media_type: str | None = None
+    charset = "utf-8"
+
+    def __init__(
+        self,
+        content: Any = None,
+        status_code: int = 200,
+        headers: Mapping[str, str] | None = None,
+        media_type: str | None = None,
+        background: Background | None = None,
+    ) -> None:
+        self.status_code = status_code
+        if media_type is not None:
+            self.media_type = media_type
+        self.background = background
+        self.body = self.render(content)
+        self.raw_headers = self._init_headers(headers, len(self.body))
+
+    def render(self, content: Any) -> bytes:
+        """The body for that content."""
+        if content is None:
+            return b""
+        if isinstance(content, str):
+            return content.encode(self.charset)
+        if isinstance(content, bytes | bytearray | memoryview):
+            return bytes(content)
+        raise TypeError(f"content must be str or bytes, not {type(content).__name__}")
+
+    def _init_headers(self, headers: Mapping[str, str] | None, length: int | None) -> RawHeaders:
+        raw = [encode_header(*item) for item in headers.items()] if headers else []
+        given = {name for name, _ in raw}
+        measured = b"content-length" in given or has_no_body(self.status_code)
+        if length is not None and not measured:
+            raw.append((b"content-length", b"%d" % length))
+        if self.media_type is not None and b"content-type" not in given:
+            raw.append(_content_type(self.media_type, self.charset))
+        return raw
+
+    @cached_property
+    def headers(self) -> MutableHeaders:
+        """The headers; what is changed here is sent."""
+        return MutableHeaders(self.raw_headers)
+
+    def set_cookie(
+        self,
+        key: str,
+        value: str = "",
+        max_age: int | None = None,
+        expires: datetime | str | int | None = None,
+        path: str | None = "/",
+        domain: str | None = None,
+        secure: bool = False,
+        httponly: bool = False,
+        samesite: Literal["lax", "strict", "none"] | None = "lax",
+    ) -> None:
+        """Add a `Set-Cookie` header (RFC 6265).
+
+        Args:
+            key: The cookie's name.
+            value: Its value; what a cookie may not hold is quoted.
+            max_age: How many seconds it lives.
+            expires: Until when it lives: a `datetime` with a time zone, seconds from now, or text.
+            path, domain: Where the client sends it.
+            secure, httponly, samesite: When the client sends it, and to whom it shows it.
+        """
+        if isinstance(expires, datetime):
+            expires = round((expires - datetime.now(UTC)).total_seconds())
+        attributes: dict[str, Any] = {
+            "max-age": max_age,
+            "expires": expires,
+            "path": path,
+            "domain": domain,
+            "secure": secure or None,
+            "httponly": httponly or None,
+            "samesite": samesite,
+        }
+        cookie: SimpleCookie = SimpleCookie({key: value})
+        cookie[key].update({name: item for name, item in attributes.items() if item is not None})
+        self.headers.append("set-cookie", cookie[key].OutputString())
+
+    def delete_cookie(self, key: str, path: str = "/", domain: str | None = None) -> None:
+        """Add a `Set-Cookie` header that makes the client forget the cookie."""
+        self.set_cookie(key, max_age=0, path=path, domain=domain)
+
+    async def send_response(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Send the response to its last byte, and run nothing after it.
+
+        A HEAD request gets the headers only (RFC 9110, section 9.3.2).
+        """
+        await self._send_start(send)
+        body = b"" if scope["method"] == "HEAD" else self.body
+        await send({"type": "http.response.body", "body": body})
+
+    async def _send_start(self, send: Send) -> None:
+        start = {"type": "http.response.start", "status": self.status_code}
+        await send(start | {"headers": self.raw_headers})
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        await self.send_response(scope, receive, send)
+        if self.background is not None:
+            await self.background()
+
+
+class PlainTextResponse(Response):
+    """A response of plain text."""
+
+    media_type = "text/plain"
+
+
+class HTMLResponse(Response):
+    """A response of HTML."""
+
+    media_type = "text/html"
+
+
+class JSONResponse(Response):
+    """A response of JSON: of whatever msgspec encodes, dates, UUIDs and dataclasses among it.
+
+    Raises:
+        TypeError: If the content holds something that JSON has no form for.
+    """
+
+    media_type = "application/json"
+
+    def render(self, content: Any) -> bytes:
+        return msgspec.json.encode(content)
+
+
+class RedirectResponse(Response):
+    """A response that sends the client elsewhere; 307 lets it keep its method and body."""
+
+    def __init__(
+        self,
+        url: str,
+        status_code: int = 307,
+        headers: Mapping[str, str] | None = None,
+        background: Background | None = None,
+    ) -> None:
+        super().__init__(None, status_code, headers, background=background)
+        self.headers["location"] = quote(str(url), safe=":/%#?=@[]!$&'()*+,;")
+
+
+class StreamingResponse(Response):
+    """A response whose body is sent piece by piece, as an iterator yields it.
+
+    Args:
+        content: What yields the pieces, strings or bytes. A sync iterable is driven in a worker
+            thread. Left before its end, an iterator that can be closed is closed.
+
+    The other arguments are those of `Response`.
+    """
+
+    def __init__(
+        self,
+        content: AsyncIterable[str | bytes] | Iterable[str | bytes],
+        status_code: int = 200,
+        headers: Mapping[str, str] | None = None,
+        media_type: str | None = None,
+        background: Background | None = None,
+    ) -> None:
+        self.status_code = status_code
+        if media_type is not None:
+            self.media_type = media_type
+        self.background = background
+        self.raw_headers = self._init_headers(headers, None)
+        if not isinstance(content, AsyncIterable):
+            content = iterate_in_threadpool(content)
+        self.body_iterator: AsyncIterator[str | bytes] = aiter(content)
+
+    async def send_response(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Send the response to its last byte, and run nothing after it.
+
+        Raises:
+            ClientDisconnect: If the client goes away before the last byte.
+        """
+        await self._send_start(send)
+        completed, failure = False, None
+        async with create_task_group() as group:
+            group.start_soon(_cancel_on_disconnect, receive, group.cancel_scope)
+            try:
+                await self._send_body(scope, send)
+                completed = True
+            except Exception as exc:  # noqa: BLE001  # raised below, outside the group's wrapping
+                failure = exc
+            group.cancel_scope.cancel()
+        if failure is not None:
+            raise failure
+        if not completed:
+            raise ClientDisconnect("the client went away before the response was complete")
+
+    async def _send_body(self, scope: Scope, send: Send) -> None:
+        try:
+            if scope["method"] != "HEAD":
+                async for chunk in self.body_iterator:
+                    body = chunk.encode(self.charset) if isinstance(chunk, str) else chunk
+                    await send({"type": "http.response.body", "body": body, "more_body": True})
+        finally:
+            close = getattr(self.body_iterator, "aclose", None)
+            if close is not None:
+                with CancelScope(shield=True):
+                    await close()
+        await send({"type": "http.response.body", "body": b"", "more_body": False})
+
+
+async def _cancel_on_disconnect(receive: Receive, scope: CancelScope) -> None:
+    while (await receive())["type"] != "http.disconnect":
+        pass
+    scope.cancel()
