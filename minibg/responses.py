@@ -20,7 +20,7 @@ from anyio import CancelScope, create_task_group
 from minibg.concurrency import iterate_in_threadpool
 from minibg.datastructures import MutableHeaders, RawHeaders, encode_header
 from minibg.requests import ClientDisconnect
-from minibg.types import Background, Receive, Scope, Send
+from minibg.types import Background, Message, Receive, Scope, Send
 
 
 def has_no_body(status_code: int) -> bool:
@@ -78,13 +78,15 @@ class Response:
         raise TypeError(f"content must be str or bytes, not {type(content).__name__}")
 
     def _init_headers(self, headers: Mapping[str, str] | None, length: int | None) -> RawHeaders:
-        raw = [encode_header(*item) for item in headers.items()] if headers else []
-        given = {name for name, _ in raw}
-        measured = b"content-length" in given or has_no_body(self.status_code)
-        if length is not None and not measured:
+        raw = []
+        if length is not None and not has_no_body(self.status_code):
             raw.append((b"content-length", b"%d" % length))
-        if self.media_type is not None and b"content-type" not in given:
+        if self.media_type is not None:
             raw.append(_content_type(self.media_type, self.charset))
+        if headers:
+            given = [encode_header(*item) for item in headers.items()]
+            names = {name for name, _ in given}
+            raw = [pair for pair in raw if pair[0] not in names] + given
         return raw
 
     @cached_property
@@ -138,13 +140,16 @@ class Response:
 
         A HEAD request gets the headers only (RFC 9110, section 9.3.2).
         """
-        await self._send_start(send)
+        await send(self._start())
         body = b"" if scope["method"] == "HEAD" else self.body
         await send({"type": "http.response.body", "body": body})
 
-    async def _send_start(self, send: Send) -> None:
-        start = {"type": "http.response.start", "status": self.status_code}
-        await send(start | {"headers": self.raw_headers})
+    def _start(self) -> Message:
+        return {
+            "type": "http.response.start",
+            "status": self.status_code,
+            "headers": self.raw_headers,
+        }
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         await self.send_response(scope, receive, send)
@@ -224,7 +229,7 @@ class StreamingResponse(Response):
         Raises:
             ClientDisconnect: If the client goes away before the last byte.
         """
-        await self._send_start(send)
+        await send(self._start())
         completed, failure = False, None
         async with create_task_group() as group:
             group.start_soon(_cancel_on_disconnect, receive, group.cancel_scope)

@@ -166,7 +166,9 @@ class Router:
             if not isinstance(exc, Exception):
                 raise
             response = await self.recover(request, exc)
-        background = _afterwards(lists, response.background)
+        background = None
+        if lists or response.background is not None:
+            background = _afterwards(lists, response.background)
         try:
             await response.send_response(scope, receive, send)
         except BaseException as exc:
@@ -183,7 +185,7 @@ def _route_path(scope: Scope) -> str:
     return path[len(root_path) :] if root_path and path.startswith(root_path + "/") else path
 
 
-def _afterwards(lists: TaskLists, background: Background | None) -> BackgroundTasks | None:
+def _afterwards(lists: TaskLists, background: Background | None) -> BackgroundTasks:
     """All that a request leaves behind as one list: what was injected, then the response's own.
 
     Each list keeps its own policy; a failure that its policy lets through ends the whole run.
@@ -193,6 +195,4 @@ def _afterwards(lists: TaskLists, background: Background | None) -> BackgroundTa
         runs.append(background)
     elif background is not None:
         runs.append(BackgroundTasks([background]))
-    if len(runs) > 1:
-        return FailFastTasks(runs)
-    return runs[0] if runs else None
+    return runs[0] if len(runs) == 1 else FailFastTasks(runs)
