@@ -14,8 +14,9 @@ from functools import partial
 from inspect import iscoroutinefunction
 from typing import Any, ParamSpec, TypeVar
 
-from anyio import CancelScope, CapacityLimiter, get_cancelled_exc_class, to_thread
+from anyio import CancelScope, CapacityLimiter, WouldBlock, get_cancelled_exc_class, to_thread
 from anyio.lowlevel import RunVar
+from anyio.to_thread import current_default_thread_limiter
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -60,7 +61,7 @@ async def run_in_threadpool(func: Callable[P, T], /, *args: P.args, **kwargs: P.
     The thread is one of those for endpoints and dependencies (anyio's default limiter, 40). It
     runs in a copy of the caller's context.
     """
-    return await _run_in_thread(partial(func, *args, **kwargs), None)
+    return await _run_in_thread(partial(func, *args, **kwargs), current_default_thread_limiter())
 
 
 async def run_in_background_thread(func: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> T:
@@ -68,7 +69,7 @@ async def run_in_background_thread(func: Callable[P, T], /, *args: P.args, **kwa
     return await _run_in_thread(partial(func, *args, **kwargs), background_limiter())
 
 
-async def _run_in_thread(call: Callable[[], T], limiter: CapacityLimiter | None) -> T:
+async def _run_in_thread(call: Callable[[], T], limiter: CapacityLimiter) -> T:
     """Make the call in a worker thread, and come back only when the thread has.
 
     A thread cannot be interrupted. anyio's cancel scopes know that and wait for it; asyncio's own
@@ -76,9 +77,22 @@ async def _run_in_thread(call: Callable[[], T], limiter: CapacityLimiter | None)
     failure unheard. So that kind of cancellation waits here too.
     """
     outcome: Future[T] = Future()
+    try:
+        limiter.acquire_on_behalf_of_nowait(outcome)  # without a turn of the loop
+    except WouldBlock:
+        await limiter.acquire_on_behalf_of(outcome)
+    try:
+        await _hop(outcome, call)
+        return outcome.result()
+    finally:
+        limiter.release_on_behalf_of(outcome)
+        del outcome  # an exception's traceback holds this frame: no circle with what holds it
+
+
+async def _hop(outcome: Future[T], call: Callable[[], T]) -> None:
     with CancelScope() as scope:
         try:
-            await to_thread.run_sync(_settle, outcome, call, limiter=limiter)
+            await to_thread.run_sync(_settle, outcome, call, limiter=CapacityLimiter(1))
         except get_cancelled_exc_class() as cancelled:
             if outcome.cancel():  # the call has not begun, and now never will
                 raise
@@ -89,10 +103,6 @@ async def _run_in_thread(call: Callable[[], T], limiter: CapacityLimiter | None)
             if not isinstance(outcome.exception(), Exception):
                 raise
             _cancel_again(cancelled)
-    try:
-        return outcome.result()
-    finally:
-        del outcome  # an exception's traceback holds this frame: no circle with what holds it
 
 
 def _settle(outcome: Future[T], call: Callable[[], T]) -> None:

@@ -73,12 +73,21 @@ class Dependant:
             if issubclass(annotation, Request):
                 return lambda request, lists: request
             if issubclass(annotation, BackgroundTasks):
-                return lambda request, lists: lists.setdefault(annotation, annotation())
+                return _list_of(annotation)
         raise TypeError(
             f"{name_of(self.call)} asks for `{parameter}`, which nothing gives; it can have a "
             "parameter of its path by name, `request: Request`, and `tasks: BackgroundTasks` or "
             "a subclass of that"
         )
+
+
+def _list_of(cls: type[BackgroundTasks]) -> Source:
+    def source(request: Request, lists: TaskLists) -> BackgroundTasks:
+        if cls not in lists:
+            lists[cls] = cls()
+        return lists[cls]
+
+    return source
 
 
 def _from_path(name: str, annotation: Any) -> Source:

@@ -4,11 +4,9 @@ What may live here: reading the scope and the messages that a server hands in (A
 HTTP connection scope). Nothing is parsed before somebody asks for it.
 """
 
-import re
 from collections.abc import AsyncGenerator
 from functools import cached_property
 from http.cookies import SimpleCookie
-from json import JSONDecodeError
 from typing import Any
 from urllib.parse import quote
 
@@ -27,14 +25,11 @@ class ClientDisconnect(HTTPException):
         super().__init__(400, detail)
 
 
-class InvalidJSON(HTTPException, JSONDecodeError):
+class InvalidJSON(HTTPException, ValueError):
     """The body is no JSON. Uncaught it answers 400; `except ValueError` catches it as well."""
 
-    def __init__(self, detail: str, body: bytes) -> None:
-        HTTPException.__init__(self, 400, detail)
-        at = re.search(r"byte (\d+)", detail)
-        valid = body[: int(at[1]) if at else 0].decode(errors="replace")
-        JSONDecodeError.__init__(self, detail, body.decode(errors="replace"), len(valid))
+    def __init__(self, detail: str) -> None:
+        super().__init__(400, detail)
 
 
 async def _no_receive() -> Message:
@@ -166,9 +161,9 @@ class Request:
         try:
             return msgspec.json.decode(body)
         except (msgspec.DecodeError, UnicodeDecodeError) as exc:
-            raise InvalidJSON(str(exc), body) from exc
+            raise InvalidJSON(str(exc)) from exc
         except RecursionError as exc:
-            raise InvalidJSON("JSON is nested too deeply", body) from exc
+            raise InvalidJSON("JSON is nested too deeply") from exc
 
     async def is_disconnected(self) -> bool:
         """Whether the client has gone, as far as the server has said by now. Does not wait.

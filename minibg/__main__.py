@@ -1,0 +1,63 @@
+"""The command line of the laboratory: `python -m minibg`.
+
+What may live here: options and exit statuses. What they set going is the business of `lab/run.py`.
+"""
+
+import argparse
+import sys
+from pathlib import Path
+from typing import NoReturn
+
+
+class Parser(argparse.ArgumentParser):
+    """Says what is wrong in one line, and exits with status 2."""
+
+    def error(self, message: str) -> NoReturn:
+        self.exit(2, f"minibg: {message}\n")
+
+
+def main() -> int:
+    """Run the laboratory with the options of the command line, and return the exit status."""
+    parser = Parser(
+        prog="minibg",
+        description="Deliver a webhook to a receiver on a real server, and see on a timeline when "
+        "the answer left, and which background tasks ran where, in which order and how long.",
+        epilog="example: python -m minibg --requests 100 --payload push.json",
+    )
+    add = parser.add_argument
+    add("--payload", type=Path, metavar="FILE", help="deliver this JSON, not a push event")
+    add("--requests", type=_positive, default=1, metavar="N", help="deliver N times, and sum up")
+    add("--port", type=_port, default=0, help="serve on this port, not on a free one")
+    add("--fail-fast", action="store_true", help="let the first failure stop the other tasks")
+    add("--plain", action="store_true", help="no colours, nothing that moves")
+    options = parser.parse_args()
+    try:
+        from minibg.lab import run  # noqa: PLC0415  # the rest works without the extra
+    except ModuleNotFoundError as exc:
+        parser.error(f"{exc.name} is not installed: pip install 'minibg[standard]'")
+    try:
+        payload = run.read_payload(options.payload)
+        sock = run.listen(options.port)
+    except run.UsageError as exc:
+        parser.error(str(exc))
+    try:
+        run.watch(sock, payload, options.requests, options.fail_fast, options.plain)
+    except KeyboardInterrupt:
+        return 130  # what shells call a program that Ctrl-C ended
+    return 0
+
+
+def _positive(text: str) -> int:
+    if not (text.isdecimal() and int(text) > 0):
+        raise argparse.ArgumentTypeError(f"{text!r} is not a positive integer")
+    return int(text)
+
+
+def _port(text: str) -> int:
+    if not (text.isdecimal() and int(text) < 2**16):
+        raise argparse.ArgumentTypeError(f"{text!r} is not a port")
+    return int(text)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,141 @@
+"""**after**: the first task starts only when the server has taken the last byte of the response."""
+
+from collections.abc import AsyncIterator, Callable, Iterator
+from typing import Any
+
+import anyio
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from minibg import (
+    BackgroundTasks,
+    HTMLResponse,
+    HTTPException,
+    JSONResponse,
+    MiniBG,
+    PlainTextResponse,
+    RedirectResponse,
+    Response,
+    StreamingResponse,
+)
+from minibg.types import Message
+from tests.rules.exchange import Exchange
+from tests.rules.tasks import kinds, make
+
+
+def pieces() -> Iterator[str]:
+    yield "two "
+    yield "pieces"
+
+
+async def async_pieces() -> AsyncIterator[bytes]:
+    yield b"two "
+    await anyio.lowlevel.checkpoint()
+    yield b"pieces"
+
+
+ANSWERS: dict[str, Callable[[], Any]] = {
+    "a value": lambda: {"some": "value"},
+    "nothing": lambda: None,
+    "a response": lambda: Response(b"bytes"),
+    "text": lambda: PlainTextResponse("text"),
+    "HTML": lambda: HTMLResponse("<p>text"),
+    "JSON": lambda: JSONResponse([1]),
+    "a redirect": lambda: RedirectResponse("/elsewhere"),
+    "a stream": lambda: StreamingResponse(async_pieces()),
+    "a stream from a thread": lambda: StreamingResponse(pieces()),
+}
+
+
+def app_that(answers: Callable[[], Any], programme: list[str], events: list[Any]) -> MiniBG:
+    """An application whose endpoint adds the tasks, then answers."""
+    app = MiniBG()
+
+    @app.get("/")
+    async def endpoint(tasks: BackgroundTasks) -> Any:
+        for number, kind in enumerate(programme):
+            tasks.add_task(make(kind, events.append), number)
+        events.append("endpoint")
+        return answers()
+
+    return app
+
+
+@pytest.mark.parametrize("answer", ANSWERS)
+@given(programme=st.lists(kinds(), max_size=4))
+def test_tasks_start_when_the_last_byte_has_been_taken(
+    backend: str, answer: str, programme: list[str]
+) -> None:
+    events: list[Any] = []
+    app = app_that(ANSWERS[answer], programme, events)
+    anyio.run(Exchange(events=events), app, backend=backend)
+    assert events == ["endpoint", "response", *range(len(programme))]
+
+
+@pytest.mark.parametrize("kind", ["a response", "JSON", "a stream", "a stream from a thread"])
+@given(programme=st.lists(kinds(), max_size=4))
+def test_a_responses_own_background_starts_then_too(
+    backend: str, kind: str, programme: list[str]
+) -> None:
+    """Also where the response is the whole application, with no framework around it."""
+    events: list[Any] = []
+    response = ANSWERS[kind]()
+    response.background = BackgroundTasks()
+    for number, task in enumerate(programme):
+        response.background.add_task(make(task, events.append), number)
+    anyio.run(Exchange(events=events), response, backend=backend)
+    assert events == ["response", *range(len(programme))]
+
+
+@pytest.mark.parametrize("failure", [HTTPException(418), ValueError("the endpoint failed")])
+@given(programme=st.lists(kinds(), min_size=1, max_size=4))
+def test_no_task_starts_where_the_endpoint_raised(
+    backend: str, failure: Exception, programme: list[str]
+) -> None:
+    def fail() -> None:
+        raise failure
+
+    events: list[Any] = []
+    exchange = Exchange(events=events)
+    app = app_that(fail, programme, events)
+    if isinstance(failure, HTTPException):
+        anyio.run(exchange, app, backend=backend)
+    else:
+        with pytest.raises(ValueError, match="the endpoint failed"):
+            anyio.run(exchange, app, backend=backend)
+    assert events == ["endpoint", "response"]
+
+
+@pytest.mark.parametrize("answer", ANSWERS)
+@pytest.mark.parametrize("part", ["http.response.start", "http.response.body"])
+def test_no_task_starts_where_the_response_was_not_sent(
+    backend: str, answer: str, part: str
+) -> None:
+    async def refuse(message: Message) -> None:
+        if message["type"] == part:
+            raise OSError("the client is gone")
+
+    events: list[Any] = []
+    app = app_that(ANSWERS[answer], ["a function", "a coroutine function"], events)
+    with pytest.raises(OSError, match="the client is gone"):
+        anyio.run(Exchange(events=events, on_send=refuse), app, backend=backend)
+    assert events == ["endpoint"]
+
+
+@pytest.mark.parametrize("answer", ["a stream", "a stream from a thread"])
+def test_no_task_starts_where_a_stream_failed_on_its_way(backend: str, answer: str) -> None:
+    def failing_pieces() -> Iterator[str]:
+        yield "one piece"
+        raise ValueError("no second piece")
+
+    async def failing_async_pieces() -> AsyncIterator[str]:
+        for piece in failing_pieces():
+            yield piece
+
+    content = failing_async_pieces if answer == "a stream" else failing_pieces
+    events: list[Any] = []
+    app = app_that(lambda: StreamingResponse(content()), ["a function"], events)
+    with pytest.raises(ValueError, match="no second piece"):
+        anyio.run(Exchange(events=events), app, backend=backend)
+    assert events == ["endpoint"]

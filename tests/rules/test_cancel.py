@@ -1,0 +1,245 @@
+"""**cancel**: a cancelled run starts no further task, and stops one that runs where it can."""
+
+import asyncio
+import threading
+from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+
+import anyio
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from minibg import BackgroundTask, BackgroundTasks
+from minibg.concurrency import background_limiter, run_in_threadpool
+from tests.rules.tasks import kinds, make
+
+SECONDS = 10
+
+Run = Callable[[], AbstractAsyncContextManager[Callable[[], object]]]
+
+
+class Blocked:
+    """A sync task that says when it runs, and blocks its thread until it is let go."""
+
+    def __init__(self, failure: Exception | None = None) -> None:
+        self.failure = failure
+        self.runs, self.leave, self.ended = (threading.Event() for _ in range(3))
+
+    def __call__(self) -> None:
+        self.runs.set()
+        assert self.leave.wait(SECONDS)
+        self.ended.set()
+        if self.failure is not None:
+            raise self.failure
+
+    async def is_running(self) -> None:
+        assert await anyio.to_thread.run_sync(self.runs.wait, SECONDS)
+
+
+@asynccontextmanager
+async def in_a_scope(tasks: BackgroundTasks) -> AsyncIterator[Callable[[], object]]:
+    """Run the tasks until the block ends; what it is given cancels them through anyio."""
+    with anyio.fail_after(SECONDS):
+        async with anyio.create_task_group() as group:
+            group.start_soon(tasks)
+            yield group.cancel_scope.cancel
+
+
+@asynccontextmanager
+async def in_a_task(tasks: BackgroundTasks) -> AsyncIterator[Callable[[], object]]:
+    """Run the tasks until the block ends; what it is given cancels them through asyncio."""
+    task = asyncio.ensure_future(tasks())
+    yield task.cancel
+    with pytest.raises(asyncio.CancelledError):
+        await asyncio.wait_for(task, SECONDS)
+
+
+async def let_it_be_delivered() -> None:
+    """Give the loop the turns in which asyncio throws a cancellation into the task it is for."""
+    for _ in range(3):
+        await anyio.lowlevel.cancel_shielded_checkpoint()
+
+
+WAYS = [("asyncio", in_a_scope), ("trio", in_a_scope), ("asyncio", in_a_task)]
+both_ways = pytest.mark.parametrize(("backend", "run"), WAYS)
+
+
+@both_ways
+@given(row=st.lists(kinds(), min_size=1, max_size=4))
+def test_a_row_stops_at_the_next_task_boundary(backend: str, run: Run, row: list[str]) -> None:
+    blocked, ran = Blocked(), list[int]()
+    tasks = BackgroundTasks()
+    tasks.add_task(blocked)
+    for number, kind in enumerate(row):
+        tasks.add_task(make(kind, ran.append), number)
+
+    async def request() -> None:
+        async with run(tasks) as cancel:
+            await blocked.is_running()
+            cancel()
+            await let_it_be_delivered()
+            blocked.leave.set()
+        assert blocked.ended.is_set(), "a thread cannot be interrupted"
+
+    anyio.run(request, backend=backend)
+    assert ran == []
+
+
+@both_ways
+def test_the_run_waits_for_the_thread_however_often_it_is_cancelled(backend: str, run: Run) -> None:
+    blocked = Blocked()
+    tasks = BackgroundTasks([BackgroundTask(blocked)])
+
+    async def request() -> None:
+        async with run(tasks) as cancel:
+            await blocked.is_running()
+            for _ in range(3):
+                cancel()
+                await let_it_be_delivered()
+            assert background_limiter().borrowed_tokens == 1, "the thread keeps its place"
+            blocked.leave.set()
+        assert background_limiter().borrowed_tokens == 0
+
+    anyio.run(request, backend=backend)
+    assert blocked.ended.is_set()
+
+
+@both_ways
+def test_a_failure_while_the_run_is_cancelled_still_goes_to_on_error(
+    backend: str, run: Run
+) -> None:
+    failed: list[Exception] = []
+
+    class Recording(BackgroundTasks):
+        def on_error(self, task: BackgroundTask, exc: Exception) -> None:
+            failed.append(exc)
+
+    failure, ran = ValueError(), list[str]()
+    blocked = Blocked(failure)
+    tasks = Recording([BackgroundTask(blocked)])
+    tasks.add_task(make("a coroutine function", ran.append), "must not start")
+
+    async def request() -> None:
+        async with run(tasks) as cancel:
+            await blocked.is_running()
+            cancel()
+            await let_it_be_delivered()
+            blocked.leave.set()
+
+    anyio.run(request, backend=backend)
+    assert (failed, ran) == ([failure], [])
+
+
+@both_ways
+@given(after=st.lists(kinds(), max_size=3))
+def test_an_async_task_is_stopped_at_its_next_await(
+    backend: str, run: Run, after: list[str]
+) -> None:
+    events: list[str] = []
+
+    async def task(waits: anyio.Event) -> None:
+        waits.set()
+        try:
+            await anyio.sleep_forever()
+        finally:
+            events.append("stopped")
+        events.append("went on")
+
+    async def request() -> None:
+        waits, tasks = anyio.Event(), BackgroundTasks()
+        tasks.add_task(task, waits)
+        for kind in after:
+            tasks.add_task(make(kind, events.append), "started")
+        async with run(tasks) as cancel:
+            await waits.wait()
+            cancel()
+
+    anyio.run(request, backend=backend)
+    assert events == ["stopped"]
+
+
+@both_ways
+def test_what_waits_for_a_thread_when_it_is_cancelled_never_runs(backend: str, run: Run) -> None:
+    first, second = Blocked(), Blocked()
+    tasks = BackgroundTasks([BackgroundTask(second)])
+
+    async def request() -> None:
+        background_limiter().total_tokens = 1
+        async with anyio.create_task_group() as other_request:
+            other_request.start_soon(BackgroundTask(first))
+            await first.is_running()
+            async with run(tasks) as cancel:
+                while not background_limiter().statistics().tasks_waiting:
+                    await anyio.lowlevel.checkpoint()
+                cancel()
+            first.leave.set()
+
+    anyio.run(request, backend=backend)
+    assert not second.runs.is_set()
+
+
+@both_ways
+def test_a_long_task_may_ask_whether_it_is_cancelled(backend: str, run: Run) -> None:
+    running, cancelled = threading.Event(), threading.Event()
+
+    def task() -> None:
+        running.set()
+        assert cancelled.wait(SECONDS)
+        anyio.from_thread.check_cancelled()
+        raise AssertionError("check_cancelled() saw nothing")
+
+    tasks = BackgroundTasks([BackgroundTask(task)])
+
+    async def request() -> None:
+        async with run(tasks) as cancel:
+            assert await anyio.to_thread.run_sync(running.wait, SECONDS)
+            cancel()
+            await let_it_be_delivered()
+            cancelled.set()
+
+    anyio.run(request, backend=backend)
+
+
+def test_asyncios_timeout_is_kept_though_the_thread_ends_later() -> None:
+    """`asyncio.timeout` counts cancellations, and ours is put off while the failing thread runs."""
+    blocked = Blocked(ValueError())
+
+    async def expire_then_let_go(deadline: asyncio.Timeout) -> None:
+        await blocked.is_running()
+        deadline.reschedule(0)
+        while not deadline.expired():
+            await anyio.lowlevel.checkpoint()
+        await let_it_be_delivered()
+        blocked.leave.set()
+
+    async def run_in_time() -> None:
+        async with asyncio.timeout(SECONDS) as deadline, anyio.create_task_group() as group:
+            group.start_soon(expire_then_let_go, deadline)
+            await BackgroundTasks([BackgroundTask(blocked)])()
+
+    async def request() -> None:
+        with pytest.raises(TimeoutError):
+            await run_in_time()
+        task = asyncio.current_task()
+        assert task is not None
+        assert task.cancelling() == 0
+
+    asyncio.run(request())
+
+
+def test_a_sync_endpoint_that_is_cancelled_by_asyncio_is_waited_for_too() -> None:
+    blocked = Blocked()
+
+    async def server() -> None:
+        task = asyncio.ensure_future(run_in_threadpool(blocked))
+        await blocked.is_running()
+        task.cancel()
+        await let_it_be_delivered()
+        assert not task.done()
+        blocked.leave.set()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+
+    asyncio.run(server())
+    assert blocked.ended.is_set()

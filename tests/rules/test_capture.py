@@ -1,0 +1,99 @@
+"""**capture**: a task keeps references to exactly what it was given when it was added."""
+
+from collections.abc import Callable
+from typing import Any
+
+import anyio
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from minibg import BackgroundTask, BackgroundTasks
+from tests.rules.tasks import kinds, make
+
+values = st.none() | st.integers() | st.text() | st.lists(st.integers()) | st.builds(object)
+names = (
+    st.sampled_from(["func", "self", "args", "kwargs", "task", "limiter", "context"]) | st.text()
+)
+arguments = st.tuples(st.lists(values), st.dictionaries(names, values))
+
+
+def run_and_collect(
+    backend: str, kind: str, args: list[Any], kwargs: dict[str, Any], then: Callable[[], None]
+) -> tuple[tuple[Any, ...], dict[str, Any]]:
+    """Add a task, do `then`, run the task, and give the arguments that it was called with."""
+    called: list[tuple[tuple[Any, ...], dict[str, Any]]] = []
+    tasks = BackgroundTasks()
+    tasks.add_task(make(kind, lambda *a, **k: called.append((a, k))), *args, **kwargs)
+    then()
+    anyio.run(tasks, backend=backend)
+    (call,) = called
+    return call
+
+
+@given(kind=kinds(), given_arguments=arguments)
+def test_a_task_is_called_with_the_very_objects_it_was_given(
+    backend: str, kind: str, given_arguments: tuple[list[Any], dict[str, Any]]
+) -> None:
+    args, kwargs = given_arguments
+    called_args, called_kwargs = run_and_collect(backend, kind, args, kwargs, lambda: None)
+    assert [id(value) for value in called_args] == [id(value) for value in args]
+    assert {name: id(value) for name, value in called_kwargs.items()} == {
+        name: id(value) for name, value in kwargs.items()
+    }
+
+
+@given(kind=kinds(), before=st.integers(), after=st.integers())
+def test_rebinding_the_callers_name_changes_nothing(
+    backend: str, kind: str, before: int, after: int
+) -> None:
+    name = before
+
+    def rebind() -> None:
+        nonlocal name
+        name = after
+
+    assert run_and_collect(backend, kind, [name], {"name": name}, rebind) == (
+        (before,),
+        {"name": before},
+    )
+
+
+@given(kind=kinds(), before=st.lists(st.integers()), added=st.integers())
+def test_mutating_an_object_that_was_passed_is_seen_by_the_task(
+    backend: str, kind: str, before: list[int], added: int
+) -> None:
+    shared = list(before)
+    call = run_and_collect(
+        backend, kind, [shared], {"shared": shared}, lambda: shared.append(added)
+    )
+    assert call == (([*before, added],), {"shared": [*before, added]})
+
+
+@given(kind=kinds(), kwargs=st.dictionaries(names, values))
+def test_a_single_task_takes_any_keyword_as_a_list_does(
+    backend: str, kind: str, kwargs: dict[str, Any]
+) -> None:
+    called: list[dict[str, Any]] = []
+    task = BackgroundTask(make(kind, lambda **given: called.append(given)), **kwargs)
+    anyio.run(task, backend=backend)
+    assert called == [kwargs]
+
+
+async def send() -> None:
+    raise AssertionError("nothing calls this")
+
+
+@given(not_callable=values)
+def test_what_is_not_callable_is_refused_where_it_is_added(not_callable: Any) -> None:
+    tasks = BackgroundTasks()
+    with pytest.raises(TypeError, match=f"not a {type(not_callable).__name__}"):
+        tasks.add_task(not_callable)
+    assert not tasks.tasks
+
+
+def test_a_coroutine_in_place_of_its_function_is_refused_by_name() -> None:
+    coroutine = send()
+    with pytest.raises(TypeError, match="a task is a callable and its arguments, not a coroutine"):
+        BackgroundTasks().add_task(coroutine)  # type: ignore[arg-type]
+    coroutine.close()

@@ -1,0 +1,39 @@
+"""**context**: a task sees the request's context; async tasks share it, sync ones have a copy."""
+
+from contextvars import ContextVar
+
+import anyio
+from hypothesis import given
+from hypothesis import strategies as st
+
+from minibg import BackgroundTasks
+from tests.rules.tasks import ASYNC, HANDED_BACK, kinds, make
+
+SHARING = ASYNC | HANDED_BACK
+value: ContextVar[int] = ContextVar("value")
+
+
+@given(programme=st.lists(kinds()))
+def test_what_an_async_task_sets_stays_and_what_a_sync_task_sets_does_not(
+    backend: str, programme: list[str]
+) -> None:
+    seen: list[int] = []
+
+    def body(number: int) -> None:
+        seen.append(value.get())
+        value.set(number)
+
+    async def request() -> int:
+        value.set(0)
+        tasks = BackgroundTasks()
+        for number, kind in enumerate(programme, 1):
+            tasks.add_task(make(kind, body), number)
+        value.set(-1)  # a context is not captured: the task sees it as it is when the task runs
+        await tasks()
+        return value.get()
+
+    in_the_end = anyio.run(request, backend=backend)
+    expected = [-1]
+    for number, kind in enumerate(programme, 1):
+        expected.append(number if kind in SHARING else expected[-1])
+    assert [*seen, in_the_end] == expected

@@ -1,0 +1,181 @@
+"""**isolate**: a failure goes to `on_error` and no further; the next tasks run."""
+
+import logging
+from collections.abc import Callable
+from typing import Any
+
+import anyio
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from minibg import BackgroundTask, BackgroundTasks, FailFastTasks
+from tests.rules.tasks import KINDS, kinds, make
+
+
+class UnprintableError(Exception):
+    def __str__(self) -> str:
+        raise RuntimeError("not even its text can be had")
+
+
+class Stop(BaseException):
+    """What is no `Exception`, as `KeyboardInterrupt` is, without its effect on a test run."""
+
+
+failures: st.SearchStrategy[Callable[[], Exception]] = st.sampled_from(
+    [
+        ValueError,
+        UnprintableError,
+        lambda: ExceptionGroup("several", [ValueError(), KeyError("x")]),
+        lambda: OSError(2, "gone"),
+    ]
+)
+programmes = st.lists(st.tuples(kinds(), st.none() | failures), max_size=6)
+
+
+class Recording(BackgroundTasks):
+    """Keeps what `on_error` was given."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.failed: list[tuple[str, Exception]] = []
+
+    def on_error(self, task: BackgroundTask, exc: Exception) -> None:
+        self.failed.append((str(task.args[0]), exc))
+
+
+def task_that(failure: Exception | None, ran: list[str]) -> Callable[[str], None]:
+    def body(label: str) -> None:
+        ran.append(label)
+        if failure is not None:
+            raise failure
+
+    return body
+
+
+@given(programme=programmes)
+def test_a_failing_task_does_not_stop_the_next(
+    backend: str, programme: list[tuple[str, Callable[[], Exception] | None]]
+) -> None:
+    tasks, ran, expected = Recording(), list[str](), list[tuple[str, Exception]]()
+    for number, (kind, failure_of) in enumerate(programme):
+        failure = None if failure_of is None else failure_of()
+        tasks.add_task(make(kind, task_that(failure, ran)), str(number))
+        if failure is not None:
+            expected.append((str(number), failure))
+    anyio.run(tasks, backend=backend)
+    assert ran == [str(number) for number in range(len(programme))]
+    assert [(label, id(exc)) for label, exc in tasks.failed] == [
+        (label, id(exc)) for label, exc in expected
+    ]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_stop_iteration_is_isolated_as_pythons_coroutines_report_it(
+    backend: str, kind: str
+) -> None:
+    tasks, ran = Recording(), list[str]()
+    tasks.add_task(make(kind, task_that(StopIteration(), ran)), "first")
+    tasks.add_task(make(kind, task_that(None, ran)), "second")
+    anyio.run(tasks, backend=backend)
+    assert ran == ["first", "second"]
+    ((_, exc),) = tasks.failed
+    assert isinstance(exc, RuntimeError)
+    assert isinstance(exc.__cause__, StopIteration)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_wrong_arguments_are_a_failure_of_the_task_alone(backend: str, kind: str) -> None:
+    ran: list[str] = []
+    tasks = Recording()
+    tasks.add_task(make(kind, task_that(None, ran)), "too", "many")
+    tasks.add_task(make(kind, task_that(None, ran)), "second")
+    anyio.run(tasks, backend=backend)
+    assert ran == ["second"]
+    assert [type(exc) for _, exc in tasks.failed] == [TypeError]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_failure_is_logged_with_traceback_and_name_but_without_arguments(
+    backend: str, kind: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    exc = ValueError("what went wrong")
+    tasks = BackgroundTasks()
+    tasks.add_task(make(kind, task_that(exc, [])), "a secret")
+    anyio.run(tasks, backend=backend)
+    (record,) = caplog.records
+    assert (record.name, record.levelno) == ("minibg.background", logging.ERROR)
+    assert "tests.rules.tasks." in record.getMessage()
+    assert "a secret" not in caplog.text
+    assert "what went wrong" in caplog.text
+    assert record.exc_info is not None
+    assert record.exc_info[1] is exc
+    assert "in body" in caplog.text, "the traceback leads to the function that failed"
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_what_is_no_exception_is_not_isolated(backend: str, kind: str) -> None:
+    def stop(label: str) -> None:
+        raise Stop
+
+    tasks, ran = Recording(), list[str]()
+    tasks.add_task(make(kind, stop), "first")
+    tasks.add_task(make(kind, task_that(None, ran)), "second")
+    with pytest.raises(Stop):
+        anyio.run(tasks, backend=backend)
+    assert (ran, tasks.failed) == ([], [])
+
+
+@given(programme=programmes)
+def test_fail_fast_runs_up_to_the_first_failure_and_raises_it(
+    backend: str, programme: list[tuple[str, Callable[[], Exception] | None]]
+) -> None:
+    tasks, ran = FailFastTasks(), list[str]()
+    expected_ran, expected = list[str](), None
+    for number, (kind, failure_of) in enumerate(programme):
+        failure = None if failure_of is None else failure_of()
+        tasks.add_task(make(kind, task_that(failure, ran)), str(number))
+        if expected is None:
+            expected_ran.append(str(number))
+            expected = failure
+    if expected is None:
+        anyio.run(tasks, backend=backend)
+    else:
+        with pytest.raises(type(expected)) as raised:
+            anyio.run(tasks, backend=backend)
+        assert raised.value is expected
+    assert ran == expected_ran
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_on_error_is_called_on_the_loop_and_may_be_async(backend: str, kind: str) -> None:
+    events: list[Any] = []
+
+    class Alerting(BackgroundTasks):
+        async def on_error(self, task: BackgroundTask, exc: Exception) -> None:
+            await anyio.lowlevel.checkpoint()
+            events.append(("alert", task.args, anyio.get_current_task().id))
+
+    async def request() -> None:
+        tasks = Alerting()
+        tasks.add_task(make(kind, task_that(ValueError(), events)), "first")
+        tasks.add_task(make(kind, task_that(None, events)), "second")
+        await tasks()
+        assert events == ["first", ("alert", ("first",), anyio.get_current_task().id), "second"]
+
+    anyio.run(request, backend=backend)
+
+
+def test_without_a_thread_to_be_had_the_run_ends_and_names_its_tasks(
+    backend: str, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def no_thread(*args: Any) -> None:
+        raise RuntimeError("can't start new thread")
+
+    monkeypatch.setattr("minibg.background.run_in_background_thread", no_thread)
+    tasks = Recording()
+    tasks.add_task(make("a function", task_that(None, [])), "first")
+    with pytest.raises(RuntimeError, match="can't start new thread"):
+        anyio.run(tasks, backend=backend)
+    assert not tasks.failed
+    assert "not run (an earlier failure, RuntimeError)" in caplog.text

@@ -1,0 +1,264 @@
+"""**nothing lost**: each task that was added runs, or is named in a WARNING with the reason."""
+
+import gc
+import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import anyio
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from minibg import (
+    BackgroundTask,
+    BackgroundTasks,
+    FailFastTasks,
+    HTTPException,
+    JSONResponse,
+    MiniBG,
+    Response,
+)
+from minibg.types import Message
+from tests.rules.exchange import Exchange
+from tests.rules.tasks import kinds, make
+
+
+class Log(logging.Handler):
+    """Keeps what the logger of the mechanism says."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.records: list[logging.LogRecord] = []
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self.records.append(record)
+
+    @property
+    def warnings(self) -> list[str]:
+        return [r.getMessage() for r in self.records if r.levelno == logging.WARNING]
+
+
+@contextmanager
+def logged() -> Iterator[Log]:
+    logger, log = logging.getLogger("minibg.background"), Log()
+    logger.addHandler(log)
+    try:
+        yield log
+    finally:
+        logger.removeHandler(log)
+
+
+@pytest.fixture
+def log() -> Iterator[Log]:
+    with logged() as log:
+        yield log
+
+
+def first() -> None: ...
+async def second() -> None: ...
+def third() -> None: ...
+
+
+NAMES = ", ".join(f"{__name__}.{name}" for name in ("first", "second", "third"))
+
+
+def add_three(tasks: BackgroundTasks) -> BackgroundTasks:
+    tasks.add_task(first)
+    tasks.add_task(second)
+    tasks.add_task(third)
+    return tasks
+
+
+@pytest.mark.parametrize("failure", [HTTPException(404), KeyError("lost")])
+@pytest.mark.parametrize("is_async", [True, False])
+def test_tasks_of_an_endpoint_that_raised_are_named(
+    backend: str, log: Log, failure: Exception, is_async: bool
+) -> None:
+    app = MiniBG()
+
+    def endpoint(tasks: BackgroundTasks) -> None:
+        add_three(tasks)
+        raise failure
+
+    async def async_endpoint(tasks: BackgroundTasks) -> None:
+        endpoint(tasks)
+
+    app.get("/")(async_endpoint if is_async else endpoint)
+    try:
+        anyio.run(Exchange(), app, backend=backend)
+    except KeyError as exc:
+        assert exc is failure  # noqa: PT017  # only one of the two failures reaches the server
+    reason = f"the endpoint raised {type(failure).__name__}"
+    assert log.warnings == [f"background tasks not run ({reason}): {NAMES}"]
+
+
+def test_tasks_whose_response_was_not_sent_are_named(backend: str, log: Log) -> None:
+    async def refuse(message: Message) -> None:
+        raise OSError("the client is gone")
+
+    app = MiniBG()
+
+    @app.get("/")
+    async def endpoint(tasks: BackgroundTasks) -> Response:
+        tasks.add_task(first)
+        own = BackgroundTasks()
+        own.add_task(second)
+        return Response(background=own)
+
+    @app.get("/single")
+    async def with_a_single_task() -> Response:
+        return Response(background=BackgroundTask(third))
+
+    for path in ("/", "/single"):
+        with pytest.raises(OSError, match="the client is gone"):
+            anyio.run(Exchange(path, on_send=refuse), app, backend=backend)
+    assert log.warnings == [
+        f"background tasks not run (the response was not sent, OSError): {name}"
+        for name in NAMES.split(", ")
+    ]
+
+
+@given(
+    before=st.lists(kinds(), max_size=3),
+    failing=kinds(),
+    after=st.lists(kinds(), max_size=3),
+)
+def test_under_fail_fast_every_task_runs_or_is_named(
+    backend: str, before: list[str], failing: str, after: list[str]
+) -> None:
+    def fail(number: int) -> None:
+        ran.append(number)
+        raise ValueError("the first failure")
+
+    programme, ran = [*before, failing, *after], list[int]()
+    tasks = FailFastTasks()
+    for number, kind in enumerate(programme):
+        tasks.add_task(make(kind, fail if number == len(before) else ran.append), number)
+    names = [task.name for task in tasks.tasks][len(before) + 1 :]
+    with logged() as log, pytest.raises(ValueError, match="the first failure"):
+        anyio.run(tasks, backend=backend)
+    assert ran == list(range(len(before) + 1))
+    named = "background tasks not run (an earlier failure, ValueError): " + ", ".join(names)
+    assert log.warnings == ([named] if names else [])
+
+
+def test_tasks_of_a_run_that_is_cancelled_are_named(backend: str, log: Log) -> None:
+    async def request() -> None:
+        with anyio.CancelScope() as scope:
+            tasks = BackgroundTasks()
+            tasks.add_task(cancel_and_wait, scope)
+            await add_three(tasks)()
+
+    async def cancel_and_wait(scope: anyio.CancelScope) -> None:
+        scope.cancel()
+        await anyio.sleep_forever()
+
+    anyio.run(request, backend=backend)
+    (warning,) = log.warnings
+    assert warning.startswith("background tasks not run (cancelled, ")
+    assert warning.endswith(f"): {NAMES}")
+
+
+def test_tasks_of_a_request_that_is_cancelled_in_the_endpoint_are_named(
+    backend: str, log: Log
+) -> None:
+    app = MiniBG()
+
+    async def server() -> None:
+        with anyio.CancelScope() as scope:
+
+            @app.get("/")
+            async def endpoint(tasks: BackgroundTasks) -> None:
+                add_three(tasks)
+                scope.cancel()
+                await anyio.sleep_forever()
+
+            await Exchange()(app)
+
+    anyio.run(server, backend=backend)
+    (warning,) = log.warnings
+    assert warning.startswith("background tasks not run (the endpoint raised Cancelled")
+    assert warning.endswith(f"): {NAMES}")
+
+
+def test_a_list_that_nobody_runs_names_its_tasks_when_it_goes(log: Log) -> None:
+    add_three(BackgroundTasks())
+    gc.collect()
+    assert log.warnings == [f"background tasks not run (the list was never run): {NAMES}"]
+
+
+def test_tasks_of_lists_within_a_list_are_named_with_it(log: Log) -> None:
+    tasks = BackgroundTasks()
+    tasks.add_task(add_three(BackgroundTasks()))
+    tasks.add_task(third)
+    tasks.abandon("shown here")
+    assert log.warnings == [
+        f"background tasks not run (shown here): {NAMES}",
+        f"background tasks not run (shown here): {__name__}.third",
+    ]
+
+
+def test_an_empty_list_says_nothing(backend: str, log: Log) -> None:
+    anyio.run(BackgroundTasks(), backend=backend)
+    BackgroundTasks().abandon("there was nothing")
+    assert log.records == []
+
+
+@given(injected=st.lists(kinds(), max_size=3), own=st.lists(kinds(), max_size=3))
+def test_injected_tasks_and_the_responses_own_all_run_the_injected_ones_first(
+    backend: str, injected: list[str], own: list[str]
+) -> None:
+    ran: list[Any] = []
+    app = MiniBG()
+
+    @app.get("/")
+    async def endpoint(tasks: BackgroundTasks) -> Response:
+        background = BackgroundTasks()
+        for number, kind in enumerate(own):
+            background.add_task(make(kind, ran.append), ("own", number))
+        for number, kind in enumerate(injected):
+            tasks.add_task(make(kind, ran.append), ("injected", number))
+        return JSONResponse({}, background=background)
+
+    anyio.run(Exchange(), app, backend=backend)
+    assert ran == [
+        *(("injected", number) for number in range(len(injected))),
+        *(("own", number) for number in range(len(own))),
+    ]
+
+
+def test_a_list_that_is_both_injected_and_the_responses_own_runs_once(backend: str) -> None:
+    ran: list[str] = []
+    app = MiniBG()
+
+    @app.get("/")
+    async def endpoint(tasks: BackgroundTasks) -> Response:
+        tasks.add_task(ran.append, "once")
+        return Response(background=tasks)
+
+    anyio.run(Exchange(), app, backend=backend)
+    assert ran == ["once"]
+
+
+@pytest.mark.parametrize("failure", [None, ValueError()])
+def test_a_response_may_have_any_async_callable_as_background_and_its_failure_is_isolated(
+    backend: str, failure: Exception | None, log: Log
+) -> None:
+    ran: list[str] = []
+
+    async def background() -> None:
+        ran.append("background")
+        if failure is not None:
+            raise failure
+
+    app = MiniBG()
+
+    @app.get("/")
+    async def endpoint() -> Response:
+        return Response(background=background)
+
+    anyio.run(Exchange(), app, backend=backend)
+    assert ran == ["background"]
+    assert [record.levelno for record in log.records] == ([logging.ERROR] if failure else [])

@@ -1,0 +1,73 @@
+"""**order**: tasks start in the order in which they were added, each after the last has ended."""
+
+import threading
+
+import anyio
+from hypothesis import given
+from hypothesis import strategies as st
+
+from minibg import BackgroundTasks
+from tests.rules.tasks import kinds, make
+
+
+@given(programme=st.lists(kinds()))
+def test_each_task_ends_before_the_next_one_starts(backend: str, programme: list[str]) -> None:
+    events: list[tuple[str, int]] = []
+
+    def body(number: int) -> None:
+        events.append(("start", number))
+        events.append(("end", number))
+
+    tasks = BackgroundTasks()
+    for number, kind in enumerate(programme):
+        tasks.add_task(make(kind, body), number)
+    anyio.run(tasks, backend=backend)
+    assert events == [
+        (moment, number) for number in range(len(programme)) for moment in ("start", "end")
+    ]
+
+
+@given(programme=st.lists(st.sampled_from(["sync", "async"]), min_size=1, max_size=5))
+def test_a_task_that_takes_long_is_waited_for(backend: str, programme: list[str]) -> None:
+    """Each task gives others every chance to overtake it: it waits for the loop to turn."""
+    running, seen_running = 0, []
+
+    async def slow_async() -> None:
+        nonlocal running
+        running += 1
+        seen_running.append(running)
+        for _ in range(3):
+            await anyio.lowlevel.checkpoint()
+        running -= 1
+
+    def slow_sync() -> None:
+        nonlocal running
+        running += 1
+        seen_running.append(running)
+        turned = threading.Event()
+        anyio.from_thread.run_sync(turned.set)
+        assert turned.wait(10)
+        running -= 1
+
+    tasks = BackgroundTasks()
+    for kind in programme:
+        tasks.add_task(slow_sync if kind == "sync" else slow_async)
+    anyio.run(tasks, backend=backend)
+    assert seen_running == [1] * len(programme)
+
+
+@given(groups=st.lists(st.lists(kinds(), max_size=3), max_size=3))
+def test_a_list_within_a_list_runs_whole_in_its_place(
+    backend: str, groups: list[list[str]]
+) -> None:
+    ran: list[tuple[int, int]] = []
+    tasks = BackgroundTasks()
+    for outer, group in enumerate(groups):
+        inner_list = BackgroundTasks()
+        for inner, kind in enumerate(group):
+            inner_list.add_task(make(kind, lambda *place: ran.append(place)), outer, inner)
+        tasks.add_task(inner_list)
+    anyio.run(tasks, backend=backend)
+    assert ran == [
+        (outer, inner) for outer, group in enumerate(groups) for inner in range(len(group))
+    ]

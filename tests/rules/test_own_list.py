@@ -1,0 +1,86 @@
+"""**own list**: every request has its own list, of each class that its endpoint asks for."""
+
+import anyio
+from hypothesis import given
+from hypothesis import strategies as st
+
+from minibg import BackgroundTask, BackgroundTasks, FailFastTasks, MiniBG
+from tests.rules.exchange import Exchange
+from tests.rules.tasks import kinds, make
+
+
+@given(programme=st.lists(kinds(), max_size=3), requests=st.integers(2, 5))
+def test_requests_that_overlap_run_their_own_tasks_only(
+    backend: str, programme: list[str], requests: int
+) -> None:
+    ran: dict[int, list[int]] = {number: [] for number in range(requests)}
+    app = MiniBG()
+
+    @app.get("/{number:int}")
+    async def endpoint(number: int, tasks: BackgroundTasks) -> None:
+        for place, kind in enumerate(programme):
+            tasks.add_task(make(kind, ran[number].append), place)
+            await anyio.lowlevel.checkpoint()
+
+    async def server() -> None:
+        async with anyio.create_task_group() as group:
+            for number in range(requests):
+                group.start_soon(Exchange(f"/{number}"), app)
+
+    anyio.run(server, backend=backend)
+    assert ran == {number: list(range(len(programme))) for number in range(requests)}
+
+
+def test_the_annotation_chooses_the_policy(backend: str) -> None:
+    class Counting(BackgroundTasks):
+        failures = 0
+
+        def on_error(self, task: BackgroundTask, exc: Exception) -> None:
+            type(self).failures += 1
+
+    def fail() -> None:
+        raise ValueError
+
+    app = MiniBG()
+
+    @app.get("/")
+    async def endpoint(tasks: Counting) -> None:
+        tasks.add_task(fail)
+        tasks.add_task(fail)
+
+    anyio.run(Exchange(), app, backend=backend)
+    assert Counting.failures == 2
+
+
+def test_of_each_class_there_is_one_list_and_it_is_made_for_the_request(backend: str) -> None:
+    given_lists: list[BackgroundTasks] = []
+    app = MiniBG()
+
+    @app.get("/")
+    def endpoint(one: BackgroundTasks, two: FailFastTasks, three: BackgroundTasks) -> None:
+        given_lists.extend([one, two, three])
+
+    for _ in range(2):
+        anyio.run(Exchange(), app, backend=backend)
+    first, second = given_lists[:3], given_lists[3:]
+    for one, two, three in (first, second):
+        assert one is three
+        assert (type(one), type(two)) == (BackgroundTasks, FailFastTasks)
+    assert not {id(tasks) for tasks in first} & {id(tasks) for tasks in second}
+
+
+@given(programme=st.lists(st.tuples(kinds(), st.booleans()), max_size=6))
+def test_lists_of_several_classes_run_in_the_order_in_which_they_were_asked_for(
+    backend: str, programme: list[tuple[str, bool]]
+) -> None:
+    ran: list[int] = []
+    app = MiniBG()
+
+    @app.get("/")
+    async def endpoint(first: FailFastTasks, second: BackgroundTasks) -> None:
+        for number, (kind, into_first) in enumerate(programme):
+            (first if into_first else second).add_task(make(kind, ran.append), number)
+
+    anyio.run(Exchange(), app, backend=backend)
+    into = [into_first for _, into_first in programme]
+    assert ran == sorted(range(len(programme)), key=lambda number: not into[number])

@@ -1,0 +1,121 @@
+"""**place**: async tasks are awaited on the event loop, sync ones run in a worker thread."""
+
+import threading
+from itertools import groupby
+from typing import Any
+from unittest.mock import AsyncMock, Mock
+
+import anyio
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+import minibg.background
+from minibg import BackgroundTask, BackgroundTasks
+from minibg.concurrency import is_async_callable, run_in_background_thread
+from tests.rules.tasks import ASYNC, HANDED_BACK, KINDS, SYNC, kinds, make
+
+
+def where_it_runs(backend: str, kind: str, *, alone: bool = False) -> tuple[bool, bool]:
+    """Whether a task of that kind runs in the loop's thread, and whether it does so in its task."""
+    seen: list[tuple[int, Any]] = []
+
+    def body() -> None:
+        thread = threading.get_ident()
+        seen.append((thread, anyio.get_current_task().id if thread == loop_thread else None))
+
+    async def request() -> None:
+        nonlocal loop_thread, request_task
+        loop_thread, request_task = threading.get_ident(), anyio.get_current_task().id
+        if alone:
+            await BackgroundTask(make(kind, body))()
+        else:
+            tasks = BackgroundTasks()
+            tasks.add_task(make(kind, body))
+            await tasks()
+
+    loop_thread = request_task = 0
+    anyio.run(request, backend=backend)
+    ((thread, task),) = seen
+    return thread == loop_thread, task == request_task
+
+
+@pytest.mark.parametrize("alone", [False, True])
+@pytest.mark.parametrize("kind", ASYNC | HANDED_BACK)
+def test_what_is_async_is_awaited_in_the_requests_own_task(
+    backend: str, kind: str, alone: bool
+) -> None:
+    assert where_it_runs(backend, kind, alone=alone) == (True, True)
+
+
+@pytest.mark.parametrize("alone", [False, True])
+@pytest.mark.parametrize("kind", SYNC)
+def test_what_is_sync_runs_in_another_thread(backend: str, kind: str, alone: bool) -> None:
+    assert where_it_runs(backend, kind, alone=alone) == (False, False)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_async_is_recognised_without_a_call(kind: str) -> None:
+    assert is_async_callable(make(kind, lambda: None)) == (kind in ASYNC)
+
+
+def test_mocks_are_recognised_for_what_they_are() -> None:
+    assert is_async_callable(AsyncMock())
+    assert not is_async_callable(Mock())
+
+
+@given(programme=st.lists(kinds(SYNC | ASYNC)))
+def test_a_row_of_sync_tasks_shares_one_hop(backend: str, programme: list[str]) -> None:
+    hops = 0
+
+    async def count_and_run(*args: Any) -> Any:
+        nonlocal hops
+        hops += 1
+        return await run_in_background_thread(*args)
+
+    tasks = BackgroundTasks()
+    for kind in programme:
+        tasks.add_task(make(kind, lambda: None))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(minibg.background, "run_in_background_thread", count_and_run)
+        anyio.run(tasks, backend=backend)
+    assert hops == sum(is_sync for is_sync, _ in groupby(kind in SYNC for kind in programme))
+
+
+@given(row=st.lists(kinds(SYNC), min_size=1, max_size=3))
+def test_the_loop_goes_on_while_a_sync_task_blocks(backend: str, row: list[str]) -> None:
+    async def request() -> None:
+        released = [threading.Event() for _ in row]
+        waited: list[bool] = []
+        tasks = BackgroundTasks()
+        for kind, event in zip(row, released, strict=True):
+            tasks.add_task(make(kind, lambda event: waited.append(event.wait(10))), event)
+        async with anyio.create_task_group() as group:
+            group.start_soon(tasks)
+            for event in released:
+                await anyio.lowlevel.checkpoint()
+                event.set()
+        assert waited == [True] * len(row)
+
+    anyio.run(request, backend=backend)
+
+
+@given(before=st.lists(kinds(), max_size=3), after=st.lists(kinds(), max_size=3))
+def test_an_awaitable_that_is_handed_back_is_awaited_before_the_next_task(
+    backend: str, before: list[str], after: list[str]
+) -> None:
+    ran: list[int] = []
+    awaited_at = len(before)
+
+    async def slowly(number: int) -> None:
+        await anyio.lowlevel.checkpoint()
+        ran.append(number)
+
+    tasks = BackgroundTasks()
+    for number, kind in enumerate(before):
+        tasks.add_task(make(kind, ran.append), number)
+    tasks.add_task(lambda: slowly(awaited_at))
+    for number, kind in enumerate(after, awaited_at + 1):
+        tasks.add_task(make(kind, ran.append), number)
+    anyio.run(tasks, backend=backend)
+    assert ran == list(range(awaited_at + 1 + len(after)))

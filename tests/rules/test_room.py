@@ -1,0 +1,94 @@
+"""**room**: background tasks have threads of their own, and starve nobody of theirs."""
+
+import threading
+
+import anyio
+import pytest
+from anyio.to_thread import current_default_thread_limiter
+
+from minibg import BackgroundTask, BackgroundTasks
+from minibg.concurrency import background_limiter, run_in_threadpool
+
+SECONDS = 10
+
+
+class Crowd:
+    """Counts the threads that wait in it, until it is let go."""
+
+    def __init__(self, size: int) -> None:
+        self.barrier = threading.Barrier(size + 1)
+        self.leave = threading.Event()
+
+    def wait(self) -> None:
+        self.barrier.wait(SECONDS)
+        assert self.leave.wait(SECONDS)
+
+
+@pytest.mark.parametrize("threads", [1, 40])
+def test_blocked_background_threads_leave_all_others_free(backend: str, threads: int) -> None:
+    async def server() -> None:
+        background_limiter().total_tokens = threads
+        crowd = Crowd(threads)
+        with anyio.fail_after(SECONDS):
+            async with anyio.create_task_group() as requests:
+                for _ in range(threads):
+                    requests.start_soon(BackgroundTask(crowd.wait))
+                await run_in_threadpool(crowd.barrier.wait, SECONDS)
+                assert background_limiter().available_tokens == 0
+                assert current_default_thread_limiter().borrowed_tokens == 0
+                assert await run_in_threadpool(lambda: "an endpoint answers") is not None
+                crowd.leave.set()
+
+    anyio.run(server, backend=backend)
+
+
+def test_blocked_endpoint_threads_leave_background_tasks_running(backend: str) -> None:
+    async def server() -> None:
+        threads = int(current_default_thread_limiter().total_tokens)
+        crowd = Crowd(threads)
+        with anyio.fail_after(SECONDS):
+            async with anyio.create_task_group() as requests:
+                for _ in range(threads):
+                    requests.start_soon(run_in_threadpool, crowd.wait)
+                ran = threading.Event()
+                tasks = BackgroundTasks()
+                tasks.add_task(crowd.barrier.wait, SECONDS)
+                tasks.add_task(ran.set)
+                await tasks()
+                assert current_default_thread_limiter().available_tokens == 0
+                assert ran.is_set()
+                crowd.leave.set()
+
+    anyio.run(server, backend=backend)
+
+
+def test_there_is_room_for_40_unless_it_is_adjusted(backend: str) -> None:
+    async def server(adjusted: int | None) -> float:
+        if adjusted is not None:
+            background_limiter().total_tokens = adjusted
+        return background_limiter().total_tokens
+
+    assert anyio.run(server, 3, backend=backend) == 3
+    assert anyio.run(server, None, backend=backend) == 40, "each event loop has its own"
+
+
+def test_more_tasks_than_threads_wait_for_their_turn(backend: str) -> None:
+    most, running, lock = 0, 0, threading.Lock()
+
+    def task() -> None:
+        nonlocal most, running
+        with lock:
+            running += 1
+            most = max(most, running)
+        anyio.from_thread.run(anyio.lowlevel.checkpoint)
+        with lock:
+            running -= 1
+
+    async def server() -> None:
+        background_limiter().total_tokens = 2
+        async with anyio.create_task_group() as requests:
+            for _ in range(8):
+                requests.start_soon(BackgroundTask(task))
+
+    anyio.run(server, backend=backend)
+    assert most <= 2
