@@ -16,6 +16,7 @@ from urllib.parse import quote
 
 import msgspec
 from anyio import CancelScope, create_task_group
+from anyio.lowlevel import checkpoint
 
 from minibg.concurrency import iterate_in_threadpool
 from minibg.datastructures import MutableHeaders, RawHeaders, encode_header
@@ -243,6 +244,7 @@ class StreamingResponse(Response):
             raise failure
         if not completed:
             raise ClientDisconnect("the client went away before the response was complete")
+        await send({"type": "http.response.body", "body": b"", "more_body": False})
 
     async def _send_body(self, scope: Scope, send: Send) -> None:
         try:
@@ -250,12 +252,12 @@ class StreamingResponse(Response):
                 async for chunk in self.body_iterator:
                     body = chunk.encode(self.charset) if isinstance(chunk, str) else chunk
                     await send({"type": "http.response.body", "body": body, "more_body": True})
+                    await checkpoint()  # a server whose client is gone takes all without a pause
         finally:
             close = getattr(self.body_iterator, "aclose", None)
             if close is not None:
                 with CancelScope(shield=True):
                     await close()
-        await send({"type": "http.response.body", "body": b"", "more_body": False})
 
 
 async def _cancel_on_disconnect(receive: Receive, scope: CancelScope) -> None:

@@ -74,6 +74,7 @@ SYNC: dict[str, Callable[[Body], Body]] = {
 ASYNC: dict[str, Callable[[Body], Body]] = {
     "a coroutine function": _coroutine_function,
     "a partial of a coroutine function": lambda body: partial(partial(_coroutine_function(body))),
+    "a partial of an async callable object": lambda body: partial(_AsyncCallable(body)),
     "an async method": lambda body: _Holder(body).async_method,
     "an async callable object": _AsyncCallable,
     "a marked wrapper": _marked,

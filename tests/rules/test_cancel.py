@@ -180,6 +180,25 @@ def test_what_waits_for_a_thread_when_it_is_cancelled_never_runs(backend: str, r
 
 
 @both_ways
+@given(turns=st.integers(0, 3))
+def test_a_task_that_is_cancelled_on_its_way_to_a_thread_runs_whole_or_not_at_all(
+    backend: str, run: Run, turns: int
+) -> None:
+    blocked = Blocked()
+
+    async def request() -> None:
+        async with run(BackgroundTasks([BackgroundTask(blocked)])) as cancel:
+            for _ in range(turns):
+                await anyio.lowlevel.checkpoint()
+            cancel()
+            await let_it_be_delivered()
+            blocked.leave.set()
+
+    anyio.run(request, backend=backend)
+    assert blocked.runs.is_set() == blocked.ended.is_set()
+
+
+@both_ways
 def test_a_long_task_may_ask_whether_it_is_cancelled(backend: str, run: Run) -> None:
     running, cancelled = threading.Event(), threading.Event()
 

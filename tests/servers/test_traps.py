@@ -1,0 +1,248 @@
+"""The known traps, each shown on a real server: what minibg does, and that FastAPI falls into it.
+
+What may live here: one test for each trap. A server ends when all tasks have, so what a task did is
+known once the context of the server has been left.
+"""
+
+import logging
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any, NamedTuple
+
+import fastapi
+import pytest
+from anyio.to_thread import current_default_thread_limiter
+
+import minibg
+from minibg.concurrency import background_limiter
+from tests.servers.live import LIMIT, Live, Server
+
+
+class Framework(NamedTuple):
+    """What both frameworks have, by the same names."""
+
+    app: Callable[[], Any]
+    tasks: type[Any]
+    response: type[Any]
+
+
+MINIBG = Framework(minibg.MiniBG, minibg.BackgroundTasks, minibg.Response)
+FASTAPI = Framework(fastapi.FastAPI, fastapi.BackgroundTasks, fastapi.Response)
+
+
+def outcome(*, minibg: object, fastapi: object) -> pytest.MarkDecorator:
+    """Run the test on both frameworks, and expect this of each."""
+    return pytest.mark.parametrize(
+        ("framework", "expected"),
+        [pytest.param(MINIBG, minibg, id="minibg"), pytest.param(FASTAPI, fastapi, id="fastapi")],
+    )
+
+
+@outcome(minibg=["failing", "next"], fastapi=["failing"])
+def test_the_tasks_after_a_failing_one(
+    server: Server, framework: Framework, expected: list[str]
+) -> None:
+    ran: list[str] = []
+    app = framework.app()
+
+    def failing() -> None:
+        ran.append("failing")
+        raise LookupError
+
+    @app.get("/")
+    def endpoint(tasks: framework.tasks) -> None:
+        tasks.add_task(failing)
+        tasks.add_task(ran.append, "next")
+
+    with server(app) as live:
+        assert live.get("/").status == 200
+    assert ran == expected
+
+
+@outcome(minibg="kept alive", fastapi="closed")
+def test_the_connection_of_a_failing_task_and_the_request_pipelined_on_it(
+    server: Server, framework: Framework, expected: str
+) -> None:
+    app = framework.app()
+
+    async def failing() -> None:
+        raise LookupError
+
+    @app.get("/first")
+    async def first(tasks: framework.tasks) -> None:
+        tasks.add_task(failing)
+
+    @app.get("/second")
+    async def second() -> str:
+        return "answered"
+
+    with server(app) as live, live.connect() as connection:
+        connection.ask("/first", "/second")
+        assert connection.read().status == 200
+        assert ("closed" if connection.is_at_its_end() else "kept alive") == expected
+
+
+@outcome(minibg=[("minibg.background", KeyError)], fastapi=[("uvicorn.error", RuntimeError)])
+def test_the_error_of_a_task_whose_exception_has_a_handler(
+    server: Server,
+    framework: Framework,
+    expected: list[tuple[str, type[Exception]]],
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    app = framework.app()
+
+    def failing() -> None:
+        raise KeyError
+
+    @app.exception_handler(LookupError)
+    async def handler(request: object, exc: LookupError) -> Any:
+        return framework.response(status_code=404)
+
+    @app.get("/")
+    def endpoint(tasks: framework.tasks) -> None:
+        tasks.add_task(failing)
+
+    with server(app) as live:
+        assert live.get("/").status == 200
+    errors = [record for record in caplog.records if record.levelno == logging.ERROR]
+    assert [(error.name, error.exc_info and error.exc_info[0]) for error in errors] == expected
+
+
+@pytest.mark.filterwarnings("ignore:coroutine .* was never awaited:RuntimeWarning")
+@outcome(minibg=["mail"], fastapi=[])
+def test_a_lambda_that_calls_a_coroutine_function(
+    server: Server, framework: Framework, expected: list[str]
+) -> None:
+    ran: list[str] = []
+    app = framework.app()
+
+    async def send(mail: str) -> None:
+        ran.append(mail)
+
+    @app.get("/")
+    def endpoint(tasks: framework.tasks) -> None:
+        tasks.add_task(lambda: send("mail"))
+
+    with server(app) as live:
+        assert live.get("/").status == 200
+    assert ran == expected
+
+
+@outcome(minibg=(200, [print]), fastapi=(500, []))
+def test_a_keyword_called_func(
+    server: Server, framework: Framework, expected: tuple[int, list[object]]
+) -> None:
+    ran: list[object] = []
+    app = framework.app()
+
+    def task(*, func: object) -> None:
+        ran.append(func)
+
+    @app.get("/")
+    def endpoint(tasks: framework.tasks) -> None:
+        tasks.add_task(task, func=print)
+
+    with server(app) as live:
+        status = live.get("/").status
+    assert (status, ran) == expected
+
+
+@outcome(minibg=["injected", "own"], fastapi=["own"])
+def test_injected_tasks_beside_the_background_of_the_response(
+    server: Server, framework: Framework, expected: list[str]
+) -> None:
+    ran: list[str] = []
+    app = framework.app()
+
+    @app.get("/")
+    def endpoint(tasks: framework.tasks) -> Any:
+        own = framework.tasks()
+        own.add_task(ran.append, "own")
+        tasks.add_task(ran.append, "injected")
+        return framework.response(background=own)
+
+    with server(app) as live:
+        assert live.get("/").status == 200
+    assert ran == expected
+
+
+@contextmanager
+def slow_tasks_in_every_thread(server: Server, framework: Framework) -> Iterator[Live]:
+    """Serve while as many sync tasks run as there are threads for them, and none ends."""
+    started, release = threading.Semaphore(0), threading.Event()
+    app = framework.app()
+
+    def slow() -> None:
+        started.release()
+        assert release.wait(LIMIT)
+
+    @app.get("/threads")
+    async def threads() -> int:
+        return int(background_limiter().total_tokens)
+
+    @app.get("/slow")
+    async def leave_a_slow_task(tasks: framework.tasks) -> None:
+        tasks.add_task(slow)
+
+    @app.get("/sync")
+    def sync() -> str:
+        return "answered"
+
+    @app.get("/threads-left")
+    async def threads_left() -> int:
+        return int(current_default_thread_limiter().available_tokens)
+
+    with server(app) as live:
+        try:
+            for _ in range(int(live.get("/threads").body)):
+                assert live.get("/slow").status == 200
+                assert started.acquire(timeout=LIMIT)
+            yield live
+        finally:
+            release.set()
+
+
+def test_a_sync_endpoint_answers_while_slow_tasks_hold_every_background_thread(
+    server: Server,
+) -> None:
+    with slow_tasks_in_every_thread(server, MINIBG) as live:
+        assert live.get("/sync").body == b'"answered"'
+
+
+def test_fastapi_has_no_thread_left_for_a_sync_endpoint_beside_40_slow_tasks(
+    server: Server,
+) -> None:
+    with slow_tasks_in_every_thread(server, FASTAPI) as live:
+        assert live.get("/threads-left").body == b"0"
+
+
+def send_mail() -> None:
+    raise AssertionError("a task ran where none may start")
+
+
+@outcome(
+    minibg=[
+        "background tasks not run (the endpoint raised LookupError): "
+        "tests.servers.test_traps.send_mail, tests.servers.test_traps.send_mail"
+    ],
+    fastapi=[],
+)
+def test_tasks_added_before_the_endpoint_raises(
+    server: Server,
+    framework: Framework,
+    expected: list[str],
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    app = framework.app()
+
+    @app.get("/")
+    def endpoint(tasks: framework.tasks) -> None:
+        tasks.add_task(send_mail)
+        tasks.add_task(send_mail)
+        raise LookupError
+
+    with server(app) as live:
+        assert live.get("/").status == 500
+    warnings = [record for record in caplog.records if record.levelno == logging.WARNING]
+    assert [warning.getMessage() for warning in warnings] == expected
