@@ -4,6 +4,7 @@ What may live here: options and exit statuses. What they set going is the busine
 """
 
 import argparse
+import os
 import sys
 from pathlib import Path
 from typing import NoReturn
@@ -44,6 +45,10 @@ def main() -> int:
         run.watch(sock, payload, options.requests, options.fail_fast, options.plain)
     except KeyboardInterrupt:
         return 130  # what shells call a program that Ctrl-C ended
+    except BrokenPipeError:
+        # Nobody reads the output any more, so Python must not try to flush the rest at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
     return 0
 
 

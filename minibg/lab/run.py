@@ -1,0 +1,187 @@
+"""Runs the receiver on uvicorn, delivers to it, and prints what happened.
+
+What may live here: putting the parts together, and what is printed when. The event loop has the
+main thread and the client a thread of its own, so all times are those of one clock.
+"""
+
+import asyncio
+import errno
+import logging
+import socket
+from collections import Counter
+from collections.abc import Callable, Iterator
+from functools import partial
+from pathlib import Path
+from tempfile import mkdtemp
+
+import msgspec
+import uvicorn
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
+
+from minibg.lab.delivery import PUSH_EVENT, Answer, deliver
+from minibg.lab.receiver import create_app
+from minibg.lab.recorder import Recording
+from minibg.lab.timeline import compare, describe, draw, summarize
+from minibg.types import ASGIApp
+
+HOST = "127.0.0.1"
+SECRET = b"It's a Secret to Everybody"
+
+
+class UsageError(Exception):
+    """What the person at the command line can put right, said in one line."""
+
+
+def read_payload(path: Path | None) -> bytes:
+    """The content of a JSON file, or a push event.
+
+    Raises:
+        UsageError: If it cannot be read, or is not JSON.
+    """
+    if path is None:
+        return PUSH_EVENT
+    try:
+        payload = path.read_bytes()
+        msgspec.json.decode(payload)
+    except OSError as exc:
+        raise UsageError(f"{path}: {exc.strerror}") from exc
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as exc:
+        raise UsageError(f"{path}: not JSON: {exc}") from exc
+    return payload
+
+
+def listen(port: int) -> socket.socket:
+    """A socket that listens on that port of the loopback interface, or on a free one for 0.
+
+    Raises:
+        UsageError: If the port is not to be had.
+    """
+    try:
+        return socket.create_server((HOST, port))
+    except OSError as exc:
+        reason = "in use" if exc.errno == errno.EADDRINUSE else f"not to be had: {exc.strerror}"
+        raise UsageError(f"port {port} on {HOST} is {reason}") from exc
+
+
+def url_of(sock: socket.socket) -> str:
+    """The address of what is bound to that socket."""
+    return "http://{}:{}".format(*sock.getsockname())
+
+
+class Server(uvicorn.Server):
+    """Serves as long as deliveries are made, and then until the last background task has ended."""
+
+    def __init__(
+        self, app: ASGIApp, deliveries: Iterator[Answer], on_answer: Callable[[Answer], object]
+    ) -> None:
+        super().__init__(uvicorn.Config(app, ws="none", log_config=None))
+        self.deliveries = deliveries
+        self.on_answer = on_answer
+
+    async def main_loop(self) -> None:
+        """What uvicorn calls when it is ready to serve: the moment to begin."""
+        client = asyncio.create_task(asyncio.to_thread(self._deliver))
+        await super().main_loop()
+        await client
+
+    def _deliver(self) -> None:
+        try:
+            for answer in self.deliveries:
+                self.on_answer(answer)
+                if self.should_exit:
+                    break
+        finally:
+            self.should_exit = True
+
+
+def exchange(
+    sock: socket.socket,
+    directory: Path,
+    deliveries: Iterator[Answer],
+    on_answer: Callable[[Answer], object],
+    on_end: Callable[[Recording], object],
+) -> None:
+    """Serve the receiver on a listening socket while deliveries are made to it.
+
+    Returns when the last background task has ended.
+
+    Args:
+        sock: Listens; is closed at the end.
+        directory: Where the receiver keeps what it gets.
+        deliveries: Makes a delivery for each answer that is asked of it.
+        on_answer: Called with each answer, in the client's thread.
+        on_end: Called with each recording, on the event loop, when the last of its tasks has ended.
+    """
+    with socket.socket() as refusing:
+        # Bound but not listening: who connects is refused, and nobody else can take the port.
+        refusing.bind((HOST, 0))
+        app = create_app(directory, SECRET, f"{url_of(refusing)}/builds", on_end)
+        Server(app, deliveries, on_answer).run(sockets=[sock])
+
+
+class LogLines(logging.Handler):
+    """Counts the lines of the log, each without its traceback."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.lines: Counter[str] = Counter()
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Count this record."""
+        line = f"{record.levelname} {record.getMessage().strip()}"
+        if record.exc_info:
+            line += f": {record.exc_info[1]!r}"
+        self.lines[line] += 1
+
+
+def watch(sock: socket.socket, payload: bytes, count: int, fail_fast: bool, plain: bool) -> None:
+    """Deliver the payload, and print the timeline of one delivery or the summary of many."""
+    console = Console(highlight=False, markup=False, force_terminal=False if plain else None)
+    directory, log = Path(mkdtemp(prefix="minibg-")), LogLines()
+    server_log = logging.FileHandler(directory / "server.log", encoding="utf-8")
+    logging.basicConfig(handlers=[log, server_log])
+    url = url_of(sock) + ("/webhook/fail-fast" if fail_fast else "/webhook")
+    console.print(f"POST {url}, {len(payload)} bytes")
+    run = partial(exchange, sock, directory, deliver(url, payload, SECRET, count))
+    if count == 1:
+        _watch_one(run, console)
+    else:
+        _watch_many(run, count, console)
+    for line, times in log.lines.items():
+        console.print(line if times == 1 else f"{times} x {line}")
+    console.print(f"Kept in {directory}: {', '.join(sorted(f.name for f in directory.iterdir()))}")
+
+
+def _watch_one(run: Callable[..., None], console: Console) -> None:
+    answers: list[Answer] = []
+    recordings: list[Recording] = []
+
+    def on_answer(answer: Answer) -> None:
+        answers.append(answer)
+        print(describe(answer), flush=True)  # rich would take its time while the tasks are timed
+
+    run(on_answer, recordings.append)
+    console.print(draw(recordings[0], answers[0]))
+    if recordings[0].tasks:
+        console.print(compare(recordings[0], answers[0]))
+
+
+def _watch_many(run: Callable[..., None], count: int, console: Console) -> None:
+    answers: list[Answer] = []
+    recordings: list[Recording] = []
+    columns = TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn()
+    with Progress(*columns, console=console) as progress:
+        answered = progress.add_task("answered", total=count)
+        done = progress.add_task("tasks done", total=count)
+
+        def on_answer(answer: Answer) -> None:
+            answers.append(answer)
+            progress.advance(answered)
+
+        def on_end(recording: Recording) -> None:
+            recordings.append(recording)
+            progress.advance(done)
+
+        run(on_answer, on_end)
+    console.print(summarize(answers, recordings))

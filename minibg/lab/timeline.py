@@ -1,0 +1,127 @@
+"""Shows what was recorded: one request as a timeline, many as a summary.
+
+What may live here: turning times into words and bars. Each place has its colour, and whatever a
+colour says is said in words as well.
+"""
+
+from collections import Counter
+from collections.abc import Sequence
+from http import HTTPStatus
+from math import inf
+from statistics import median
+
+from rich.console import Console, ConsoleOptions, RenderResult
+from rich.measure import Measurement
+from rich.segment import Segment
+from rich.table import Table
+
+from minibg.lab.delivery import Answer
+from minibg.lab.recorder import Event, Recording
+
+COLOURS = {"client": "cyan", "event loop": "green", "nowhere": "bold red"}
+WORKERS_COLOUR = "yellow"
+FAILURES_COLOUR = "bold red"
+
+
+class Bar:
+    """The time of an event on an axis from `first` to `last`, which is as wide as its cell.
+
+    What took no time is a tick there, and what took little is at least one character long.
+    """
+
+    def __init__(self, event: Event, first: float, last: float) -> None:
+        self.event = event
+        self.first = first
+        self.last = last
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        if self.event.start == inf:
+            return
+        scale = (options.max_width - 1) / (self.last - self.first)
+        left = round((self.event.start - self.first) * scale)
+        right = round((self.event.end - self.first) * scale)
+        bar, tick = ("=", "|") if options.ascii_only else ("━", "╹")
+        mark = tick if self.event.end == self.event.start else bar * (right - left + 1)
+        yield Segment(" " * left + mark, console.get_style(_colour(self.event)))
+
+    def __rich_measure__(self, console: Console, options: ConsoleOptions) -> Measurement:
+        return Measurement(1, options.max_width)
+
+
+def describe(answer: Answer) -> str:
+    """What the client got, and when."""
+    return f"{_status(answer)}, {_ms(answer.seconds)} ms after the client began to send"
+
+
+def draw(recording: Recording, answer: Answer) -> Table:
+    """The timeline of one request, in milliseconds since it arrived."""
+    rows = [(event, event.what) for event in (*_client(answer), *recording.events)]
+    rows += [(task, f"{task.what}: {_outcome(task)}") for task in recording.tasks]
+    rows.sort(key=lambda row: row[0].start)
+    zero, last = recording.events[0].start, max(e.end for e, _ in rows if e.end < inf)
+    table = Table(box=None, expand=True, pad_edge=False, title_style="bold", title_justify="left")
+    table.title = "Milliseconds since the request arrived"
+    table.add_column("from", justify="right", no_wrap=True)
+    table.add_column("to", justify="right", no_wrap=True)
+    table.add_column("where", no_wrap=True)
+    table.add_column("what", no_wrap=True)
+    table.add_column(ratio=1)
+    for event, what in rows:
+        end = "" if event.end == event.start else _ms(event.end - zero)
+        bar = Bar(event, answer.sent, last)
+        table.add_row(_ms(event.start - zero), end, event.place, what, bar, style=_colour(event))
+    return table
+
+
+def _client(answer: Answer) -> tuple[Event, Event]:
+    what = "has the answer" if answer.status else "loses the connection"
+    return (
+        Event("sends and waits", "client", answer.sent, answer.received),
+        Event(what, "client", answer.received, answer.received),
+    )
+
+
+def compare(recording: Recording, answer: Answer) -> str:
+    """How long the client waited, and how long it would have waited without background tasks."""
+    waited = answer.seconds
+    would_have = waited + sum(task.seconds for task in recording.tasks)
+    return (
+        f"The client waited {_ms(waited)} ms; with the tasks inside the endpoint it would have "
+        f"waited {_ms(would_have)} ms, {would_have / waited:.1f} times as long."
+    )
+
+
+def summarize(answers: Sequence[Answer], recordings: Sequence[Recording]) -> Table:
+    """What became of many deliveries."""
+    statuses = Counter(_status(answer) for answer in answers)
+    waits = [answer.seconds for answer in answers]
+    outcomes = Counter(_outcome(task) for recording in recordings for task in recording.tasks)
+    run = outcomes["ended"] + outcomes["failed"]
+    elapsed = answers[-1].received - answers[0].sent
+    table = Table.grid(padding=(0, 2))
+    table.add_row("deliveries", str(len(answers)))
+    table.add_row("answers", ", ".join(f"{n} x {status}" for status, n in statuses.items()))
+    table.add_row("answer time", f"median {_ms(median(waits))} ms, slowest {_ms(max(waits))} ms")
+    table.add_row("tasks", f"{run} run, {outcomes['failed']} failed, {outcomes['not run']} not run")
+    table.add_row("rate", f"{len(answers) / elapsed:,.0f} requests a second")
+    return table
+
+
+def _outcome(task: Event) -> str:
+    if task.start == inf:
+        return "not run"
+    return "failed" if task.failed else "ended"
+
+
+def _colour(event: Event) -> str:
+    return FAILURES_COLOUR if event.failed else COLOURS.get(event.place, WORKERS_COLOUR)
+
+
+def _status(answer: Answer) -> str:
+    if answer.status is None:
+        return "connection lost"
+    return f"{answer.status} {HTTPStatus(answer.status).phrase}"
+
+
+def _ms(seconds: float) -> str:
+    return "" if seconds == inf else f"{seconds * 1000:.2f}"

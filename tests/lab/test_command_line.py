@@ -1,0 +1,268 @@
+"""What `python -m minibg` prints, and how it ends."""
+
+import os
+import pty
+import re
+import signal
+import socket
+import sqlite3
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from http.client import HTTPConnection
+from pathlib import Path
+
+import pytest
+
+TIMEOUT = 30
+"""Seconds after which a run is taken to hang."""
+
+
+def environment(directory: Path) -> dict[str, str]:
+    """In which the runs keep their files in that directory, and colours are up to them."""
+    unset = {"COLUMNS", "FORCE_COLOR", "NO_COLOR", "TTY_COMPATIBLE", "TTY_INTERACTIVE"}
+    inherited = {name: value for name, value in os.environ.items() if name not in unset}
+    return inherited | {"TMPDIR": str(directory), "TERM": "xterm-256color"}
+
+
+def python(*arguments: str, directory: Path) -> subprocess.CompletedProcess[str]:
+    """Run Python in that directory, with no terminal."""
+    return subprocess.run(
+        [sys.executable, *arguments],
+        cwd=directory,
+        env=environment(directory),
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        timeout=TIMEOUT,
+        check=False,
+    )
+
+
+def minibg(*arguments: str, directory: Path) -> subprocess.CompletedProcess[str]:
+    """Run `python -m minibg`."""
+    return python("-m", "minibg", *arguments, directory=directory)
+
+
+def on_a_terminal(*arguments: str, directory: Path) -> str:
+    """Run `python -m minibg` on a terminal, and return what that gets."""
+    leader, follower = pty.openpty()
+    with open(leader, "rb", buffering=0) as terminal:
+        with subprocess.Popen(
+            [sys.executable, "-m", "minibg", *arguments],
+            env=environment(directory),
+            stdin=follower,
+            stdout=follower,
+            stderr=follower,
+        ) as process:
+            os.close(follower)
+            output = b""
+            try:
+                while chunk := terminal.read(65536):
+                    output += chunk
+            except OSError:  # how Linux says that the other side is closed
+                pass
+        assert process.returncode == 0
+    return output.decode()
+
+
+def assert_refused(done: subprocess.CompletedProcess[str], line: str) -> None:
+    """It ended with status 2 and this one line on standard error."""
+    assert (done.returncode, done.stdout, done.stderr) == (2, "", f"minibg: {line}\n")
+
+
+def stored_payloads(directory: Path) -> list[str]:
+    """The payloads in the database of the one run that was made there."""
+    (database,) = directory.glob("minibg-*/deliveries.sqlite")
+    with closing(sqlite3.connect(database)) as connection:
+        return [payload for (payload,) in connection.execute("SELECT payload FROM deliveries")]
+
+
+def test_one_delivery_is_shown_as_a_timeline(tmp_path: Path) -> None:
+    done = minibg(directory=tmp_path)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert re.search(r"^202 Accepted, \d+\.\d\d ms after", done.stdout, re.MULTILINE)
+    in_their_order = [
+        "event loop  request received",
+        "event loop  endpoint entered",
+        "event loop  response start: 202",
+        "event loop  last byte taken",
+        "event loop  verify_signature: ended",
+        "worker 1    call_downstream: failed",
+        "worker 1    store_delivery: ended",
+        "worker 1    write_log: ended",
+        "with the tasks inside the endpoint it would have",
+        "ERROR background task minibg.lab.receiver.call_downstream failed",
+    ]
+    places = [done.stdout.find(text) for text in in_their_order]
+    assert -1 not in places
+    assert places == sorted(places)
+    assert "client      has the answer" in done.stdout
+    assert "Traceback" not in done.stdout
+    assert "\x1b" not in done.stdout
+
+
+def test_the_traceback_of_the_failing_task_is_kept(tmp_path: Path) -> None:
+    minibg(directory=tmp_path)
+    (log,) = tmp_path.glob("minibg-*/server.log")
+    assert "Traceback (most recent call last)" in log.read_text()
+
+
+def test_with_fail_fast_the_later_tasks_are_shown_as_not_run(tmp_path: Path) -> None:
+    done = minibg("--fail-fast", directory=tmp_path)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "nowhere     store_delivery: not run" in done.stdout
+    assert "nowhere     write_log: not run" in done.stdout
+    assert "WARNING background tasks not run (an earlier failure, URLError)" in done.stdout
+    assert stored_payloads(tmp_path) == []
+
+
+def test_many_deliveries_are_summed_up(tmp_path: Path) -> None:
+    done = minibg("--requests", "5", directory=tmp_path)
+    assert (done.returncode, done.stderr) == (0, "")
+    for line in (
+        r"answered   .+ 5/5",
+        r"tasks done .+ 5/5",
+        r"deliveries   5",
+        r"answers      5 x 202 Accepted",
+        r"answer time  median \d+\.\d\d ms, slowest \d+\.\d\d ms",
+        r"tasks        20 run, 5 failed, 0 not run",
+        r"rate         [\d,]+ requests a second",
+    ):
+        assert re.search(rf"^{line} *$", done.stdout, re.MULTILINE), line
+    assert len(stored_payloads(tmp_path)) == 5
+
+
+def test_without_a_payload_a_push_event_is_delivered(tmp_path: Path) -> None:
+    minibg(directory=tmp_path)
+    (payload,) = stored_payloads(tmp_path)
+    assert payload.startswith('{"ref": "refs/heads/main"')
+
+
+def test_the_users_own_payload_is_delivered_as_it_is(tmp_path: Path) -> None:
+    (tmp_path / "own.json").write_text('{ "name" : "Zoë" }\n', encoding="utf-8")
+    done = minibg("--payload", "own.json", directory=tmp_path)
+    assert done.returncode == 0
+    assert stored_payloads(tmp_path) == ['{ "name" : "Zoë" }\n']
+
+
+def test_the_port_is_the_one_that_was_asked_for(tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    done = minibg("--port", str(port), directory=tmp_path)
+    assert done.stdout.startswith(f"POST http://127.0.0.1:{port}/webhook, ")
+
+
+def test_a_terminal_gets_colours_unless_they_are_declined(tmp_path: Path) -> None:
+    assert "\x1b[32m" in on_a_terminal(directory=tmp_path)
+    assert "\x1b" not in on_a_terminal("--plain", directory=tmp_path)
+    assert "\x1b" not in on_a_terminal("--plain", "--requests", "2", directory=tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "line"),
+    [
+        (["--requests", "0"], "argument --requests: '0' is not a positive integer"),
+        (["--requests", "many"], "argument --requests: 'many' is not a positive integer"),
+        (["--port", "65536"], "argument --port: '65536' is not a port"),
+        (["--payload"], "argument --payload: expected one argument"),
+        (["--payload", "missing.json"], "missing.json: No such file or directory"),
+        (["--payload", "."], ".: Is a directory"),
+        (["--loud"], "unrecognized arguments: --loud"),
+    ],
+    ids=" ".join,
+)
+def test_a_mistake_is_named_in_one_line(tmp_path: Path, arguments: list[str], line: str) -> None:
+    assert_refused(minibg(*arguments, directory=tmp_path), line)
+
+
+@pytest.mark.parametrize(
+    ("content", "reason"),
+    [
+        (b"", "Input data was truncated"),
+        (b"ref=main", "JSON is malformed: invalid character (byte 0)"),
+        (b'"\xff"', "'utf-8' codec can't decode byte 0xff in position 0: invalid start byte"),
+        (b"[" * 100_000, "maximum recursion depth exceeded while deserializing an object"),
+    ],
+    ids=["empty", "a form", "not UTF-8", "too deep"],
+)
+def test_a_payload_that_is_not_json_is_refused(tmp_path: Path, content: bytes, reason: str) -> None:
+    (tmp_path / "payload.json").write_bytes(content)
+    done = minibg("--payload", "payload.json", directory=tmp_path)
+    assert_refused(done, f"payload.json: not JSON: {reason}")
+
+
+def test_a_port_in_use_is_refused(tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        done = minibg("--port", str(port), directory=tmp_path)
+    assert_refused(done, f"port {port} on 127.0.0.1 is in use")
+
+
+WITHOUT_A_PACKAGE = """
+import runpy, sys
+
+class NotInstalled:
+    def find_spec(name, path, target=None):
+        if name == missing:
+            raise ModuleNotFoundError(f"No module named {name!r}", name=name)
+
+missing = sys.argv.pop()
+sys.meta_path.insert(0, NotInstalled)
+runpy.run_module("minibg", run_name="__main__")
+"""
+
+
+@pytest.mark.parametrize("package", ["rich", "uvicorn"])
+def test_a_missing_package_is_named_with_what_installs_it(tmp_path: Path, package: str) -> None:
+    done = python("-c", WITHOUT_A_PACKAGE, package, directory=tmp_path)
+    assert_refused(done, f"{package} is not installed: pip install 'minibg[standard]'")
+
+
+def test_help_gives_an_example(tmp_path: Path) -> None:
+    done = minibg("--help", directory=tmp_path)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "example: python -m minibg --requests 100" in done.stdout
+
+
+@contextmanager
+def started(*arguments: str, directory: Path) -> Iterator[tuple[subprocess.Popen[bytes], str]]:
+    """`python -m minibg` as a process that runs, and its first line."""
+    process = subprocess.Popen(
+        [sys.executable, "-m", "minibg", *arguments],
+        env=environment(directory),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    )
+    with process:
+        try:
+            assert process.stdout is not None
+            yield process, process.stdout.readline().decode()
+        finally:
+            process.kill()
+
+
+def test_a_reader_who_leaves_early_sees_no_traceback(tmp_path: Path) -> None:
+    with started(directory=tmp_path) as (process, _):
+        assert process.stdout is not None
+        process.stdout.close()
+        process.stdout = None
+        assert process.communicate(timeout=TIMEOUT) == (None, b"")
+
+
+def test_ctrl_c_ends_it_without_a_traceback(tmp_path: Path) -> None:
+    with started("--requests", "1000000", directory=tmp_path) as (process, first_line):
+        netloc = first_line.removeprefix("POST http://").partition("/")[0]
+        with closing(HTTPConnection(netloc, timeout=TIMEOUT)) as connection:
+            connection.request("GET", "/")
+            connection.getresponse().read()  # so it serves, and Ctrl-C finds it delivering
+        process.send_signal(signal.SIGINT)
+        assert process.communicate(timeout=TIMEOUT)[1] == b""
+        assert process.returncode == 130
+
+
+def test_the_core_needs_neither_rich_nor_uvicorn(tmp_path: Path) -> None:
+    code = "import minibg, sys; print(sorted({'rich', 'uvicorn'} & set(sys.modules)))"
+    done = python("-c", code, directory=tmp_path)
+    assert (done.stdout, done.stderr) == ("[]\n", "")
