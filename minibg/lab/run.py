@@ -1,7 +1,6 @@
 """Runs the receiver on uvicorn, delivers to it, and prints what happened.
 
-What may live here: putting the parts together, and what is printed when. The event loop has the
-main thread and the client a thread of its own, so all times are those of one clock.
+What may live here: putting the parts together, and what is printed when.
 """
 
 import asyncio
@@ -19,7 +18,7 @@ import uvicorn
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 
-from minibg.lab.delivery import PUSH_EVENT, Answer, deliver
+from minibg.lab.delivery import PUSH_EVENT, Answer, deliver_from_outside
 from minibg.lab.receiver import create_app
 from minibg.lab.recorder import Recording
 from minibg.lab.timeline import compare, describe, draw, summarize
@@ -143,7 +142,7 @@ def watch(sock: socket.socket, payload: bytes, count: int, fail_fast: bool, plai
     logging.basicConfig(handlers=[log, server_log])
     url = url_of(sock) + ("/webhook/fail-fast" if fail_fast else "/webhook")
     console.print(f"POST {url}, {len(payload)} bytes")
-    run = partial(exchange, sock, directory, deliver(url, payload, SECRET, count))
+    run = partial(exchange, sock, directory, deliver_from_outside(url, payload, SECRET, count))
     if count == 1:
         _watch_one(run, console)
     else:
