@@ -5,6 +5,7 @@ that was raised before the response becomes one, inside the middleware if there 
 around it otherwise. Once a response has begun, nothing is sent twice.
 """
 
+import logging
 import traceback
 from collections.abc import Awaitable, Callable, Collection, Iterable, Iterator, Mapping
 from contextlib import nullcontext
@@ -22,6 +23,9 @@ Endpoint = TypeVar("Endpoint", bound=Callable[..., Any])
 
 ExceptionHandler = Callable[[Request, Any], Any]
 """Answers an exception with a `Response`; sync (then in a worker thread) or async."""
+
+
+logger = logging.getLogger("minibg.applications")
 
 
 class Middleware:
@@ -140,7 +144,7 @@ class MiniBG:
             if started and isinstance(exc, ClientDisconnect):
                 return  # nobody is left to answer, and nothing of ours has failed
             if not started and scope["type"] == "http":
-                response = await self._answer(Request(scope, receive), exc, Exception)
+                response = await self._last_resort(Request(scope, receive), exc)
                 await response(scope, receive, send)
             raise
 
@@ -161,6 +165,16 @@ class MiniBG:
             raise exc
         return await self._answer(request, exc, key)
 
+    async def _last_resort(self, request: Request, exc: Exception) -> Response:
+        """The answer to an exception that has no handler of its own."""
+        try:
+            return await self._answer(
+                request, exc, 500 if 500 in self.exception_handlers else Exception
+            )
+        except Exception:
+            logger.exception("the handler of last resort failed")
+            return server_error(request, exc)
+
     async def _answer(self, request: Request, exc: Exception, key: Any) -> Response:
         handler = self.exception_handlers[key]
         if is_async_callable(handler):
@@ -178,6 +192,8 @@ class MiniBG:
         await receive()
         try:
             async with self.lifespan(self) as state:
+                if state and "state" not in scope:
+                    raise RuntimeError("the lifespan yields state, which this server does not keep")
                 if state:
                     scope["state"].update(state)
                 await send({"type": "lifespan.startup.complete"})

@@ -7,7 +7,7 @@ had ended while it still runs.
 What may live here: the way into a thread and back. What runs there is the callers' business.
 """
 
-from collections.abc import AsyncGenerator, Callable, Iterable
+from collections.abc import AsyncIterator, Callable, Iterable
 from concurrent.futures import Future, wait
 from contextlib import suppress
 from functools import partial
@@ -126,17 +126,23 @@ def _cancel_again(cancelled: BaseException) -> None:
 _END: Any = object()
 
 
-async def iterate_in_threadpool(iterable: Iterable[T]) -> AsyncGenerator[T, None]:
+class iterate_in_threadpool(AsyncIterator[T]):  # noqa: N801  # Starlette's name
     """Iterate over a sync iterable without blocking the event loop: each step is made in a thread.
 
-    A generator that is left before its end is closed, in a thread as well.
+    `aclose` closes an iterator that can be closed, in a thread as well.
     """
-    iterator = iter(iterable)
-    try:
-        while (item := await run_in_threadpool(next, iterator, _END)) is not _END:
-            yield item
-    finally:
-        close = getattr(iterator, "close", None)
+
+    def __init__(self, iterable: Iterable[T]) -> None:
+        self.iterator = iter(iterable)
+
+    async def __anext__(self) -> T:
+        item = await run_in_threadpool(next, self.iterator, _END)
+        if item is _END:
+            raise StopAsyncIteration
+        return item
+
+    async def aclose(self) -> None:
+        """Close the iterator, wherever it stands."""
+        close = getattr(self.iterator, "close", None)
         if close is not None:
-            with CancelScope(shield=True):
-                await run_in_threadpool(close)
+            await run_in_threadpool(close)

@@ -67,7 +67,7 @@ class Dependant:
     def _source(self, parameter: Parameter, in_path: bool) -> Source:
         annotation = parameter.annotation
         by_keyword = parameter.kind in (Parameter.POSITIONAL_OR_KEYWORD, Parameter.KEYWORD_ONLY)
-        if by_keyword and in_path:
+        if by_keyword and in_path and _fits_a_path(annotation):
             return _from_path(parameter.name, annotation)
         if by_keyword and isinstance(annotation, type):
             if issubclass(annotation, Request):
@@ -79,6 +79,15 @@ class Dependant:
             "parameter of its path by name, `request: Request`, and `tasks: BackgroundTasks` or "
             "a subclass of that"
         )
+
+
+def _fits_a_path(annotation: Any) -> bool:
+    if annotation is Parameter.empty:
+        return True
+    try:
+        return not isinstance(msgspec.inspect.type_info(annotation), msgspec.inspect.CustomType)
+    except TypeError:
+        return False
 
 
 def _list_of(cls: type[BackgroundTasks]) -> Source:

@@ -4,6 +4,7 @@ What may live here: reading the scope and the messages that a server hands in (A
 HTTP connection scope). Nothing is parsed before somebody asks for it.
 """
 
+import re
 from collections.abc import AsyncGenerator
 from functools import cached_property
 from http.cookies import SimpleCookie
@@ -11,11 +12,13 @@ from typing import Any
 from urllib.parse import quote
 
 import msgspec
-from anyio import CancelScope
+from anyio import CancelScope, Event, Lock
 
 from minibg.datastructures import URL, Address, Headers, QueryParams, State
 from minibg.exceptions import HTTPException
 from minibg.types import Message, Receive, Scope
+
+_host = re.compile(r"(?:[A-Za-z0-9._~-]+|\[[0-9A-Fa-f:.]+\])(?::[0-9]*)?")  # RFC 9110, section 7.2
 
 
 class ClientDisconnect(HTTPException):
@@ -36,6 +39,65 @@ async def _no_receive() -> Message:
     raise RuntimeError("this request was made without `receive`, so it has no body")
 
 
+class Inbox:
+    """The messages of one request, for two readers at a time.
+
+    One reads the body. The other, while a response is streamed, waits for the client to go away,
+    and keeps for the first what it comes upon.
+    """
+
+    def __init__(self, receive: Receive) -> None:
+        self._receive = receive
+        self._one_reads = Lock(fast_acquire=True)
+        self._kept: Message | None = None
+        self._kept_was_taken: Event | None = None
+        self._body_ended = False
+        self.is_disconnected = False
+
+    @property
+    def _has_room(self) -> bool:
+        return self._kept is None or self._body_ended
+
+    def _keep(self, message: Message) -> None:
+        if message["type"] == "http.disconnect":
+            self.is_disconnected = True
+        else:
+            self._kept = message
+            self._body_ended = not message.get("more_body", False)
+
+    async def receive(self) -> Message:
+        """Wait for the next message, a piece of the body or the disconnect."""
+        if self._kept is None:
+            async with self._one_reads:
+                if self._kept is None and not self.is_disconnected:
+                    self._keep(await self._receive())
+        if self._kept is None:
+            return {"type": "http.disconnect"}
+        message, self._kept = self._kept, None
+        if self._kept_was_taken is not None:
+            self._kept_was_taken.set()
+        return message
+
+    async def receive_disconnect(self) -> Message:
+        """Wait for the disconnect."""
+        while not self.is_disconnected:
+            if self._has_room:
+                async with self._one_reads:
+                    if self._has_room and not self.is_disconnected:
+                        self._keep(await self._receive())
+            else:
+                self._kept_was_taken = Event()
+                await self._kept_was_taken.wait()
+        return {"type": "http.disconnect"}
+
+    async def poll(self) -> None:
+        """Take in a message that is there already."""
+        if self._has_room and not (self.is_disconnected or self._one_reads.locked()):
+            with CancelScope() as scope:
+                scope.cancel()
+                self._keep(await self._receive())
+
+
 class Request:
     """An HTTP request.
 
@@ -46,11 +108,14 @@ class Request:
 
     def __init__(self, scope: Scope, receive: Receive = _no_receive) -> None:
         self.scope = scope
-        self.receive = receive
+        self._receive = receive
         self._body: bytes | None = None
-        self._unread: Message | None = None
         self._stream_consumed = False
-        self._is_disconnected = False
+
+    @cached_property
+    def inbox(self) -> Inbox:
+        """The messages of this request: whoever reads any of them reads them here."""
+        return Inbox(self._receive)
 
     @property
     def app(self) -> Any:
@@ -64,9 +129,9 @@ class Request:
 
     @cached_property
     def url(self) -> URL:
-        """The URL that was asked for, as far as the server and the `Host` header tell."""
-        netloc = self.headers.get("host")
-        if netloc is None:
+        """The URL that was asked for. A `Host` header that is no host is not believed."""
+        netloc = self.headers.get("host", "")
+        if not _host.fullmatch(netloc):
             host, port = self.scope.get("server") or ("", None)
             netloc = host if port is None else f"{host}:{port}"
         query = self.scope.get("query_string", b"").decode("latin-1")
@@ -127,14 +192,12 @@ class Request:
         self._stream_consumed = True
         limit = getattr(self.scope.get("app"), "max_body_size", None)
         declared = self.headers.get("content-length", "")
-        size = int(declared) if declared.isdecimal() else 0
+        size = int(declared[:20]) if declared.isdecimal() else 0  # more digits are no smaller
         self._refuse_if_larger(size, limit)
         received, more_body = 0, True
         while more_body:
-            message = self._unread or await self.receive()
-            self._unread = None
+            message = await self.inbox.receive()
             if message["type"] == "http.disconnect":
-                self._is_disconnected = True
                 raise ClientDisconnect("the client went away before the body was complete")
             chunk, more_body = message.get("body", b""), message.get("more_body", False)
             received += len(chunk)
@@ -165,17 +228,14 @@ class Request:
         except RecursionError as exc:
             raise InvalidJSON("JSON is nested too deeply") from exc
 
+    async def receive_disconnect(self) -> Message:
+        """Wait until the client goes away. A body that may still be read is left alone."""
+        return await self.inbox.receive_disconnect()
+
     async def is_disconnected(self) -> bool:
         """Whether the client has gone, as far as the server has said by now. Does not wait.
 
         While a body comes in, the server says so only after its end.
         """
-        if not self._is_disconnected and self._unread is None:
-            with CancelScope() as scope:
-                scope.cancel()
-                message = await self.receive()
-                if message["type"] == "http.disconnect":
-                    self._is_disconnected = True
-                else:
-                    self._unread = message
-        return self._is_disconnected
+        await self.inbox.poll()
+        return self.inbox.is_disconnected

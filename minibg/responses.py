@@ -9,8 +9,8 @@ What may live here: turning content into ASGI messages (ASGI specification, "Res
 
 from collections.abc import AsyncIterable, AsyncIterator, Iterable, Mapping
 from datetime import UTC, datetime
-from functools import cache, cached_property
-from http.cookies import SimpleCookie
+from functools import cached_property, lru_cache
+from http.cookies import CookieError, SimpleCookie
 from typing import Any, Literal
 from urllib.parse import quote
 
@@ -29,7 +29,7 @@ def has_no_body(status_code: int) -> bool:
     return status_code < 200 or status_code in (204, 304)
 
 
-@cache
+@lru_cache
 def _content_type(media_type: str, charset: str) -> tuple[bytes, bytes]:
     if media_type.startswith("text/") and "charset=" not in media_type:
         media_type += f"; charset={charset}"
@@ -65,7 +65,7 @@ class Response:
         if media_type is not None:
             self.media_type = media_type
         self.background = background
-        self.body = self.render(content)
+        self.body = b"" if has_no_body(status_code) else self.render(content)
         self.raw_headers = self._init_headers(headers, len(self.body))
 
     def render(self, content: Any) -> bytes:
@@ -116,9 +116,14 @@ class Response:
             expires: Until when it lives: a `datetime` with a time zone, seconds from now, or text.
             path, domain: Where the client sends it.
             secure, httponly, samesite: When the client sends it, and to whom it shows it.
+
+        Raises:
+            ValueError: If the name is none that a cookie can have, or an attribute holds ";".
         """
         if isinstance(expires, datetime):
-            expires = round((expires - datetime.now(UTC)).total_seconds())
+            from email.utils import format_datetime  # noqa: PLC0415  # seldom used, slow to import
+
+            expires = format_datetime(expires.astimezone(UTC), usegmt=True)
         attributes: dict[str, Any] = {
             "max-age": max_age,
             "expires": expires,
@@ -128,7 +133,13 @@ class Response:
             "httponly": httponly or None,
             "samesite": samesite,
         }
-        cookie: SimpleCookie = SimpleCookie({key: value})
+        for name, item in attributes.items():
+            if ";" in str(item):
+                raise ValueError(f"the {name} of the cookie {key!r} must not hold ';'")
+        try:
+            cookie: SimpleCookie = SimpleCookie({key: value})
+        except CookieError as exc:
+            raise ValueError(f"a cookie cannot be called {key!r}: {exc}") from exc
         cookie[key].update({name: item for name, item in attributes.items() if item is not None})
         self.headers.append("set-cookie", cookie[key].OutputString())
 
@@ -248,7 +259,7 @@ class StreamingResponse(Response):
 
     async def _send_body(self, scope: Scope, send: Send) -> None:
         try:
-            if scope["method"] != "HEAD":
+            if scope["method"] != "HEAD" and not has_no_body(self.status_code):
                 async for chunk in self.body_iterator:
                     body = chunk.encode(self.charset) if isinstance(chunk, str) else chunk
                     await send({"type": "http.response.body", "body": body, "more_body": True})

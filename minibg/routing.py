@@ -44,7 +44,7 @@ class Route:
 
     Raises:
         ValueError: If the path is malformed.
-        TypeError: If the endpoint's signature cannot be served.
+        TypeError: If the methods are a string, or the endpoint's signature cannot be served.
     """
 
     def __init__(
@@ -57,6 +57,8 @@ class Route:
     ) -> None:
         self.path = path
         self.endpoint = endpoint
+        if isinstance(methods, str):
+            raise TypeError(f"methods are a collection, [{methods!r}], not a string")
         self.methods = {method.upper() for method in methods}
         if "GET" in self.methods:
             self.methods.add("HEAD")
@@ -114,7 +116,7 @@ class Router:
     serves the request.
 
     Args:
-        routes: The routes to begin with. Of two that serve the same request, the first does.
+        routes: The routes to begin with. Of two alike, the first serves.
         recover: Gives the response to an exception that was raised before there was one.
     """
 
@@ -170,7 +172,7 @@ class Router:
         if lists or response.background is not None:
             background = _afterwards(lists, response.background)
         try:
-            await response.send_response(scope, receive, send)
+            await response.send_response(scope, request.receive_disconnect, send)
         except BaseException as exc:
             if background is not None:
                 background.abandon(f"the response was not sent, {type(exc).__name__}")

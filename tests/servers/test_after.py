@@ -115,8 +115,7 @@ def test_the_tasks_of_a_client_that_hangs_up_at_once_run(
         asked.set()
         tasks.add_task(ran.append, "sync")
         tasks.add_task(async_task)
-        while (await request.receive())["type"] != "http.disconnect":
-            pass
+        await request.receive_disconnect()
 
     with server(app) as live:
         with live.connect() as connection:

@@ -1,0 +1,319 @@
+"""What an error becomes: an answer while there is none, and in any case the server's to know."""
+
+import json
+from collections.abc import Callable
+from functools import partial
+from http import HTTPStatus
+from typing import Any
+
+import anyio
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from minibg import (
+    BackgroundTasks,
+    FailFastTasks,
+    HTTPException,
+    MiniBG,
+    PlainTextResponse,
+    Request,
+    Response,
+    Route,
+    StreamingResponse,
+)
+from minibg.exceptions import name_of
+from minibg.types import Message
+from tests.framework.asgi import ask, http_scope
+
+SECRET = "the password is 1234"
+
+
+class OutOfStock(Exception):
+    pass
+
+
+class SoldForever(OutOfStock):
+    pass
+
+
+def raising(error: BaseException, is_async: bool = True) -> Callable[[], Any]:
+    """An endpoint that fails so."""
+
+    def endpoint() -> None:
+        raise error
+
+    async def async_endpoint() -> None:
+        raise error
+
+    return async_endpoint if is_async else endpoint
+
+
+def answered(
+    error: Exception, handlers: dict[Any, Any] | None = None, **options: Any
+) -> tuple[int, bytes]:
+    """Status and body of the answer to that error."""
+    app = MiniBG(routes=[Route("/", raising(error))], exception_handlers=handlers)
+    answer = ask(app, **options)
+    assert answer.complete
+    return answer.status, answer.body
+
+
+def says(text: str, status: int = 200) -> Callable[[Request, Any], Response]:
+    """A handler that answers so."""
+    return lambda request, exc: PlainTextResponse(text, status)
+
+
+def fails_with(error: Exception) -> Callable[[Request, Any], Response]:
+    def handler(request: Request, exc: Exception) -> Response:
+        raise error
+
+    return handler
+
+
+# --- HTTPException -------------------------------------------------------------------------------
+
+
+@given(
+    status=st.sampled_from([status.value for status in HTTPStatus if status >= 400]),
+    detail=st.text(st.characters(codec="utf-8")) | st.dictionaries(st.just("a"), st.integers()),
+)
+def test_an_http_exception_is_answered_with_its_detail(status: int, detail: Any) -> None:
+    got_status, body = answered(HTTPException(status, detail))
+    assert (got_status, json.loads(body)) == (status, {"detail": detail})
+
+
+def test_an_http_exception_without_detail_says_what_its_status_means() -> None:
+    assert answered(HTTPException(404)) == (404, b'{"detail":"Not Found"}')
+
+
+def test_an_http_exception_brings_its_headers() -> None:
+    error = HTTPException(401, headers={"www-authenticate": "Basic"})
+    answer = ask(MiniBG(routes=[Route("/", raising(error))]))
+    assert (b"www-authenticate", b"Basic") in answer.headers
+
+
+@pytest.mark.parametrize("status", [204, 304])
+def test_an_http_exception_of_a_status_without_content_is_answered_without(status: int) -> None:
+    answer = ask(MiniBG(routes=[Route("/", raising(HTTPException(status)))]))
+    assert (answer.status, answer.headers, answer.body) == (status, [], b"")
+
+
+def test_an_http_exception_reads_as_its_status_and_detail() -> None:
+    assert str(HTTPException(404, "no such thing")) == "404: no such thing"
+
+
+# --- errors that nobody expected -----------------------------------------------------------------
+
+
+@pytest.mark.parametrize("is_async", [True, False])
+def test_an_error_is_a_plain_500_to_the_client_and_itself_to_the_server(
+    is_async: bool, backend: str
+) -> None:
+    error = OutOfStock(SECRET)
+    app = MiniBG(routes=[Route("/", raising(error, is_async))])
+    answer = ask(app, fails=OutOfStock, backend=backend)
+    assert answer.error is error
+    assert (answer.status, answer.body) == (500, b"Internal Server Error")
+    assert SECRET.encode() not in str(answer.messages).encode()
+
+
+@pytest.mark.parametrize("value", [object(), {1: object()}, {(1, 2): 1}, 1j, "\ud800", iter("a")])
+def test_a_value_that_json_has_no_form_for_is_such_an_error(value: Any) -> None:
+    app = MiniBG(routes=[Route("/", lambda: value)])
+    answer = ask(app, fails=Exception)
+    assert (answer.status, answer.body) == (500, b"Internal Server Error")
+
+
+def test_what_is_no_exception_is_not_answered() -> None:
+    class Stop(BaseException):
+        pass
+
+    app = MiniBG(routes=[Route("/", raising(Stop()))], exception_handlers={Exception: says("no")})
+    assert ask(app, fails=Stop).messages == []
+
+
+# --- handlers ------------------------------------------------------------------------------------
+
+
+def test_a_handler_answers_its_class_and_what_derives_from_it() -> None:
+    handlers = {OutOfStock: says("out"), SoldForever: says("forever")}
+    assert answered(OutOfStock(), handlers) == (200, b"out")
+    assert answered(SoldForever(), handlers) == (200, b"forever")
+    del handlers[SoldForever]
+    assert answered(SoldForever(), handlers) == (200, b"out")
+
+
+def test_a_handler_of_a_status_goes_before_one_of_a_class() -> None:
+    class Missing(HTTPException):
+        pass
+
+    handlers: dict[Any, Any] = {404: says("404"), Missing: says("m"), HTTPException: says("any")}
+    assert answered(Missing(404), handlers) == (200, b"404")
+    assert answered(Missing(403), handlers) == (200, b"m")
+    assert answered(HTTPException(403), handlers) == (200, b"any")
+
+
+def test_a_handler_answers_also_what_no_endpoint_raised() -> None:
+    app = MiniBG(routes=[Route("/a", raising(OutOfStock()))])
+    app.exception_handler(404)(says("nothing here", 404))
+    app.exception_handler(405)(says("not so", 405))
+    assert (ask(app, path="/b").status, ask(app, path="/b").body) == (404, b"nothing here")
+    assert (ask(app, "POST", "/a").status, ask(app, "POST", "/a").body) == (405, b"not so")
+
+
+@pytest.mark.parametrize("is_async", [True, False])
+def test_a_handler_is_given_the_request_and_the_error(is_async: bool, backend: str) -> None:
+    def handler(request: Request, exc: OutOfStock) -> Response:
+        return PlainTextResponse(f"{request.path_params['what']}: {exc}")
+
+    async def async_handler(request: Request, exc: OutOfStock) -> Response:
+        return handler(request, exc)
+
+    app = MiniBG()
+    app.exception_handler(OutOfStock)(async_handler if is_async else handler)
+
+    @app.get("/{what}")
+    def endpoint(what: str) -> None:
+        raise OutOfStock("none left")
+
+    assert ask(app, path="/tea", backend=backend).body == b"tea: none left"
+
+
+def test_a_decorated_handler_is_left_as_it_was() -> None:
+    handler = says("a")
+    assert MiniBG().exception_handler(ValueError)(handler) is handler
+
+
+@pytest.mark.parametrize("key", [Exception, 500])
+def test_a_handler_of_last_resort_answers_and_the_server_hears_all_the_same(
+    key: Any, backend: str
+) -> None:
+    error = OutOfStock(SECRET)
+    app = MiniBG(routes=[Route("/", raising(error))], exception_handlers={key: says("sorry", 503)})
+    answer = ask(app, fails=OutOfStock, backend=backend)
+    assert answer.error is error
+    assert (answer.status, answer.body) == (503, b"sorry")
+
+
+def test_a_handler_of_last_resort_does_not_answer_what_has_an_answer_of_its_own() -> None:
+    assert answered(HTTPException(404), {Exception: says("sorry")})[0] == 404
+
+
+@pytest.mark.parametrize("failure", [KeyError("x"), HTTPException(400)])
+def test_a_handler_that_fails_itself_leaves_a_plain_500(failure: Exception, backend: str) -> None:
+    options = {"fails": type(failure), "backend": backend}
+    expected = (500, b"Internal Server Error")
+    assert answered(OutOfStock(), {OutOfStock: fails_with(failure)}, **options) == expected
+
+
+def test_a_handler_of_last_resort_that_fails_itself_leaves_a_plain_500(backend: str) -> None:
+    handlers = {Exception: fails_with(KeyError("x"))}
+    answer = answered(OutOfStock(), handlers, fails=Exception, backend=backend)
+    assert answer == (500, b"Internal Server Error")
+
+
+@pytest.mark.parametrize("returned", [None, "text", {"a": 1}])
+def test_a_handler_answers_with_a_response_or_it_has_failed(returned: Any) -> None:
+    app = MiniBG(routes=[Route("/", raising(OutOfStock()))])
+
+    @app.exception_handler(OutOfStock)
+    def out_of_stock(request: Request, exc: OutOfStock) -> Any:
+        return returned
+
+    answer = ask(app, fails=TypeError)
+    assert answer.status == 500
+    assert "out_of_stock must answer with a Response" in str(answer.error)
+
+
+def test_the_background_of_a_handlers_response_runs(backend: str) -> None:
+    ran = []
+
+    async def background() -> None:
+        ran.append("background")
+
+    def handler(request: Request, exc: Exception) -> Response:
+        return PlainTextResponse("a", background=background)
+
+    answered(OutOfStock(), {OutOfStock: handler}, backend=backend)
+    assert ran == ["background"]
+
+
+# --- after the response has started --------------------------------------------------------------
+
+EVERY_HANDLER = {key: says("no") for key in (Exception, OutOfStock, HTTPException, 500)}
+
+
+def test_an_error_in_the_body_is_reported_and_nothing_is_sent_twice(backend: str) -> None:
+    async def body() -> Any:
+        yield "a"
+        raise error
+
+    error = OutOfStock()
+    app = MiniBG(
+        routes=[Route("/", lambda: StreamingResponse(body()))], exception_handlers=EVERY_HANDLER
+    )
+    answer = ask(app, fails=OutOfStock, backend=backend)
+    assert answer.error is error
+    assert (answer.body, answer.complete) == (b"a", False)
+
+
+@pytest.mark.parametrize("error", [OutOfStock(), HTTPException(400)])
+def test_an_error_in_the_background_is_reported_and_nothing_is_sent_twice(
+    error: Exception, backend: str
+) -> None:
+    def endpoint(tasks: FailFastTasks) -> str:
+        tasks.add_task(raising(error))
+        return "done"
+
+    app = MiniBG(routes=[Route("/", endpoint)], exception_handlers=EVERY_HANDLER)
+    answer = ask(app, fails=type(error), backend=backend)
+    assert answer.error is error
+    assert (answer.body, answer.complete) == (b'"done"', True)
+
+
+def test_an_error_of_the_server_while_it_takes_the_response_is_reported(backend: str) -> None:
+    error = OSError("gone")
+    taken = []
+
+    async def receive() -> Message:
+        return {"type": "http.request"}
+
+    async def send(message: Message) -> None:
+        taken.append(message["type"])
+        raise error
+
+    async def main() -> None:
+        with pytest.raises(OSError, match="gone") as raised:
+            await app(http_scope(), receive, send)
+        assert raised.value is error
+
+    app = MiniBG(routes=[Route("/", lambda: "a")], exception_handlers=EVERY_HANDLER)
+    anyio.run(main, backend=backend)
+    assert taken == ["http.response.start"]
+
+
+# --- names ---------------------------------------------------------------------------------------
+
+
+class Service:
+    def method(self) -> None: ...
+
+    def __call__(self) -> None: ...
+
+
+@pytest.mark.parametrize(
+    ("func", "name"),
+    [
+        (raising, f"{__name__}.raising"),
+        (partial(partial(raising, OutOfStock(SECRET))), f"{__name__}.raising"),
+        (Service().method, f"{__name__}.Service.method"),
+        (Service(), f"{__name__}.Service"),
+        (Service, f"{__name__}.Service"),
+        (BackgroundTasks().add_task, "minibg.background.BackgroundTasks.add_task"),
+        (len, "builtins.len"),
+        ([].append, "list.append"),
+    ],
+)
+def test_an_error_names_a_function_and_none_of_its_arguments(func: Any, name: str) -> None:
+    assert name_of(func) == name

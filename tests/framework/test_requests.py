@@ -1,0 +1,326 @@
+"""A request: what was asked, and the body as it comes in."""
+
+import json
+from collections.abc import Awaitable, Callable
+from itertools import pairwise
+from typing import Any
+from urllib.parse import unquote, urlsplit
+
+import anyio
+import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
+from starlette.requests import Request as StarletteRequest
+from starlette.requests import cookie_parser
+
+from minibg import ClientDisconnect, InvalidJSON, MiniBG, Request, Response, Route
+from minibg.types import Message
+from tests.framework.asgi import Answer, ask, http_scope
+
+Read = Callable[[Request], Awaitable[Any]]
+
+paths = st.text(st.characters(codec="utf-8"), max_size=10).map("/".__add__)
+json_values = st.recursive(
+    st.none()
+    | st.booleans()
+    | st.integers()
+    | st.floats(allow_nan=False, allow_infinity=False)
+    | st.text(st.characters(codec="utf-8")),
+    lambda inner: st.lists(inner) | st.dictionaries(st.text(st.characters(codec="utf-8")), inner),
+    max_leaves=10,
+)
+
+
+def read_by(read: Read, body: list[bytes], **options: Any) -> tuple[Any, Answer]:
+    """What `read` gives in an endpoint that is sent that body, and the answer to the client."""
+    results = []
+
+    async def endpoint(request: Request) -> None:
+        results.append(await read(request))
+
+    limit = options.pop("max_body_size", None)
+    app = MiniBG(routes=[Route("/", endpoint, methods=["POST"])], max_body_size=limit)
+    answer = ask(app, "POST", "/", body=body, **options)
+    return (results[0] if results else None), answer
+
+
+async def pieces_of(request: Request) -> list[bytes]:
+    return [piece async for piece in request.stream()]
+
+
+async def text_of(request: Request) -> str:
+    return (await request.body()).decode()
+
+
+# --- what was asked ------------------------------------------------------------------------------
+
+
+def test_a_request_tells_what_the_scope_says() -> None:
+    app = MiniBG()
+    request = Request(
+        http_scope(
+            "PUT", "/a/b", [(b"x-a", b"1")], query_string=b"q=1&q=2", path_params={"n": 1}, app=app
+        )
+    )
+    assert request.method == "PUT"
+    assert request.headers["X-A"] == "1"
+    assert request.query_params.getlist("q") == ["1", "2"]
+    assert request.path_params == {"n": 1}
+    assert request.client == ("127.0.0.1", 50000)
+    assert request.client.host == "127.0.0.1"
+    assert request.client.port == 50000
+    assert request.app is app
+
+
+def test_a_server_need_not_know_the_client() -> None:
+    assert Request(http_scope(client=None)).client is None
+
+
+def test_the_state_of_a_request_is_one_however_often_it_is_asked_for() -> None:
+    request = Request(http_scope(state={"pool": "a pool"}))
+    request.state.user = "a user"
+    assert (request.state.pool, request.state.user) == ("a pool", "a user")
+
+
+@given(path=paths, query=st.text("aZ0=&%+/?", max_size=8))
+@example(path="//other/x", query="")
+@example(path="/a?b#c\\d e", query="x=?")
+def test_a_url_has_the_path_and_the_query_that_were_asked_for(path: str, query: str) -> None:
+    scope = http_scope(path=path, headers=[(b"host", b"example.org:81")])
+    url = Request({**scope, "query_string": query.encode()}).url
+    for parts in (url, urlsplit(str(url))):
+        assert (parts.scheme, parts.hostname, parts.port) == ("http", "example.org", 81)
+        assert (unquote(parts.path), parts.query, parts.fragment) == (path, query, "")
+
+
+def test_without_a_host_header_the_url_names_the_server() -> None:
+    assert str(Request(http_scope(path="/a")).url) == "http://127.0.0.1:8000/a"
+    assert str(Request(http_scope(path="/a", server=("/run/socket", None))).url).endswith("/a")
+    assert str(Request(http_scope(path="/a", server=None)).url).endswith("/a")
+
+
+@given(host=st.binary(max_size=12) | st.text("a[]:/?#@.0", max_size=8).map(str.encode))
+def test_no_host_header_makes_an_error(host: bytes) -> None:
+    url = Request(http_scope(path="/a", headers=[(b"host", host)])).url
+    assert str(url).endswith("/a")
+    assert url.path == "/a"
+    assert url.hostname is None or isinstance(url.hostname, str)
+
+
+@pytest.mark.parametrize("host", [b"evil/b?", b"evil#", b"a@evil", b"evil:port", b"[::1", b"\xff"])
+def test_a_host_header_that_is_no_host_is_not_believed(host: bytes) -> None:
+    scope = http_scope(path="/a", headers=[(b"host", host)])
+    assert str(Request(scope).url) == str(StarletteRequest(scope).url) == "http://127.0.0.1:8000/a"
+
+
+# --- cookies -------------------------------------------------------------------------------------
+
+
+@given(cookies=st.dictionaries(st.text("azAZ09_-", min_size=1), st.text(max_size=10), max_size=3))
+def test_a_cookie_comes_back_as_it_was_set(cookies: dict[str, str]) -> None:
+    response, sent = Response(), {}
+    for name, value in cookies.items():
+        try:
+            response.set_cookie(name, value)
+        except ValueError:
+            continue
+        sent[name] = value
+    header = "; ".join(c.split(";")[0] for c in response.headers.getlist("set-cookie"))
+    request = Request(http_scope(headers=[(b"cookie", header.encode("latin-1"))]))
+    assert request.cookies == sent
+
+
+@given(
+    header=st.text(st.characters(codec="latin-1"), max_size=30) | st.text('ab=;" \\0', max_size=20)
+)
+def test_any_cookie_header_reads_as_starlette_reads_it(header: str) -> None:
+    # Starlette gives what has no "=" under an empty name; here it is passed over.
+    pairs = ";".join(part for part in header.split(";") if "=" in part)
+    request = Request(http_scope(headers=[(b"cookie", header.encode("latin-1"))]))
+    expected = cookie_parser(pairs)
+    assert {k: v for k, v in request.cookies.items() if k} == {
+        k: v for k, v in expected.items() if k
+    }
+
+
+def test_cookies_may_come_in_several_headers() -> None:
+    headers = [(b"cookie", b"a=1"), (b"cookie", b"b=2; c")]
+    assert Request(http_scope(headers=headers)).cookies == {"a": "1", "b": "2"}
+    assert Request(http_scope()).cookies == {}
+
+
+# --- the body ------------------------------------------------------------------------------------
+
+
+@given(pieces=st.lists(st.binary(max_size=5), min_size=1, max_size=6))
+def test_a_body_is_the_same_however_it_is_cut(pieces: list[bytes], backend: str) -> None:
+    body, _ = read_by(Request.body, pieces, backend=backend)
+    assert body == b"".join(pieces)
+    streamed, _ = read_by(pieces_of, pieces, backend=backend)
+    assert streamed == [piece for piece in pieces if piece]
+
+
+@given(body=st.binary(max_size=20), cuts=st.sets(st.integers(1, 19)), limit=st.integers(0, 20))
+@pytest.mark.parametrize("declared", [True, False])
+def test_a_body_is_refused_if_and_only_if_it_is_larger_than_the_limit(
+    body: bytes, cuts: set[int], limit: int, declared: bool
+) -> None:
+    edges = [0, *sorted(cut for cut in cuts if cut < len(body)), len(body)]
+    pieces = [body[start:end] for start, end in pairwise(edges)]
+    headers = [(b"content-length", str(len(body)).encode())] if declared else []
+    read, answer = read_by(Request.body, pieces, headers=headers, max_body_size=limit)
+    if len(body) <= limit:
+        assert (answer.status, read) == (200, body)
+        return
+    assert (answer.status, read) == (413, None)
+    taken = pieces[: len(pieces) - len(answer.unread)]
+    assert sum(map(len, taken[:-1])) <= limit, "the piece that crossed the limit was the last"
+    assert not (declared and taken), "what is known to be too large is not read at all"
+
+
+def test_what_follows_a_refused_body_on_its_connection_is_no_request() -> None:
+    _, answer = read_by(Request.body, [b"too large"], max_body_size=3)
+    assert (b"connection", b"close") in answer.headers
+    assert json.loads(answer.body) == {"detail": "the body is larger than 3 bytes"}
+
+
+def test_the_limit_is_16_mib_unless_the_application_has_another() -> None:
+    assert MiniBG().max_body_size == 16 * 1024 * 1024
+    body, _ = read_by(Request.body, [b"x" * 1024] * (16 * 1024 + 1), max_body_size=None)
+    assert len(body) == 16 * 1024 * 1024 + 1024
+
+
+@given(declared=st.binary(max_size=8) | st.integers().map(lambda number: str(number).encode()))
+def test_a_content_length_that_says_nothing_is_passed_over(declared: bytes) -> None:
+    _, answer = read_by(
+        Request.body, [b"ab"], headers=[(b"content-length", declared)], max_body_size=10
+    )
+    is_larger = declared.isdigit() and int(declared) > 10
+    assert answer.status == (413 if is_larger else 200)
+
+
+def test_a_content_length_of_more_digits_than_python_converts_is_too_large() -> None:
+    headers = [(b"content-length", b"9" * 5000)]
+    assert read_by(Request.body, [b""], headers=headers, max_body_size=10)[1].status == 413
+
+
+def test_a_body_that_was_read_can_be_read_again_in_every_way() -> None:
+    async def read(request: Request) -> list[Any]:
+        first = await request.body()
+        return [first, await request.body(), await pieces_of(request), await request.json()]
+
+    assert read_by(read, [b"[", b"1]"])[0] == [b"[1]", b"[1]", [b"[1]"], [1]]
+
+
+@pytest.mark.parametrize("again", [pieces_of, Request.body, Request.json])
+def test_a_body_that_was_streamed_is_gone(again: Read) -> None:
+    async def read(request: Request) -> Any:
+        assert await pieces_of(request) == [b"ab"]
+        with pytest.raises(RuntimeError, match="streamed already"):
+            await again(request)
+        return "refused"
+
+    assert read_by(read, [b"ab"])[0] == "refused"
+
+
+def test_a_client_that_goes_away_before_the_end_of_the_body_is_an_error(backend: str) -> None:
+    messages: list[Message] = [
+        {"type": "http.request", "body": b"a", "more_body": True},
+        {"type": "http.disconnect"},
+    ]
+
+    async def receive() -> Message:
+        return messages.pop(0)
+
+    async def main() -> None:
+        request = Request(http_scope(), receive)
+        with pytest.raises(ClientDisconnect):
+            await request.body()
+        assert await request.is_disconnected()
+
+    anyio.run(main, backend=backend)
+
+
+def test_a_request_made_without_receive_has_no_body() -> None:
+    with pytest.raises(RuntimeError, match="without `receive`"):
+        anyio.run(Request(http_scope()).body)
+
+
+# --- JSON ----------------------------------------------------------------------------------------
+
+
+@given(value=json_values)
+def test_json_is_read_as_the_standard_library_wrote_it(value: Any) -> None:
+    for ensure_ascii in (True, False):
+        body = json.dumps(value, ensure_ascii=ensure_ascii).encode()
+        assert read_by(Request.json, [body])[0] == value
+
+
+@given(body=st.binary() | st.text('[]{}":,0123456789.eE+- truefalsn\\u"').map(str.encode))
+@example(b"")
+@example(b"NaN")
+@example(b"[" * 100_000)
+@example(b"9" * 5000)
+@example(b"1e999")
+@example(b'"\\ud800"')
+@example(b'"\xff"')
+@example(b"\xef\xbb\xbf1")
+def test_any_body_is_json_or_a_400(body: bytes) -> None:
+    value, answer = read_by(Request.json, [body])
+    if answer.status == 200:
+        assert value == json.loads(body)
+    else:
+        assert answer.status == 400
+        assert list(json.loads(answer.body)) == ["detail"]
+
+
+def test_what_is_no_json_is_an_error_that_says_where_and_a_400_if_nobody_catches_it() -> None:
+    async def read(request: Request) -> None:
+        with pytest.raises(ValueError, match=r"malformed.*byte 4") as raised:
+            await request.json()
+        assert isinstance(raised.value, InvalidJSON)
+        raise raised.value
+
+    _, answer = read_by(read, [b"[1, oops]"])
+    assert answer.status == 400
+    assert "byte 4" in json.loads(answer.body)["detail"]
+
+
+# --- is the client still there -------------------------------------------------------------------
+
+
+@given(polls=st.lists(st.integers(0, 3), min_size=4, max_size=4))
+def test_to_ask_whether_the_client_has_gone_loses_nothing(polls: list[int], backend: str) -> None:
+    async def read(request: Request) -> bytes:
+        received = b""
+        for _ in range(polls[0]):
+            assert not await request.is_disconnected()
+        stream = request.stream()
+        for count in polls[1:]:
+            received += await anext(stream)
+            for _ in range(count):
+                assert not await request.is_disconnected()
+        await stream.aclose()
+        return received
+
+    assert read_by(read, [b"a", b"b", b"c"], backend=backend)[0] == b"abc"
+
+
+@pytest.mark.parametrize("read_first", [True, False])
+def test_a_client_that_has_gone_is_noticed_once_the_body_was_read(
+    read_first: bool, backend: str
+) -> None:
+    async def read(request: Request) -> bool:
+        if read_first:
+            await request.body()
+        return await request.is_disconnected() and await request.is_disconnected()
+
+    assert read_by(read, [b"a"], gone_after=0, backend=backend)[0] is read_first
+
+
+def test_to_ask_does_not_wait_for_a_client_that_is_still_there(backend: str) -> None:
+    async def read(request: Request) -> bool:
+        await request.body()
+        return await request.is_disconnected()
+
+    assert read_by(read, [b"a"], backend=backend)[0] is False

@@ -1,0 +1,433 @@
+"""A response: what it sends, in which pieces, and what cannot get into its headers."""
+
+import json
+import threading
+from collections.abc import AsyncIterator, Callable, Iterator
+from datetime import UTC, datetime, timedelta, timezone
+from typing import Any
+
+import anyio
+import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
+from starlette import responses as oracle
+
+from minibg import (
+    ClientDisconnect,
+    HTMLResponse,
+    JSONResponse,
+    MiniBG,
+    PlainTextResponse,
+    RedirectResponse,
+    Request,
+    Response,
+    Route,
+    StreamingResponse,
+)
+from minibg.concurrency import iterate_in_threadpool
+from minibg.datastructures import MutableHeaders
+from tests.framework.asgi import Answer, ask
+
+texts = st.text(st.characters(codec="utf-8"), max_size=10)
+any_text = st.text(max_size=6) | st.text('a\r\n\0;=", é€', max_size=8)
+chunks = st.lists(texts | st.binary(max_size=5), max_size=6)
+statuses = st.sampled_from([200, 201, 307, 404, 500])
+headers = st.dictionaries(
+    st.sampled_from(["X-A", "x-b", "Content-Type", "content-length"]), st.text("a1", min_size=1)
+)
+
+
+class Pieces:
+    """An iterator that knows whether it was closed, and in which threads it was driven."""
+
+    def __init__(self, content: list[Any], failure: Exception | None = None) -> None:
+        self.content = content
+        self.failure = failure
+        self.closed = False
+        self.threads: set[int] = set()
+
+    def __iter__(self) -> Iterator[Any]:
+        return self
+
+    def __next__(self) -> Any:
+        self.threads.add(threading.get_ident())
+        if self.content:
+            return self.content.pop(0)
+        raise self.failure or StopIteration
+
+    def close(self) -> None:
+        self.closed = True
+
+
+class AsyncPieces(Pieces):
+    def __aiter__(self) -> AsyncIterator[Any]:
+        return self
+
+    async def __anext__(self) -> Any:
+        try:
+            return self.__next__()
+        except StopIteration:
+            raise StopAsyncIteration from None
+
+    async def aclose(self) -> None:
+        self.close()
+
+
+def _generator(content: list[Any]) -> Iterator[Any]:
+    yield from content
+
+
+async def _async_generator(content: list[Any]) -> AsyncIterator[Any]:
+    for piece in content:
+        yield piece
+
+
+both_kinds = pytest.mark.parametrize("kind", [Pieces, AsyncPieces])
+every_kind = pytest.mark.parametrize(
+    "kind", [list, Pieces, AsyncPieces, _generator, _async_generator]
+)
+
+
+def same(answer: Answer, expected: Answer) -> bool:
+    return (answer.status, sorted(answer.headers), answer.body) == (
+        expected.status,
+        sorted(expected.headers),
+        expected.body,
+    )
+
+
+# --- content -------------------------------------------------------------------------------------
+
+
+@given(
+    content=st.none() | texts | st.binary(max_size=10),
+    status=statuses,
+    headers=headers,
+    media_type=st.sampled_from([None, "text/csv", "image/png", "text/x; charset=latin-1"]),
+)
+@pytest.mark.parametrize("cls", [Response, PlainTextResponse, HTMLResponse])
+def test_a_response_is_sent_as_starlette_sends_it(
+    cls: type[Response], content: Any, status: int, headers: dict[str, str], media_type: str | None
+) -> None:
+    theirs = getattr(oracle, cls.__name__)
+    options = (content, status, headers, media_type)
+    assert same(ask(cls(*options)), ask(theirs(*options)))
+
+
+@given(
+    value=st.recursive(
+        st.none() | st.booleans() | st.integers(-(2**63), 2**64) | texts,
+        lambda inner: st.lists(inner) | st.dictionaries(texts, inner),
+        max_leaves=8,
+    )
+)
+def test_json_is_sent_as_starlette_sends_it(value: Any) -> None:
+    assert same(ask(JSONResponse(value)), ask(oracle.JSONResponse(value)))
+
+
+def test_content_is_text_or_bytes() -> None:
+    assert Response(bytearray(b"ab")).body == Response(memoryview(b"ab")).body == b"ab"
+    with pytest.raises(TypeError, match="not dict"):
+        Response({"a": 1})
+
+
+def test_json_has_a_form_for_more_than_starlettes_but_not_for_everything() -> None:
+    moment = datetime(2024, 2, 29, tzinfo=UTC)
+    assert json.loads(JSONResponse({"at": moment, "ids": {1}}).body) == {
+        "at": "2024-02-29T00:00:00Z",
+        "ids": [1],
+    }
+    assert JSONResponse(float("nan")).body == b"null"
+    with pytest.raises(TypeError, match="complex"):
+        JSONResponse(1j)
+
+
+@pytest.mark.parametrize("status", [101, 204, 304])
+@pytest.mark.parametrize("response", [PlainTextResponse, JSONResponse])
+def test_a_status_without_content_is_sent_without(response: type[Response], status: int) -> None:
+    answer = ask(response("content", status))
+    assert (answer.status, answer.body) == (status, b"")
+    assert b"content-length" not in dict(answer.headers)
+
+
+@given(content=texts, status=statuses)
+def test_head_is_answered_with_the_headers_of_get_alone(content: str, status: int) -> None:
+    response = PlainTextResponse(content, status)
+    get, head = ask(response, "GET"), ask(response, "HEAD")
+    assert (head.status, head.headers, head.body) == (get.status, get.headers, b"")
+
+
+def test_a_class_may_have_a_media_type_of_its_own() -> None:
+    class CSVResponse(Response):
+        media_type = "text/csv"
+
+    assert CSVResponse("a").headers["content-type"] == "text/csv; charset=utf-8"
+
+
+@given(url=any_text | st.text("/?#%:[]@é ", max_size=10))
+def test_a_redirect_goes_where_starlettes_goes(url: str) -> None:
+    try:
+        location = RedirectResponse(url).headers["location"]
+    except UnicodeEncodeError:
+        assert any("\ud800" <= character <= "\udfff" for character in url)
+        return
+    assert location == oracle.RedirectResponse(url).headers["location"]
+    assert location.isascii()
+    assert not set(location) & set("\r\n\0")
+
+
+def test_a_redirect_keeps_the_method_unless_told_otherwise() -> None:
+    assert RedirectResponse("/").status_code == 307
+    assert RedirectResponse("/", 303).status_code == 303
+
+
+# --- headers -------------------------------------------------------------------------------------
+
+INTO_HEADERS: dict[str, Callable[[str], Response]] = {
+    "headers": lambda text: Response(headers={"x-a": text}),
+    "headers of a stream": lambda text: StreamingResponse([], headers={"x-a": text}),
+    "media_type": lambda text: Response(media_type="text/" + text),
+    "headers[...]": lambda text: _with(Response(), lambda h: h.__setitem__("x-a", text)),
+    "headers.append": lambda text: _with(Response(), lambda h: h.append("x-a", text)),
+    "headers.update": lambda text: _with(Response(), lambda h: h.update({"x-a": text})),
+    "headers.setdefault": lambda text: _with(Response(), lambda h: h.setdefault("x-a", text)),
+    "redirect": RedirectResponse,
+    "cookie value": lambda text: _with_cookie("a", text),
+    "cookie path": lambda text: _with_cookie("a", path=text),
+    "cookie domain": lambda text: _with_cookie("a", domain=text),
+    "cookie expires": lambda text: _with_cookie("a", expires=text),
+}
+
+
+def _with(response: Response, change: Callable[[MutableHeaders], object]) -> Response:
+    change(response.headers)
+    return response
+
+
+def _with_cookie(*args: Any, **options: Any) -> Response:
+    response = Response()
+    response.set_cookie(*args, **options)
+    return response
+
+
+@given(text=any_text)
+@example(text="a\r\nset-cookie: b=c")
+@example(text="a\0")
+@pytest.mark.parametrize("way", INTO_HEADERS)
+def test_no_text_breaks_out_of_its_header(way: str, text: str) -> None:
+    try:
+        response = INTO_HEADERS[way](text)
+    except ValueError:
+        return
+    for name, value in ask(response).headers:
+        assert not (set(name) | set(value)) & set(b"\r\n\0")
+
+
+@pytest.mark.parametrize("way", ["cookie path", "cookie domain"])
+def test_no_text_of_a_cookie_becomes_another_attribute_of_it(way: str) -> None:
+    with pytest.raises(ValueError, match=way.removeprefix("cookie ")):
+        INTO_HEADERS[way]("/; secure")
+
+
+@pytest.mark.parametrize("name", ["", "a b", "a\r\nb", "a:", "é"])
+def test_a_headers_name_is_a_token(name: str) -> None:
+    with pytest.raises(ValueError, match="token"):
+        Response(headers={name: "1"})
+
+
+def test_what_is_changed_in_the_headers_is_sent() -> None:
+    response = Response(headers={"x-a": "1", "x-b": "1"})
+    response.headers["X-A"] = "2"
+    del response.headers["x-b"]
+    response.headers.append("x-a", "3")
+    sent = ask(response).headers
+    assert sent == [(b"content-length", b"0"), (b"x-a", b"2"), (b"x-a", b"3")]
+
+
+@given(
+    options=st.fixed_dictionaries(
+        {},
+        optional={
+            "max_age": st.integers(0, 10**6),
+            "expires": st.just("Thu, 01 Jan 1970 00:00:00 GMT"),
+            "path": st.sampled_from([None, "/", "/a"]),
+            "domain": st.just("example.org"),
+            "secure": st.booleans(),
+            "httponly": st.booleans(),
+            "samesite": st.sampled_from([None, "lax", "strict", "none"]),
+        },
+    )
+)
+def test_a_cookie_is_set_as_starlette_sets_it(options: dict[str, Any]) -> None:
+    expected = oracle.Response()
+    expected.set_cookie("a", "a b;c", **options)
+    assert same(ask(_with_cookie("a", "a b;c", **options)), ask(expected))
+
+
+@given(
+    moment=st.datetimes(
+        datetime(2000, 1, 1), datetime(2100, 1, 1), timezones=st.just(timezone(timedelta(hours=2)))
+    )
+)
+def test_a_cookie_expires_at_the_second_that_was_given(moment: datetime) -> None:
+    expected = oracle.Response()
+    expected.set_cookie("a", expires=moment.astimezone(UTC))
+    assert same(ask(_with_cookie("a", expires=moment)), ask(expected))
+
+
+def test_cookies_are_set_beside_each_other_and_deleted_by_expiry() -> None:
+    response = Response()
+    response.set_cookie("a", "1")
+    response.delete_cookie("b", path="/x", domain="example.org")
+    first, second = response.headers.getlist("set-cookie")
+    assert first.startswith("a=1;")
+    assert second.split("; ")[0] == 'b=""'
+    assert {"Max-Age=0", "Path=/x", "Domain=example.org"} <= set(second.split("; "))
+
+
+@pytest.mark.parametrize("name", ["", "a b", "a=b", "a;b", "a\nb", "path"])
+def test_a_name_that_no_cookie_can_have_is_a_value_error(name: str) -> None:
+    with pytest.raises(ValueError, match=r"key|cookie"):
+        _with_cookie(name, "1")
+
+
+# --- streams -------------------------------------------------------------------------------------
+
+
+@given(content=chunks)
+@every_kind
+def test_a_stream_is_sent_piece_by_piece(
+    kind: Callable[[list[Any]], Any], content: list[str | bytes], backend: str
+) -> None:
+    answer = ask(StreamingResponse(kind(list(content)), media_type="text/csv"), backend=backend)
+    encoded = [piece.encode() if isinstance(piece, str) else piece for piece in content]
+    assert [message["body"] for message in answer.messages[1:]] == [*encoded, b""]
+    assert answer.complete
+    assert answer.headers == [(b"content-type", b"text/csv; charset=utf-8")]
+
+
+def test_a_sync_iterator_never_runs_on_the_event_loop(backend: str) -> None:
+    pieces = Pieces(["a", "b"])
+    ask(StreamingResponse(pieces), backend=backend)
+    assert pieces.threads
+    assert threading.get_ident() not in pieces.threads  # where `ask` has run the loop
+
+
+@given(content=st.lists(st.integers()), taken=st.integers(0, 5))
+def test_an_iterator_that_is_left_early_is_closed_in_a_thread(
+    content: list[int], taken: int, backend: str
+) -> None:
+    closed_in: list[int] = []
+
+    def generate() -> Iterator[int]:
+        try:
+            yield from content
+        finally:
+            closed_in.append(threading.get_ident())
+
+    async def main() -> list[int]:
+        iteration = iterate_in_threadpool(generate())
+        received = []
+        for _ in content[:taken]:
+            received.append(await anext(iteration))
+        await iteration.aclose()
+        return received
+
+    assert anyio.run(main, backend=backend) == content[:taken]
+    assert threading.get_ident() not in closed_in
+    assert len(closed_in) == bool(content[:taken]), (
+        "a generator that never began has nothing to close"
+    )
+
+
+@given(before=st.integers(0, 2))
+@both_kinds
+def test_an_iterator_that_fails_ends_the_response_where_it_is(
+    kind: type[Pieces], before: int, backend: str
+) -> None:
+    failure = ValueError("the iterator's own")
+    pieces = kind(["a"] * before, failure)
+    app = MiniBG(routes=[Route("/", lambda: StreamingResponse(pieces))])
+    answer = ask(app, fails=ValueError, backend=backend)
+    assert answer.error is failure
+    assert (answer.status, answer.body, answer.complete) == (200, b"a" * before, False)
+    assert pieces.closed
+
+
+@pytest.mark.parametrize("method", ["GET", "HEAD"])
+@both_kinds
+def test_an_iterator_is_closed_when_the_response_has_ended(
+    kind: type[Pieces], method: str, backend: str
+) -> None:
+    pieces = kind(["a", "b"])
+    answer = ask(StreamingResponse(pieces), method, backend=backend)
+    assert answer.body == (b"ab" if method == "GET" else b"")
+    assert answer.complete
+    assert pieces.closed
+
+
+def test_head_drives_no_iterator(backend: str) -> None:
+    pieces = AsyncPieces(["a"])
+    ask(StreamingResponse(pieces), "HEAD", backend=backend)
+    assert pieces.content == ["a"]
+
+
+@both_kinds
+def test_a_client_that_goes_away_ends_the_stream(kind: type[Pieces], backend: str) -> None:
+    pieces = kind(["a"] * 10_000)
+    answer = ask(StreamingResponse(pieces), gone_after=3, fails=ClientDisconnect, backend=backend)
+    assert not answer.complete
+    assert pieces.content, "it was not driven to its end"
+    assert pieces.closed
+
+
+def test_a_client_that_goes_away_ends_a_stream_that_waits(backend: str) -> None:
+    async def endless() -> AsyncIterator[str]:
+        yield "a"
+        await anyio.sleep_forever()
+
+    app = MiniBG(routes=[Route("/", lambda: StreamingResponse(endless()))])
+    answer = ask(app, gone_after=2, backend=backend)  # that a client leaves is no server's error
+    assert (answer.body, answer.complete) == (b"a", False)
+
+
+@pytest.mark.parametrize("length", [1, 2, 10])
+def test_a_body_may_be_streamed_back_as_it_comes_in(length: int, backend: str) -> None:
+    async def echo(request: Request) -> Response:
+        return StreamingResponse(request.stream())
+
+    app = MiniBG(routes=[Route("/", echo, methods=["POST"])])
+    body = [bytes([number]) for number in range(length)]
+    assert ask(app, "POST", body=body, backend=backend).body == b"".join(body)
+
+
+# --- background ----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("make", [PlainTextResponse, StreamingResponse])
+def test_the_background_runs_when_the_last_byte_was_taken(
+    make: Callable[..., Response], backend: str
+) -> None:
+    events: list[str] = []
+
+    async def background() -> None:
+        events.append("background")
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        async def noted(message: Any) -> None:
+            await send(message)
+            events.append("last" if not message.get("more_body") else "more")
+
+        await make("ab", background=background)(scope, receive, noted)
+
+    ask(app, backend=backend)
+    assert events[-2:] == ["last", "background"]
+    assert events.count("background") == 1
+
+
+def test_the_background_of_a_response_that_was_not_completed_does_not_run(backend: str) -> None:
+    async def background() -> None:
+        pytest.fail("it ran")
+
+    response = StreamingResponse(Pieces(["a"], ValueError()), background=background)
+    assert not ask(response, fails=ValueError, backend=backend).complete

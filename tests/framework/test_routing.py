@@ -1,0 +1,273 @@
+"""From method and path to an endpoint, against Starlette's matching and a reference matcher."""
+
+import json
+import re
+from collections.abc import Callable
+from inspect import Parameter, Signature
+from string import ascii_letters
+from typing import Any
+from uuid import UUID
+
+import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
+from starlette.routing import Match
+from starlette.routing import Route as StarletteRoute
+
+from minibg import (
+    HTMLResponse,
+    HTTPException,
+    JSONResponse,
+    MiniBG,
+    PlainTextResponse,
+    RedirectResponse,
+    Response,
+    Route,
+    StreamingResponse,
+)
+from minibg.routing import CONVERTORS
+from tests.framework.asgi import ask, http_scope
+
+METHODS = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"]
+EXAMPLES = {
+    "str": "a-ü.1",
+    "path": "a/b//c",
+    "int": "0123",
+    "float": "12.50",
+    "uuid": "6F9619FF-8b86-d011-b42d-00c04fc964ff",
+}
+
+literals = st.text(ascii_letters + "0123-._~ü+*()[]^$|\\", max_size=3)
+methods = st.sets(st.sampled_from(METHODS), min_size=1, max_size=3)
+
+
+def endpoint_for(names: list[str]) -> Callable[..., Any]:
+    """An endpoint with those parameters."""
+
+    async def endpoint(**values: Any) -> None: ...
+
+    parameters = [Parameter(name, Parameter.KEYWORD_ONLY) for name in names]
+    endpoint.__signature__ = Signature(parameters)  # type: ignore[attr-defined]
+    return endpoint
+
+
+def route(path: str, methods: set[str]) -> Route:
+    names = [part.partition("}")[0].partition(":")[0] for part in path.split("{")[1:]]
+    return Route(path, endpoint_for(names), methods=methods)
+
+
+@st.composite
+def paths(draw: st.DrawFn) -> tuple[str, str]:
+    """A route's path, and a path that is asked for and often fits."""
+    path = asked = ""
+    for number in range(draw(st.integers(1, 3))):
+        literal = "/" + draw(literals)
+        path, asked = path + literal, asked + literal
+        convertor = draw(st.sampled_from([None, *CONVERTORS]))
+        if convertor is not None:
+            path += f"{{p{number}:{convertor}}}"
+            asked += draw(st.just(EXAMPLES[convertor]) | st.sampled_from(["x", "7.", "a/b", ""]))
+    return path, asked + draw(st.sampled_from(["", "/", "x"]))
+
+
+@given(paths=paths(), method=st.sampled_from(METHODS), served=methods)
+def test_one_route_serves_what_starlettes_serves(
+    paths: tuple[str, str], method: str, served: set[str]
+) -> None:
+    path, asked = paths
+    oracle = StarletteRoute(path, endpoint_for([]), methods=list(served))
+    match, found = oracle.matches(http_scope(method, asked))
+    ours = route(path, served)
+    if match is Match.FULL:
+        assert MiniBG(routes=[ours]).router.find(method, asked) == (ours, found["path_params"])
+        return
+    with pytest.raises(HTTPException) as raised:
+        MiniBG(routes=[ours]).router.find(method, asked)
+    if match is Match.NONE:
+        assert raised.value.status_code == 404
+    else:
+        assert raised.value.status_code == 405
+        assert raised.value.headers == {"allow": ", ".join(sorted(oracle.methods or ()))}
+
+
+@given(
+    routes=st.lists(
+        st.builds(
+            route,
+            st.sampled_from(["/", "/a", "/1", "/{p}", "/{p:int}", "/{p:path}"]),
+            methods,
+        )
+    ),
+    method=st.sampled_from(METHODS),
+    asked=st.sampled_from(["/", "/a", "/1", "/b", "/2", "/a/", "/a/b", ""]),
+)
+def test_of_many_routes_the_first_static_one_serves_then_the_first_pattern(
+    routes: list[Route], method: str, asked: str
+) -> None:
+    fitting = [route for route in routes if route.match(asked) is not None]
+    fitting.sort(key=lambda route: bool(route.convertors))  # stable: of each kind the first
+    serving = [route for route in fitting if method in route.methods]
+    router = MiniBG(routes=routes).router
+    if serving:
+        assert router.find(method, asked)[0] is serving[0]
+        return
+    with pytest.raises(HTTPException) as raised:
+        router.find(method, asked)
+    allowed = {method for route in fitting for method in route.methods}
+    assert raised.value.status_code == (405 if allowed else 404)
+    assert raised.value.headers == ({"allow": ", ".join(sorted(allowed))} if allowed else None)
+
+
+# --- paths ---------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("convertor", "expected"),
+    [
+        ("str", "a-ü.1"),
+        ("path", "a/b//c"),
+        ("int", 123),
+        ("float", 12.5),
+        ("uuid", UUID(EXAMPLES["uuid"])),
+    ],
+)
+def test_a_convertor_gives_a_value_of_its_type(convertor: str, expected: Any) -> None:
+    route = Route(f"/x/{{value:{convertor}}}", endpoint_for(["value"]))
+    assert route.match("/x/" + EXAMPLES[convertor]) == {"value": expected}
+
+
+@given(convertor=st.sampled_from(list(CONVERTORS)), text=st.text(max_size=8))
+@example(convertor="int", text="9" * 5000)
+@example(convertor="float", text="9" * 5000)
+@example(convertor="int", text="٣")
+@example(convertor="path", text="a\nb")
+@example(convertor="str", text="\udcff")
+def test_any_path_is_served_or_not_found(convertor: str, text: str) -> None:
+    def endpoint(value: Any) -> None:
+        assert text in (value, "") or convertor not in ("str", "path")
+
+    app = MiniBG(routes=[Route(f"/{{value:{convertor}}}", endpoint)])
+    status = ask(app, path="/" + text).status
+    assert status in (200, 404)
+    if convertor == "path":
+        assert status == 200
+    elif convertor == "str":
+        assert (status == 200) == (text != "" and "/" not in text)
+    else:
+        assert status == 404 or text.isascii()
+
+
+@pytest.mark.parametrize("path", ["/a\n", "/a/", "/A", "//a", "/a?", "a", ""])
+def test_a_path_is_matched_exactly(path: str) -> None:
+    app = MiniBG(routes=[Route("/a", endpoint_for([])), Route("/a{p:int}", endpoint_for(["p"]))])
+    assert ask(app, path=path).status == 404
+
+
+@pytest.mark.parametrize(
+    ("root_path", "path", "below"),
+    [
+        ("", "/a", "/a"),
+        ("/api", "/api/a", "/a"),
+        ("/api", "/a", "/a"),  # the server in front has cut the root path off
+        ("/ap", "/api/a", "/api/a"),
+    ],
+)
+def test_a_path_is_looked_up_below_the_root_path(root_path: str, path: str, below: str) -> None:
+    app = MiniBG(routes=[Route("/a", lambda: "/a"), Route("/api/a", lambda: "/api/a")])
+    assert json.loads(ask(app, path=path, root_path=root_path).body) == below
+
+
+@pytest.mark.parametrize("path", ["", "a", "{a}"])
+def test_a_path_begins_with_a_slash(path: str) -> None:
+    with pytest.raises(ValueError, match="begins with"):
+        Route(path, endpoint_for(["a"]))
+
+
+@pytest.mark.parametrize(
+    "parameter",
+    ["{a", "a}", "}{", "{{a}}", "{a}}", "{}", "{:int}", "{a:}", "{a:number}", "{a-b}", "{b}/{b}"],
+)
+def test_a_malformed_path_is_a_value_error_that_shows_it(parameter: str) -> None:
+    with pytest.raises(ValueError, match=re.escape(repr("/" + parameter))):
+        Route("/" + parameter, endpoint_for(["a", "b"]))
+
+
+@given(path=st.text("/{}:a1 \n", max_size=8).map("/".__add__))
+def test_any_path_makes_a_route_or_an_error_that_shows_it(path: str) -> None:
+    names = [part.partition("}")[0].partition(":")[0] for part in path.split("{")[1:]]
+    endpoint = endpoint_for(sorted({name for name in names if name.isidentifier()}))
+    try:
+        Route(path, endpoint)
+    except ValueError as error:
+        shown = repr(path) in str(error)
+    else:
+        shown = True
+    assert shown
+
+
+# --- methods -------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("method", ["get", "post", "put", "patch", "delete"])
+def test_each_decorator_serves_its_method(method: str) -> None:
+    app = MiniBG()
+    endpoint = endpoint_for([])
+    assert getattr(app, method)("/", status_code=201)(endpoint) is endpoint
+    for asked in METHODS:
+        served = asked == method.upper() or (asked == "HEAD" and method == "get")
+        assert ask(app, asked).status == (201 if served else 405)
+
+
+def test_the_decorator_for_any_method_serves_get_unless_told_otherwise() -> None:
+    app = MiniBG()
+    app.route("/a")(endpoint_for([]))
+    app.route("/b", methods=["link", "POST"])(endpoint_for([]))
+    assert ask(app, "GET", "/a").status == ask(app, "LINK", "/b").status == 200
+    assert dict(ask(app, "GET", "/b").headers)[b"allow"] == b"LINK, POST"
+
+
+def test_a_route_for_head_of_its_own_may_stand_before_that_for_get() -> None:
+    app = MiniBG()
+    app.route("/", methods=["HEAD"])(lambda: PlainTextResponse("", 204))
+    app.get("/")(lambda: PlainTextResponse("got"))
+    assert (ask(app, "HEAD").status, ask(app, "GET").status) == (204, 200)
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda: {"json": 1},
+        lambda: PlainTextResponse("text"),
+        lambda: HTMLResponse("text"),
+        lambda: JSONResponse([1]),
+        lambda: RedirectResponse("/elsewhere"),
+        lambda: StreamingResponse(["a", "b"]),
+        lambda: Response(status_code=204),
+    ],
+)
+def test_head_is_answered_by_get_without_its_body(make: Callable[[], Any], backend: str) -> None:
+    app = MiniBG(routes=[Route("/", make)])
+    get, head = (ask(app, method, backend=backend) for method in ("GET", "HEAD"))
+    assert (head.status, head.headers, head.body) == (get.status, get.headers, b"")
+
+
+# --- what an endpoint returns --------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("value", [None, True, 1, "a", [1, "a"], {"a": None}])
+def test_what_is_no_response_becomes_json(value: Any) -> None:
+    answer = ask(MiniBG(routes=[Route("/", lambda: value, status_code=201)]))
+    assert (answer.status, json.loads(answer.body)) == (201, value)
+    assert (b"content-type", b"application/json") in answer.headers
+
+
+def test_a_response_goes_out_as_it_is() -> None:
+    app = MiniBG(routes=[Route("/", lambda: PlainTextResponse("a", 202), status_code=201)])
+    assert (ask(app).status, ask(app).body) == (202, b"a")
+
+
+@pytest.mark.parametrize("value", [None, {"a": 1}])
+@pytest.mark.parametrize("status", [204, 304])
+def test_a_status_without_content_is_answered_without(status: int, value: Any) -> None:
+    answer = ask(MiniBG(routes=[Route("/", lambda: value, status_code=status)]))
+    assert (answer.status, answer.headers, answer.body) == (status, [], b"")
