@@ -2,22 +2,29 @@
 
 from minibg.applications import Middleware, MiniBG
 from minibg.background import BackgroundTask, BackgroundTasks, FailFastTasks
+from minibg.dependencies import Depends
 from minibg.exceptions import HTTPException
+from minibg.formparsers import UploadFile
 from minibg.requests import ClientDisconnect, InvalidJSON, Request
 from minibg.responses import (
+    EventSourceResponse,
     HTMLResponse,
     JSONResponse,
     PlainTextResponse,
     RedirectResponse,
     Response,
+    ServerSentEvent,
     StreamingResponse,
 )
-from minibg.routing import Route
+from minibg.routing import Route, WebSocketRoute
+from minibg.websockets import WebSocket, WebSocketDisconnect
 
 __all__ = [
     "BackgroundTask",
     "BackgroundTasks",
     "ClientDisconnect",
+    "Depends",
+    "EventSourceResponse",
     "FailFastTasks",
     "HTMLResponse",
     "HTTPException",
@@ -30,5 +37,10 @@ __all__ = [
     "Request",
     "Response",
     "Route",
+    "ServerSentEvent",
     "StreamingResponse",
+    "UploadFile",
+    "WebSocket",
+    "WebSocketDisconnect",
+    "WebSocketRoute",
 ]

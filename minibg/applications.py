@@ -16,7 +16,7 @@ from minibg.datastructures import State
 from minibg.exceptions import HTTPException, name_of
 from minibg.requests import ClientDisconnect, Request
 from minibg.responses import JSONResponse, PlainTextResponse, Response, has_no_body
-from minibg.routing import Route, Router
+from minibg.routing import Route, Router, WebSocketRoute
 from minibg.types import ASGIApp, Lifespan, Message, Receive, Scope, Send
 
 Endpoint = TypeVar("Endpoint", bound=Callable[..., Any])
@@ -73,6 +73,7 @@ class MiniBG:
         self.lifespan = lifespan or (lambda app: nullcontext())
         self.max_body_size = max_body_size
         self.state = State()
+        self.dependency_overrides: dict[Callable[..., Any], Callable[..., Any]] = {}
         self._stack: ASGIApp | None = None
 
     def route(
@@ -105,6 +106,15 @@ class MiniBG:
     def delete(self, path: str, *, status_code: int = 200) -> Callable[[Endpoint], Endpoint]:
         """Serve DELETE on that path."""
         return self.route(path, methods=["DELETE"], status_code=status_code)
+
+    def websocket(self, path: str) -> Callable[[Endpoint], Endpoint]:
+        """Serve the WebSocket connections to that path."""
+
+        def register(endpoint: Endpoint) -> Endpoint:
+            self.router.add(WebSocketRoute(path, endpoint))
+            return endpoint
+
+        return register
 
     def exception_handler(self, exception: type[Exception] | int) -> Callable[[Endpoint], Endpoint]:
         """Answer that class of exceptions, or that status, with the decorated function."""

@@ -33,7 +33,7 @@ def is_async_callable(obj: Any) -> bool:
     """
     while isinstance(obj, partial):
         obj = obj.func
-    return _gives_a_coroutine(obj) or (callable(obj) and _gives_a_coroutine(obj.__call__))
+    return _gives_a_coroutine(obj) or (callable(obj) and _gives_a_coroutine(type(obj).__call__))
 
 
 def _gives_a_coroutine(func: Any) -> bool:
@@ -67,6 +67,15 @@ async def run_in_threadpool(func: Callable[P, T], /, *args: P.args, **kwargs: P.
 async def run_in_background_thread(func: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> T:
     """`run_in_threadpool`, in one of the threads that are kept for background tasks (**room**)."""
     return await _run_in_thread(partial(func, *args, **kwargs), background_limiter())
+
+
+async def run_in_extra_thread(func: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> T:
+    """`run_in_threadpool`, in a thread that is always to be had.
+
+    For closing what others may be waiting for: if that had to wait for a thread in its turn, all
+    could wait for each other.
+    """
+    return await _run_in_thread(partial(func, *args, **kwargs), CapacityLimiter(1))
 
 
 async def _run_in_thread(call: Callable[[], T], limiter: CapacityLimiter) -> T:

@@ -1,12 +1,14 @@
-"""What a request and a response are made of: headers, query parameters, a URL, free attributes.
+"""What requests and responses are made of: headers, query parameters, URLs, attributes.
 
 What may live here: containers that know the form of their data and nothing of a connection.
 """
 
 import re
 from collections.abc import Iterable, Iterator, Mapping, MutableMapping
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 from urllib.parse import SplitResult, parse_qsl
+
+V = TypeVar("V")
 
 RawHeaders = list[tuple[bytes, bytes]]
 
@@ -82,28 +84,22 @@ class MutableHeaders(Headers, MutableMapping[str, str]):
         self.raw.append(encode_header(key, value))
 
 
-class QueryParams(Mapping[str, str]):
-    """The parameters of a query string. Where a name comes twice, the last value counts.
+class MultiDict(Mapping[str, V]):
+    """Pairs of name and value. Where a name comes twice, the last value counts."""
 
-    Args:
-        query: The query string as ASGI carries it, or pairs of name and value.
-    """
-
-    def __init__(self, query: bytes | Iterable[tuple[str, str]] = b"") -> None:
-        if isinstance(query, bytes):
-            query = parse_qsl(query.decode("latin-1"), keep_blank_values=True)
-        self._items = list(query)
+    def __init__(self, items: Iterable[tuple[str, V]] = ()) -> None:
+        self._items = list(items)
         self._last = dict(self._items)
 
-    def getlist(self, key: str) -> list[str]:
+    def getlist(self, key: str) -> list[V]:
         """All values of that name, in the order in which they came."""
         return [value for name, value in self._items if name == key]
 
-    def multi_items(self) -> list[tuple[str, str]]:
+    def multi_items(self) -> list[tuple[str, V]]:
         """All pairs, in the order in which they came."""
         return list(self._items)
 
-    def __getitem__(self, key: str) -> str:
+    def __getitem__(self, key: str) -> V:
         return self._last[key]
 
     def __iter__(self) -> Iterator[str]:
@@ -114,6 +110,19 @@ class QueryParams(Mapping[str, str]):
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self._items!r})"
+
+
+class QueryParams(MultiDict[str]):
+    """The parameters of a query string.
+
+    Args:
+        query: The query string as ASGI carries it, or pairs of name and value.
+    """
+
+    def __init__(self, query: bytes | Iterable[tuple[str, str]] = b"") -> None:
+        if isinstance(query, bytes):
+            query = parse_qsl(query.decode("latin-1"), keep_blank_values=True)
+        super().__init__(query)
 
 
 class URL(SplitResult):

@@ -1,111 +1,414 @@
 """An endpoint's signature, read once, when it is registered, and compiled into how to call it.
 
-Rule kept here: **own list** (each request has its own list of every class that its endpoint asks
-for by annotation).
+An endpoint and all that it depends on become one plan: values are taken from the request, then
+dependencies are called, each after those that it asks for, then the endpoint. A request only
+carries the plan out. That a dependency is computed once is decided before there is a request.
+
+Rules kept here: **own list** (a request has one list of each class that is asked for) and, for what
+dependencies hold, **release**.
 
 What may live here: what a parameter means and where its value comes from. When the endpoint is
 called, and what becomes of what it returns, is decided in `routing.py`.
 """
 
-from collections.abc import Callable, Collection
-from inspect import Parameter, signature
-from typing import Any
+import re
+from collections.abc import AsyncIterator, Callable, Collection, Hashable, Mapping
+from contextlib import AbstractContextManager, AsyncExitStack, asynccontextmanager, contextmanager
+from functools import partial
+from inspect import (
+    Parameter,
+    isasyncgenfunction,
+    isclass,
+    isgeneratorfunction,
+    isroutine,
+    signature,
+)
+from typing import Annotated, Any, Literal, NamedTuple, NoReturn, get_args, get_origin
 
 import msgspec
+from anyio import CancelScope
+from msgspec import inspect as types
 
 from minibg.background import BackgroundTasks
-from minibg.concurrency import is_async_callable, run_in_threadpool
+from minibg.concurrency import is_async_callable, run_in_extra_thread, run_in_threadpool
 from minibg.exceptions import HTTPException, name_of
-from minibg.requests import Request
+from minibg.formparsers import FormData, UploadFile
+from minibg.requests import HTTPConnection, Request
+from minibg.responses import Response
 
-TaskLists = dict[type[BackgroundTasks], BackgroundTasks]
-"""The task lists of one request: of each class one, in the order in which they were asked for."""
+Call = Callable[..., Any]
+DependsScope = Literal["function", "request"]
+DEPENDS_SCOPES: tuple[DependsScope, ...] = ("function", "request")
 
-Source = Callable[[Request, TaskLists], Any]
-"""Where the value of a parameter comes from."""
+MISSING: Any = object()
+
+SCALARS = (
+    *(types.BoolType, types.IntType, types.FloatType, types.StrType, types.DecimalType),
+    *(types.UUIDType, types.DateTimeType, types.DateType, types.EnumType, types.LiteralType),
+)
+COLLECTIONS = (types.ListType, types.SetType, types.FrozenSetType, types.VarTupleType)
+BODIES = (types.DictType, types.DataclassType, types.TypedDictType, types.StructType)
+
+WHAT_WORKS = (
+    "it can be a scalar or a list of scalars (path, query), a dict, list, dataclass, TypedDict or "
+    "msgspec.Struct (JSON body), UploadFile, Request or WebSocket, Response, BackgroundTasks, or a "
+    "Depends(...)"
+)
+
+
+class Dependency(NamedTuple):
+    """The mark that `Depends` leaves on a parameter."""
+
+    call: Call | None
+    use_cache: bool
+    scope: DependsScope
+
+
+def Depends(  # noqa: N802  # FastAPI's name
+    dependency: Call | None = None, *, use_cache: bool = True, scope: DependsScope = "request"
+) -> Any:
+    """Give a parameter what a callable returns, or yields; as its default or within `Annotated`.
+
+    Args:
+        dependency: A function, sync (then in a worker thread) or async, a class, a callable object
+            or a generator function. It may ask for whatever an endpoint may. By default it is the
+            parameter's annotation.
+        use_cache: Whether it is called once a request, and all who ask for it share the result.
+        scope: When a generator goes on after its `yield`: when the response has been sent
+            ("request"), or before that, when the endpoint has returned ("function").
+    """
+    return Dependency(dependency, use_cache, scope)
+
+
+class Injection:
+    """What one request is given, and what is held for it until it is released."""
+
+    def __init__(self, connection: HTTPConnection) -> None:
+        self.connection = connection
+        self.lists: dict[type[BackgroundTasks], BackgroundTasks] = {}
+        self.response: Response | None = None
+        self.body = b""
+        self.form: FormData | None = None
+        self.held: dict[DependsScope, AsyncExitStack] = {}
+
+    def tasks(self, cls: type[BackgroundTasks]) -> BackgroundTasks:
+        """The list of that class (**own list**)."""
+        if cls not in self.lists:
+            self.lists[cls] = cls()
+        return self.lists[cls]
+
+    def response_to_be(self) -> Response:
+        """The response whose status, headers and cookies the answer will have."""
+        if self.response is None:
+            self.response = Response(status_code=0)
+        return self.response
+
+    async def release(self, scope: DependsScope, exc: BaseException | None = None) -> None:
+        """Close what is held in that scope, the last first, also while the request is cancelled.
+
+        Raises:
+            BaseException: `exc`, which is thrown into the generators, or what they make of it.
+        """
+        stack = self.held.pop(scope, None)
+        if stack is not None:
+            with CancelScope(shield=True):
+                if await stack.__aexit__(type(exc) if exc else None, exc, None):
+                    raise RuntimeError("a dependency swallowed the exception, so nothing answers")
+        if scope == "request" and isinstance(self.connection, Request):
+            await self.connection.close()
+        if exc is not None:
+            raise exc
+
+    async def fail(self, reason: str, exc: BaseException) -> BaseException:
+        """`throw`, then give up the tasks for that reason."""
+        exc = await self.throw(exc)
+        for tasks in self.lists.values():
+            tasks.abandon(reason)
+        return exc
+
+    async def throw(self, exc: BaseException) -> BaseException:
+        """Throw an exception into all that is held, and give what comes out of it."""
+        for scope in DEPENDS_SCOPES:
+            try:
+                await self.release(scope, exc)
+            except BaseException as raised:  # noqa: BLE001  # the caller raises it
+                exc = raised
+        return exc
+
+
+class Value(NamedTuple):
+    """Something taken from the request: read, then decoded into what the annotation says."""
+
+    slot: int
+    read: Callable[[Injection], Any]
+    decode: Callable[[Any], Any] | None = None
+    loc: tuple[str, ...] = ()
+    default: Any = Parameter.empty
+
+
+class Step(NamedTuple):
+    """A dependency to be called, and the slots in which its arguments stand by then."""
+
+    slot: int
+    call: Call
+    arguments: dict[str, int]
+    scope: DependsScope
+
+    async def solve(self, injection: Injection, slots: list[Any]) -> Any:
+        """What the dependency returns, or yields; what yields is held until it is released."""
+        call = partial(self.call, **{name: slots[slot] for name, slot in self.arguments.items()})
+        if is_async_callable(self.call):
+            return await call()
+        if not _is_generator(self.call):
+            return await run_in_threadpool(call)
+        is_async = isasyncgenfunction(_function(self.call))
+        held = asynccontextmanager(call)() if is_async else _in_threads(contextmanager(call)())
+        stack = injection.held.setdefault(self.scope, AsyncExitStack())
+        return await stack.enter_async_context(held)
 
 
 class Dependant:
-    """A callable, and the plan by which a request finds its arguments.
+    """An endpoint with all that it depends on, as a plan that each request carries out.
 
     Args:
         call: The endpoint, sync or async.
         path_params: The names of the parameters in its path.
+        connection: What it serves, `Request` or `WebSocket`.
+        overrides: What is called in place of a dependency.
 
     Raises:
-        TypeError: If a parameter cannot be served, or the path has one that the endpoint lacks.
+        TypeError: If a signature cannot be served; it names the function and the parameter.
     """
 
-    def __init__(self, call: Callable[..., Any], path_params: Collection[str] = ()) -> None:
+    def __init__(
+        self,
+        call: Call,
+        path_params: Collection[str] = (),
+        connection: type[HTTPConnection] = Request,
+        overrides: Mapping[Call, Call] | None = None,
+    ) -> None:
         self.call = call
         self.is_async = is_async_callable(call)
-        try:
-            parameters = signature(call, eval_str=True).parameters
-        except (NameError, TypeError, ValueError) as exc:
-            raise TypeError(f"the signature of {name_of(call)} cannot be read: {exc}") from exc
-        for name in path_params:
-            if name not in parameters:
-                raise TypeError(f"{name_of(call)} has no parameter for {{{name}}} in its path")
-        self.sources = {
-            name: self._source(parameter, name in path_params)
-            for name, parameter in parameters.items()
-        }
+        self.path_params = path_params
+        self.connection = connection
+        self.overrides = overrides or {}
+        self.slots: dict[Hashable, int] = {}
+        self.values: list[Value] = []
+        self.bodies: list[str] = []
+        self.files: list[str] = []
+        self.steps: list[Step] = []
+        self.arguments = self._compile(call, "request")
+        self._check()
 
-    async def solve_and_call(self, request: Request, lists: TaskLists) -> Any:
-        """Call the endpoint for this request, and return what it returns.
-
-        The task lists that it is given stand in `lists` before it is called.
+    async def solve_and_call(self, injection: Injection) -> Any:
+        """Carry out the plan for one request, and return what the endpoint returns.
 
         Raises:
-            HTTPException: 422, if a value does not fit its annotation.
+            HTTPException: 422, with all values that are missing or do not fit, before anything
+                has been called.
         """
-        arguments = {name: source(request, lists) for name, source in self.sources.items()}
+        slots: list[Any] = [None] * len(self.slots)
+        request, faults = injection.connection, []
+        if self.bodies and isinstance(request, Request):
+            injection.body = await request.body()
+        if self.files and isinstance(request, Request):
+            injection.form = await request.form()
+        for slot, read, decode, loc, default in self.values:
+            try:
+                raw = read(injection)
+                if raw is MISSING and default is Parameter.empty:
+                    faults.append({"loc": [*loc], "msg": "Field required", "type": "missing"})
+                elif raw is MISSING:
+                    slots[slot] = default
+                else:
+                    slots[slot] = raw if decode is None else decode(raw)
+            except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as exc:
+                faults.append(_fault(loc, exc))
+        if faults:
+            raise HTTPException(422, faults)
+        for step in self.steps:
+            slots[step.slot] = await step.solve(injection, slots)
+        arguments = {name: slots[slot] for name, slot in self.arguments.items()}
         if self.is_async:
             return await self.call(**arguments)
         return await run_in_threadpool(self.call, **arguments)
 
-    def _source(self, parameter: Parameter, in_path: bool) -> Source:
-        annotation = parameter.annotation
-        by_keyword = parameter.kind in (Parameter.POSITIONAL_OR_KEYWORD, Parameter.KEYWORD_ONLY)
-        if by_keyword and in_path and _fits_a_path(annotation):
-            return _from_path(parameter.name, annotation)
-        if by_keyword and isinstance(annotation, type):
-            if issubclass(annotation, Request):
-                return lambda request, lists: request
-            if issubclass(annotation, BackgroundTasks):
-                return _list_of(annotation)
-        raise TypeError(
-            f"{name_of(self.call)} asks for `{parameter}`, which nothing gives; it can have a "
-            "parameter of its path by name, `request: Request`, and `tasks: BackgroundTasks` or "
-            "a subclass of that"
+    def _compile(self, call: Call, scope: DependsScope) -> dict[str, int]:
+        """The slots of a function's arguments, after adding to the plan what will fill them."""
+        try:
+            parameters = signature(call, eval_str=True).parameters
+        except (NameError, TypeError, ValueError) as exc:
+            raise TypeError(f"the signature of {name_of(call)} cannot be read: {exc}") from exc
+        return {name: self._slot_of(call, scope, parameters[name]) for name in parameters}
+
+    def _slot_of(self, call: Call, scope: DependsScope, parameter: Parameter) -> int:
+        def refuse(reason: str) -> NoReturn:
+            raise TypeError(f"{name_of(call)} asks for `{parameter}`, which {reason}")
+
+        if parameter.kind not in (Parameter.POSITIONAL_OR_KEYWORD, Parameter.KEYWORD_ONLY):
+            refuse("cannot be given by keyword, as all arguments are")
+        marks, annotation = [parameter.default], parameter.annotation
+        if get_origin(annotation) is Annotated:
+            base, *metadata = get_args(annotation)
+            marks += metadata
+            if not any(isinstance(mark, msgspec.Meta) for mark in metadata):
+                annotation = base
+        for mark in marks:
+            if isinstance(mark, Dependency):
+                if _is_generator(call) and (scope, mark.scope) == ("request", "function"):
+                    refuse("is closed before it; give both the same scope")
+                return self._depend(mark, annotation)
+        key = (parameter.name, str(annotation), repr(parameter.default))
+        if key not in self.slots:
+            value = self._value(parameter, annotation) or refuse(f"nothing gives; {WHAT_WORKS}")
+            self.slots[key] = value.slot
+            self.values.append(value)
+        return self.slots[key]
+
+    def _depend(self, mark: Dependency, annotation: Any) -> int:
+        """The slot of what a dependency gives; one that is shared has one slot."""
+        call = mark.call or annotation
+        call = self.overrides.get(call, call)
+        key = (call, mark.scope) if mark.use_cache else object()
+        if key not in self.slots:
+            arguments = self._compile(call, mark.scope)
+            slot = self.slots[key] = len(self.slots)
+            self.steps.append(Step(slot, call, arguments, mark.scope))
+        return self.slots[key]
+
+    def _value(self, parameter: Parameter, annotation: Any) -> Value | None:
+        """How a parameter is taken from the request: by what it is, or by its name."""
+        slot, name, default = len(self.slots), parameter.name, parameter.default
+        if annotation is Response:
+            return Value(slot, Injection.response_to_be)
+        if isclass(annotation) and issubclass(annotation, BackgroundTasks):
+            return Value(slot, lambda injection: injection.tasks(annotation))
+        if annotation in (HTTPConnection, self.connection):
+            return Value(slot, lambda injection: injection.connection, loc=("connection",))
+        kind = _kind(annotation)
+        decode = partial(msgspec.convert, type=annotation, strict=False)
+        read: Callable[[str, Injection], Any]
+        if name in self.path_params and kind in ("scalar", "anything"):
+            where, read, default = "path", _from_path, Parameter.empty
+        elif name in self.path_params or kind not in READ:
+            return None
+        else:
+            where, read = READ[kind]
+        if where == "body":
+            if name in (*self.bodies, *self.files):
+                return None
+            decode = partial(msgspec.json.decode, type=annotation)
+            (self.bodies if kind == "body" else self.files).append(name)
+        as_it_is = annotation in (str, Parameter.empty) or kind in ("upload", "uploads")
+        return Value(
+            slot, partial(read, name), None if as_it_is else decode, (where, name), default
         )
 
+    def _check(self) -> None:
+        """Refuse what only the whole plan shows, and settle what a body is."""
+        endpoint, bodies = name_of(self.call), [*self.bodies, *self.files]
+        if self.bodies and self.files:
+            raise TypeError(f"{endpoint} asks for JSON and for uploads ({bodies}) in one body")
+        if bodies and self.connection is not Request:
+            raise TypeError(f"{endpoint} asks for {bodies}, but a WebSocket has no body")
+        taken = {name for loc in (value.loc for value in self.values) for name in loc[-1:]}
+        for name in self.path_params:
+            if name not in taken and "connection" not in taken:
+                raise TypeError(f"{endpoint} has no parameter for {{{name}}} in its path")
+        if len(self.bodies) == 1:  # the body as a whole; several are keyed by name
+            for index, value in enumerate(self.values):
+                if value.loc == ("body", self.bodies[0]):
+                    whole = lambda injection: injection.body or MISSING  # noqa: E731
+                    self.values[index] = value._replace(loc=("body",), read=whole)
 
-def _fits_a_path(annotation: Any) -> bool:
-    if annotation is Parameter.empty:
-        return True
+
+def _kind(annotation: Any) -> str:
+    """What a value is, so that it is known which part of a request can hold it."""
+    if annotation in (Parameter.empty, Any):
+        return "anything"
+    if annotation in (UploadFile, UploadFile | None, list[UploadFile]):
+        return "uploads" if annotation == list[UploadFile] else "upload"
     try:
-        return not isinstance(msgspec.inspect.type_info(annotation), msgspec.inspect.CustomType)
+        info = types.type_info(annotation)
     except TypeError:
-        return False
+        return "unknown"
+    members = info.types if isinstance(info, types.UnionType) else (info,)
+    members = tuple(member for member in members if not isinstance(member, types.NoneType))
+    if all(isinstance(member, SCALARS) for member in members):
+        return "scalar"
+    if all(isinstance(m, COLLECTIONS) and isinstance(m.item_type, SCALARS) for m in members):
+        return "scalars"
+    return "body" if all(isinstance(m, (*COLLECTIONS, *BODIES)) for m in members) else "unknown"
 
 
-def _list_of(cls: type[BackgroundTasks]) -> Source:
-    def source(request: Request, lists: TaskLists) -> BackgroundTasks:
-        if cls not in lists:
-            lists[cls] = cls()
-        return lists[cls]
-
-    return source
+def _from_path(name: str, injection: Injection) -> Any:
+    return injection.connection.path_params[name]
 
 
-def _from_path(name: str, annotation: Any) -> Source:
-    def source(request: Request, lists: TaskLists) -> Any:
-        value = request.path_params[name]
-        try:
-            return msgspec.convert(value, annotation, strict=False)
-        except msgspec.ValidationError as exc:
-            fault = {"loc": ["path", name], "msg": str(exc), "type": "value_error"}
-            raise HTTPException(422, [fault]) from exc
+def _from_query(name: str, injection: Injection) -> Any:
+    return injection.connection.query_params.get(name, MISSING)
 
-    return source if annotation is not Parameter.empty else lambda r, _: r.path_params[name]
+
+def _all_from_query(name: str, injection: Injection) -> Any:
+    return injection.connection.query_params.getlist(name) or MISSING
+
+
+def _from_body(name: str, injection: Injection) -> Any:
+    body = injection.body or b"{}"
+    return msgspec.json.decode(body, type=dict[str, msgspec.Raw]).get(name, MISSING)
+
+
+def _all_from_form(name: str, injection: Injection) -> Any:
+    given = injection.form.getlist(name) if injection.form else []
+    # A browser sends a file without a name where none was chosen.
+    return [item for item in given if isinstance(item, UploadFile) and item.filename] or MISSING
+
+
+def _from_form(name: str, injection: Injection) -> Any:
+    files = _all_from_form(name, injection)
+    return files if files is MISSING else files[-1]
+
+
+READ: dict[str, tuple[str, Callable[[str, Injection], Any]]] = {
+    "scalar": ("query", _from_query),
+    "scalars": ("query", _all_from_query),
+    "body": ("body", _from_body),
+    "upload": ("body", _from_form),
+    "uploads": ("body", _all_from_form),
+}
+"""For each kind of value, which part of the request holds it and how it is read."""
+
+
+def _fault(loc: tuple[str, ...], exc: Exception) -> dict[str, Any]:
+    """A fault as FastAPI reports it: where, what, and of which kind."""
+    message, _, path = str(exc).partition(" - at `$")
+    within = [int(n) if n else name for name, n in re.findall(r"\.(\w+)|\[(\d+)\]", path)]
+    is_json = isinstance(exc, msgspec.ValidationError)
+    return {
+        "loc": [*loc, *within],
+        "msg": message,
+        "type": "value_error" if is_json else "json_invalid",
+    }
+
+
+def _function(call: Call) -> Any:
+    """What shows whether a callable is a generator function: of an object, its `__call__`."""
+    is_function = isinstance(call, partial) or isclass(call) or isroutine(call)
+    return call if is_function else type(call).__call__
+
+
+def _is_generator(call: Call) -> bool:
+    return isgeneratorfunction(_function(call)) or isasyncgenfunction(_function(call))
+
+
+@asynccontextmanager
+async def _in_threads(context: AbstractContextManager[Any]) -> AsyncIterator[Any]:
+    value = await run_in_threadpool(context.__enter__)
+    try:
+        yield value
+    except Exception as exc:
+        leave = partial(context.__exit__, type(exc), exc, exc.__traceback__)
+        if not await run_in_extra_thread(leave):
+            raise
+    else:
+        await run_in_extra_thread(context.__exit__, None, None, None)

@@ -16,6 +16,7 @@ from anyio import CancelScope, Event, Lock
 
 from minibg.datastructures import URL, Address, Headers, QueryParams, State
 from minibg.exceptions import HTTPException
+from minibg.formparsers import FormData, parse_form
 from minibg.types import Message, Receive, Scope
 
 _host = re.compile(r"(?:[A-Za-z0-9._~-]+|\[[0-9A-Fa-f:.]+\])(?::[0-9]*)?")  # RFC 9110, section 7.2
@@ -98,34 +99,20 @@ class Inbox:
                 self._keep(await self._receive())
 
 
-class Request:
-    """An HTTP request.
+class HTTPConnection:
+    """What an HTTP request and a WebSocket have in common.
 
     Args:
-        scope: The connection scope, of type "http".
-        receive: Where the body comes from.
+        scope: The connection scope.
     """
 
-    def __init__(self, scope: Scope, receive: Receive = _no_receive) -> None:
+    def __init__(self, scope: Scope) -> None:
         self.scope = scope
-        self._receive = receive
-        self._body: bytes | None = None
-        self._stream_consumed = False
-
-    @cached_property
-    def inbox(self) -> Inbox:
-        """The messages of this request: whoever reads any of them reads them here."""
-        return Inbox(self._receive)
 
     @property
     def app(self) -> Any:
-        """The application that serves this request."""
+        """The application that serves this connection."""
         return self.scope["app"]
-
-    @property
-    def method(self) -> str:
-        """The method, in upper case."""
-        return str(self.scope["method"])
 
     @cached_property
     def url(self) -> URL:
@@ -174,6 +161,32 @@ class Request:
     def state(self) -> State:
         """Free attributes of this request; they begin as what the lifespan yielded."""
         return State(self.scope.setdefault("state", {}))
+
+
+class Request(HTTPConnection):
+    """An HTTP request.
+
+    Args:
+        scope: The connection scope, of type "http".
+        receive: Where the body comes from.
+    """
+
+    def __init__(self, scope: Scope, receive: Receive = _no_receive) -> None:
+        super().__init__(scope)
+        self._receive = receive
+        self._body: bytes | None = None
+        self._form: FormData | None = None
+        self._stream_consumed = False
+
+    @cached_property
+    def inbox(self) -> Inbox:
+        """The messages of this request: whoever reads any of them reads them here."""
+        return Inbox(self._receive)
+
+    @property
+    def method(self) -> str:
+        """The method, in upper case."""
+        return str(self.scope["method"])
 
     async def stream(self) -> AsyncGenerator[bytes, None]:
         """The body in the pieces in which it comes, once.
@@ -227,6 +240,26 @@ class Request:
             raise InvalidJSON(str(exc)) from exc
         except RecursionError as exc:
             raise InvalidJSON("JSON is nested too deeply") from exc
+
+    async def form(self, *, max_fields: int = 1000, max_field_size: int = 1024 * 1024) -> FormData:
+        """The body as a form; its files are closed when the request is released (**release**).
+
+        Args:
+            max_fields: How many fields and files it may have.
+            max_field_size: How many bytes a field may have that is no file.
+
+        Raises:
+            HTTPException: 400, if it is malformed or larger than that; and what `stream` raises.
+        """
+        if self._form is None:
+            content_type = self.headers.get("content-type", "")
+            self._form = await parse_form(content_type, self.stream(), max_fields, max_field_size)
+        return self._form
+
+    async def close(self) -> None:
+        """Close the files of the form, if it was read."""
+        if self._form is not None:
+            await self._form.close()
 
     async def receive_disconnect(self) -> Message:
         """Wait until the client goes away. A body that may still be read is left alone."""

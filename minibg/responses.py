@@ -7,7 +7,9 @@ What may live here: turning content into ASGI messages (ASGI specification, "Res
 "Response Body"). What is sent, and what runs between response and background, is decided above.
 """
 
+import re
 from collections.abc import AsyncIterable, AsyncIterator, Iterable, Mapping
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import cached_property, lru_cache
 from http.cookies import CookieError, SimpleCookie
@@ -15,7 +17,8 @@ from typing import Any, Literal
 from urllib.parse import quote
 
 import msgspec
-from anyio import CancelScope, create_task_group
+from anyio import CancelScope, create_task_group, sleep
+from anyio.abc import TaskGroup
 from anyio.lowlevel import checkpoint
 
 from minibg.concurrency import iterate_in_threadpool
@@ -82,7 +85,7 @@ class Response:
         raw = []
         if length is not None and not has_no_body(self.status_code):
             raw.append((b"content-length", b"%d" % length))
-        if self.media_type is not None:
+        if self.media_type is not None and not has_no_body(self.status_code):
             raw.append(_content_type(self.media_type, self.charset))
         if headers:
             given = [encode_header(*item) for item in headers.items()]
@@ -244,7 +247,7 @@ class StreamingResponse(Response):
         await send(self._start())
         completed, failure = False, None
         async with create_task_group() as group:
-            group.start_soon(_cancel_on_disconnect, receive, group.cancel_scope)
+            self._accompany(group, receive, send)
             try:
                 await self._send_body(scope, send)
                 completed = True
@@ -257,11 +260,18 @@ class StreamingResponse(Response):
             raise ClientDisconnect("the client went away before the response was complete")
         await send({"type": "http.response.body", "body": b"", "more_body": False})
 
+    def _encode(self, chunk: Any) -> bytes:
+        return chunk.encode(self.charset) if isinstance(chunk, str) else chunk
+
+    def _accompany(self, group: TaskGroup, receive: Receive, send: Send) -> None:
+        """Start what goes on while the body is sent; it ends with it."""
+        group.start_soon(_cancel_on_disconnect, receive, group.cancel_scope)
+
     async def _send_body(self, scope: Scope, send: Send) -> None:
         try:
             if scope["method"] != "HEAD" and not has_no_body(self.status_code):
                 async for chunk in self.body_iterator:
-                    body = chunk.encode(self.charset) if isinstance(chunk, str) else chunk
+                    body = self._encode(chunk)
                     await send({"type": "http.response.body", "body": body, "more_body": True})
                     await checkpoint()  # a server whose client is gone takes all without a pause
         finally:
@@ -275,3 +285,85 @@ async def _cancel_on_disconnect(receive: Receive, scope: CancelScope) -> None:
     while (await receive())["type"] != "http.disconnect":
         pass
     scope.cancel()
+
+
+@dataclass
+class ServerSentEvent:
+    """One event of an `EventSourceResponse` (WHATWG HTML, section 9.2).
+
+    Args:
+        data: What it carries, as JSON.
+        raw_data: What it carries, as text, in place of `data`.
+        event: Its type; the browser calls the listeners for that, or else for "message".
+        id: What the browser sends as `Last-Event-ID` when it connects again.
+        retry: After how many milliseconds the browser shall connect again.
+        comment: Text that the browser passes over.
+
+    Raises:
+        ValueError: If the type or the id holds a line break, or the id NUL.
+    """
+
+    data: Any = None
+    raw_data: str | None = None
+    event: str | None = None
+    id: str | None = None
+    retry: int | None = None
+    comment: str | None = None
+
+    def __post_init__(self) -> None:
+        for field in ("event", "id"):
+            if re.search(r"[\r\n\0]", getattr(self, field) or ""):
+                raise ValueError(f"the {field} of an event must be one line, without NUL")
+
+    def encode(self) -> bytes:
+        """The event as it is sent."""
+        text = self.raw_data
+        if text is None and self.data is not None:
+            text = msgspec.json.encode(self.data).decode()
+        fields = {"": self.comment, "event": self.event, "id": self.id, "retry": self.retry}
+        lines = [
+            f"{name}: {line}\n"
+            for name, value in (*fields.items(), ("data", text))
+            if value is not None
+            for line in re.split(r"\r\n|\r|\n", str(value))
+        ]
+        return "".join([*lines, "\n"]).encode()
+
+
+class EventSourceResponse(StreamingResponse):
+    """A stream of Server-Sent Events, with a comment now and then that keeps it alive.
+
+    Args:
+        content: What yields the events: `ServerSentEvent`, or what becomes the data of one.
+        ping: After how many seconds a comment is sent, again and again.
+
+    The other arguments are those of `Response`.
+    """
+
+    media_type = "text/event-stream"
+
+    def __init__(
+        self,
+        content: AsyncIterable[Any] | Iterable[Any],
+        status_code: int = 200,
+        headers: Mapping[str, str] | None = None,
+        background: Background | None = None,
+        ping: float = 15.0,
+    ) -> None:
+        headers = {"cache-control": "no-cache", "x-accel-buffering": "no", **(headers or {})}
+        super().__init__(content, status_code, headers, background=background)
+        self.ping = ping
+
+    def _encode(self, chunk: Any) -> bytes:
+        event = chunk if isinstance(chunk, ServerSentEvent) else ServerSentEvent(chunk)
+        return event.encode()
+
+    def _accompany(self, group: TaskGroup, receive: Receive, send: Send) -> None:
+        super()._accompany(group, receive, send)
+        group.start_soon(self._keep_alive, send)
+
+    async def _keep_alive(self, send: Send) -> None:
+        comment = ServerSentEvent(comment="keep-alive").encode()
+        while True:
+            await sleep(self.ping)
+            await send({"type": "http.response.body", "body": comment, "more_body": True})

@@ -7,17 +7,19 @@ ends before its background began.
 What may live here: finding the endpoint, and the order *endpoint, response, release, background*.
 """
 
+import logging
 import re
 from collections.abc import Awaitable, Callable, Collection, Iterable
 from typing import Any
 from uuid import UUID
 
 from minibg.background import BackgroundTasks, FailFastTasks
-from minibg.dependencies import Dependant, TaskLists
+from minibg.dependencies import Dependant, Injection
 from minibg.exceptions import HTTPException
-from minibg.requests import Request
-from minibg.responses import JSONResponse, Response, has_no_body
+from minibg.requests import HTTPConnection, Request
+from minibg.responses import JSONResponse, Response
 from minibg.types import Background, Receive, Scope, Send
+from minibg.websockets import WebSocket, WebSocketDisconnect
 
 CONVERTORS: dict[str, tuple[str, Callable[[str], Any]]] = {
     "str": (r"[^/]+", str),
@@ -30,6 +32,8 @@ CONVERTORS: dict[str, tuple[str, Callable[[str], Any]]] = {
 
 Recover = Callable[[Request, Exception], Awaitable[Response]]
 """Gives the response to an exception, or raises it again."""
+
+logger = logging.getLogger("minibg.routing")
 
 
 class Route:
@@ -46,6 +50,8 @@ class Route:
         ValueError: If the path is malformed.
         TypeError: If the methods are a string, or the endpoint's signature cannot be served.
     """
+
+    connection: type[HTTPConnection] = Request
 
     def __init__(
         self,
@@ -64,7 +70,7 @@ class Route:
             self.methods.add("HEAD")
         self.status_code = status_code
         self.path_regex, self.convertors = compile_path(path)
-        self.dependant = Dependant(endpoint, self.convertors)
+        self.dependant = Dependant(endpoint, self.convertors, self.connection)
 
     def match(self, path: str) -> dict[str, Any] | None:
         """The values of the path's parameters, or None where the path is not this route's."""
@@ -76,14 +82,47 @@ class Route:
         except ValueError:  # an int of more digits than Python converts
             return None
 
-    async def respond(self, request: Request, lists: TaskLists) -> Response:
+    def plan(self, app: Any) -> Dependant:
+        """How the endpoint is called, with the dependencies that the application overrides."""
+        overrides = getattr(app, "dependency_overrides", None)
+        if not overrides:
+            return self.dependant
+        return Dependant(self.endpoint, self.convertors, self.connection, overrides)
+
+    async def call(self, injection: Injection) -> Any:
+        """Call the endpoint, and close what it needed no longer than that (**release**)."""
+        plan = self.plan(injection.connection.scope.get("app"))
+        result = await plan.solve_and_call(injection)
+        if injection.held:
+            await injection.release("function")
+        return result
+
+    async def respond(self, injection: Injection) -> Response:
         """Call the endpoint and make a response of what it returns."""
-        result = await self.dependant.solve_and_call(request, lists)
+        result = await self.call(injection)
+        wished = injection.response
         if isinstance(result, Response):
-            return result
-        if has_no_body(self.status_code):
-            return Response(status_code=self.status_code)
-        return JSONResponse(result, self.status_code)
+            response = result
+        else:
+            status_code = (wished and wished.status_code) or self.status_code
+            response = JSONResponse(result, status_code)
+        if wished is not None:
+            response.raw_headers.extend(wished.raw_headers)
+        return response
+
+
+class WebSocketRoute(Route):
+    """A path, and the endpoint that serves the WebSocket connections to it.
+
+    Args:
+        path: As that of a `Route`.
+        endpoint: The function to call. Its background tasks run when it has returned.
+    """
+
+    connection = WebSocket
+
+    def __init__(self, path: str, endpoint: Callable[..., Any]) -> None:
+        super().__init__(path, endpoint, methods=["WEBSOCKET"])
 
 
 def compile_path(path: str) -> tuple[re.Pattern[str], dict[str, Callable[[str], Any]]]:
@@ -110,7 +149,7 @@ def compile_path(path: str) -> tuple[re.Pattern[str], dict[str, Callable[[str], 
 
 
 class Router:
-    """An ASGI application that gives each HTTP request to the route that serves it.
+    """An ASGI application that gives each connection to the route that serves it.
 
     A path without parameters is one look-up; a pattern is tried, in order, only where no such path
     serves the request.
@@ -136,49 +175,84 @@ class Router:
             for method in route.methods:
                 methods.setdefault(method, route)
 
-    def find(self, method: str, path: str) -> tuple[Route, dict[str, Any]]:
-        """The route that serves the request, and the values of its path's parameters.
+    def find(self, scope: Scope) -> Route:
+        """The route that serves the connection; its path parameters are put into the scope.
 
         Raises:
             HTTPException: 404, or 405 where other methods are served (RFC 9110, section 15.5.6).
         """
+        path, method = _route_path(scope), scope.get("method", "WEBSOCKET")
         methods = self.static.get(path, {})
         if method in methods:
-            return methods[method], {}
+            scope["path_params"] = {}
+            return methods[method]
         allowed = set(methods)
         for route in self.patterns:
             params = route.match(path)
             if params is not None:
                 if method in route.methods:
-                    return route, params
+                    scope["path_params"] = params
+                    return route
                 allowed |= route.methods
+        allowed.discard("WEBSOCKET")
         if allowed:
             raise HTTPException(405, headers={"allow": ", ".join(sorted(allowed))})
         raise HTTPException(404)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "websocket":
+            await self._serve_websocket(WebSocket(scope, receive, send))
+        else:
+            await self._serve(Request(scope, receive), send)
+
+    async def _serve(self, request: Request, send: Send) -> None:
         """Serve one request: endpoint, response, release, background."""
-        request, lists = Request(scope, receive), TaskLists()
+        injection = Injection(request)
         try:
-            route, scope["path_params"] = self.find(scope["method"], _route_path(scope))
-            response = await route.respond(request, lists)
-        except BaseException as exc:
-            for tasks in lists.values():
-                tasks.abandon(f"the endpoint raised {type(exc).__name__}")
-            if not isinstance(exc, Exception):
-                raise
-            response = await self.recover(request, exc)
+            response = await self.find(request.scope).respond(injection)
+        except BaseException as exc:  # noqa: BLE001  # raised, or answered, below
+            failure = await injection.fail(f"the endpoint raised {type(exc).__name__}", exc)
+            if not isinstance(failure, Exception):
+                raise failure from None
+            response = await self.recover(request, failure)
         background = None
-        if lists or response.background is not None:
-            background = _afterwards(lists, response.background)
+        if injection.lists or response.background is not None:
+            background = _afterwards(injection, response.background)
         try:
-            await response.send_response(scope, request.receive_disconnect, send)
+            await response.send_response(request.scope, request.receive_disconnect, send)
         except BaseException as exc:
             if background is not None:
                 background.abandon(f"the response was not sent, {type(exc).__name__}")
+            await injection.throw(exc)
             raise
+        await _release(injection)
         if background is not None:
             await background()
+
+    async def _serve_websocket(self, websocket: WebSocket) -> None:
+        """Serve one WebSocket: endpoint, release, background."""
+        injection = Injection(websocket)
+        try:
+            await self.find(websocket.scope).call(injection)
+        except WebSocketDisconnect:
+            pass  # the client's way to end the conversation
+        except BaseException as exc:  # noqa: BLE001  # raised, or answered, below
+            failure = await injection.fail(f"the endpoint raised {type(exc).__name__}", exc)
+            if not websocket.is_closed:
+                await websocket.close(1008 if isinstance(failure, HTTPException) else 1011)
+            if isinstance(failure, HTTPException):
+                return
+            raise failure from None
+        await _release(injection)
+        if injection.lists:
+            await _afterwards(injection, None)()
+
+
+async def _release(injection: Injection) -> None:
+    try:
+        await injection.release("request")
+    except Exception:
+        logger.exception("what the request held could not be closed")
 
 
 def _route_path(scope: Scope) -> str:
@@ -187,12 +261,12 @@ def _route_path(scope: Scope) -> str:
     return path[len(root_path) :] if root_path and path.startswith(root_path + "/") else path
 
 
-def _afterwards(lists: TaskLists, background: Background | None) -> BackgroundTasks:
+def _afterwards(injection: Injection, background: Background | None) -> BackgroundTasks:
     """All that a request leaves behind as one list: what was injected, then the response's own.
 
     Each list keeps its own policy; a failure that its policy lets through ends the whole run.
     """
-    runs = list(lists.values())
+    runs = list(injection.lists.values())
     if isinstance(background, BackgroundTasks):
         runs.append(background)
     elif background is not None:
