@@ -1,0 +1,32 @@
+"""Serves an example with uvicorn, and says what to try.
+
+What may live here: what all examples have in common, and nothing that teaches.
+"""
+
+import os
+import sys
+from pathlib import Path
+from tempfile import mkdtemp
+
+import uvicorn
+
+from minibg.types import ASGIApp
+
+
+def directory() -> Path:
+    """Where an example keeps its files: `MINIBG_EXAMPLES_DIR`, or a new temporary directory."""
+    return Path(os.environ.get("MINIBG_EXAMPLES_DIR") or mkdtemp(prefix="minibg-"))
+
+
+def serve(app: ASGIApp, *try_this: str) -> None:
+    """Serve the application on port 8000 of this machine, or on the one given as first argument.
+
+    Args:
+        app: The application.
+        try_this: Lines for another terminal; `{url}` in them stands for the server's address.
+    """
+    port = int(sys.argv[1]) if len(sys.argv) > 1 else 8000
+    print("In another terminal, try:", flush=True)
+    for line in try_this:
+        print("   ", line.replace("{url}", f"http://127.0.0.1:{port}"), flush=True)
+    uvicorn.run(app, host="127.0.0.1", port=port)
