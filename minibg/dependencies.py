@@ -4,16 +4,14 @@ An endpoint and all that it depends on become one plan: values are taken from th
 dependencies are called, each after those that it asks for, then the endpoint. A request only
 carries the plan out. That a dependency is computed once is decided before there is a request.
 
-Rules kept here: **own list** (a request has one list of each class that is asked for) and, for what
-dependencies hold, **release**.
-
-What may live here: what a parameter means and where its value comes from. When the endpoint is
-called, and what becomes of what it returns, is decided in `routing.py`.
+What may live here: what a parameter means and where its value comes from. What a request holds
+meanwhile stands in `injection.py`; when an endpoint is called, and what becomes of what it returns,
+is decided in `routing.py`.
 """
 
 import re
-from collections.abc import AsyncIterator, Callable, Collection, Hashable, Mapping
-from contextlib import AbstractContextManager, AsyncExitStack, asynccontextmanager, contextmanager
+from collections.abc import Callable, Collection, Hashable, Mapping
+from contextlib import asynccontextmanager, contextmanager
 from functools import partial
 from inspect import (
     Parameter,
@@ -23,22 +21,20 @@ from inspect import (
     isroutine,
     signature,
 )
-from typing import Annotated, Any, Literal, NamedTuple, NoReturn, get_args, get_origin
+from typing import Annotated, Any, NamedTuple, NoReturn, get_args, get_origin
 
 import msgspec
-from anyio import CancelScope
 from msgspec import inspect as types
 
 from minibg.background import BackgroundTasks
-from minibg.concurrency import is_async_callable, run_in_extra_thread, run_in_threadpool
+from minibg.concurrency import is_async_callable, run_in_threadpool
 from minibg.exceptions import HTTPException, name_of
-from minibg.formparsers import FormData, UploadFile
+from minibg.formparsers import UploadFile
+from minibg.injection import Injection, Scope, in_threads
 from minibg.requests import HTTPConnection, Request
 from minibg.responses import Response
 
 Call = Callable[..., Any]
-DependsScope = Literal["function", "request"]
-DEPENDS_SCOPES: tuple[DependsScope, ...] = ("function", "request")
 
 MISSING: Any = object()
 
@@ -61,11 +57,11 @@ class Dependency(NamedTuple):
 
     call: Call | None
     use_cache: bool
-    scope: DependsScope
+    scope: Scope
 
 
 def Depends(  # noqa: N802  # FastAPI's name
-    dependency: Call | None = None, *, use_cache: bool = True, scope: DependsScope = "request"
+    dependency: Call | None = None, *, use_cache: bool = True, scope: Scope = "request"
 ) -> Any:
     """Give a parameter what a callable returns, or yields; as its default or within `Annotated`.
 
@@ -78,62 +74,6 @@ def Depends(  # noqa: N802  # FastAPI's name
             ("request"), or before that, when the endpoint has returned ("function").
     """
     return Dependency(dependency, use_cache, scope)
-
-
-class Injection:
-    """What one request is given, and what is held for it until it is released."""
-
-    def __init__(self, connection: HTTPConnection) -> None:
-        self.connection = connection
-        self.lists: dict[type[BackgroundTasks], BackgroundTasks] = {}
-        self.response: Response | None = None
-        self.body = b""
-        self.form: FormData | None = None
-        self.held: dict[DependsScope, AsyncExitStack] = {}
-
-    def tasks(self, cls: type[BackgroundTasks]) -> BackgroundTasks:
-        """The list of that class (**own list**)."""
-        if cls not in self.lists:
-            self.lists[cls] = cls()
-        return self.lists[cls]
-
-    def response_to_be(self) -> Response:
-        """The response whose status, headers and cookies the answer will have."""
-        if self.response is None:
-            self.response = Response(status_code=0)
-        return self.response
-
-    async def release(self, scope: DependsScope, exc: BaseException | None = None) -> None:
-        """Close what is held in that scope, the last first, also while the request is cancelled.
-
-        Raises:
-            BaseException: `exc`, which is thrown into the generators, or what they make of it.
-        """
-        stack = self.held.pop(scope, None)
-        if stack is not None:
-            with CancelScope(shield=True):
-                if await stack.__aexit__(type(exc) if exc else None, exc, None):
-                    raise RuntimeError("a dependency swallowed the exception, so nothing answers")
-        if scope == "request" and isinstance(self.connection, Request):
-            await self.connection.close()
-        if exc is not None:
-            raise exc
-
-    async def fail(self, reason: str, exc: BaseException) -> BaseException:
-        """`throw`, then give up the tasks for that reason."""
-        exc = await self.throw(exc)
-        for tasks in self.lists.values():
-            tasks.abandon(reason)
-        return exc
-
-    async def throw(self, exc: BaseException) -> BaseException:
-        """Throw an exception into all that is held, and give what comes out of it."""
-        for scope in DEPENDS_SCOPES:
-            try:
-                await self.release(scope, exc)
-            except BaseException as raised:  # noqa: BLE001  # the caller raises it
-                exc = raised
-        return exc
 
 
 class Value(NamedTuple):
@@ -152,19 +92,18 @@ class Step(NamedTuple):
     slot: int
     call: Call
     arguments: dict[str, int]
-    scope: DependsScope
+    scope: Scope
 
     async def solve(self, injection: Injection, slots: list[Any]) -> Any:
         """What the dependency returns, or yields; what yields is held until it is released."""
         call = partial(self.call, **{name: slots[slot] for name, slot in self.arguments.items()})
         if is_async_callable(self.call):
             return await call()
-        if not _is_generator(self.call):
-            return await run_in_threadpool(call)
-        is_async = isasyncgenfunction(_function(self.call))
-        held = asynccontextmanager(call)() if is_async else _in_threads(contextmanager(call)())
-        stack = injection.held.setdefault(self.scope, AsyncExitStack())
-        return await stack.enter_async_context(held)
+        if isasyncgenfunction(_function(self.call)):
+            return await injection.hold(self.scope, asynccontextmanager(call)())
+        if isgeneratorfunction(_function(self.call)):
+            return await injection.hold(self.scope, in_threads(contextmanager(call)()))
+        return await run_in_threadpool(call)
 
 
 class Dependant:
@@ -207,6 +146,12 @@ class Dependant:
             HTTPException: 422, with all values that are missing or do not fit, before anything
                 has been called.
         """
+        arguments = await self._solve(injection) if self.slots else {}
+        if self.is_async:
+            return await self.call(**arguments)
+        return await run_in_threadpool(self.call, **arguments)
+
+    async def _solve(self, injection: Injection) -> dict[str, Any]:
         slots: list[Any] = [None] * len(self.slots)
         request, faults = injection.connection, []
         if self.bodies and isinstance(request, Request):
@@ -228,12 +173,9 @@ class Dependant:
             raise HTTPException(422, faults)
         for step in self.steps:
             slots[step.slot] = await step.solve(injection, slots)
-        arguments = {name: slots[slot] for name, slot in self.arguments.items()}
-        if self.is_async:
-            return await self.call(**arguments)
-        return await run_in_threadpool(self.call, **arguments)
+        return {name: slots[slot] for name, slot in self.arguments.items()}
 
-    def _compile(self, call: Call, scope: DependsScope) -> dict[str, int]:
+    def _compile(self, call: Call, scope: Scope) -> dict[str, int]:
         """The slots of a function's arguments, after adding to the plan what will fill them."""
         try:
             parameters = signature(call, eval_str=True).parameters
@@ -241,7 +183,7 @@ class Dependant:
             raise TypeError(f"the signature of {name_of(call)} cannot be read: {exc}") from exc
         return {name: self._slot_of(call, scope, parameters[name]) for name in parameters}
 
-    def _slot_of(self, call: Call, scope: DependsScope, parameter: Parameter) -> int:
+    def _slot_of(self, call: Call, scope: Scope, parameter: Parameter) -> int:
         def refuse(reason: str) -> NoReturn:
             raise TypeError(f"{name_of(call)} asks for `{parameter}`, which {reason}")
 
@@ -399,16 +341,3 @@ def _function(call: Call) -> Any:
 
 def _is_generator(call: Call) -> bool:
     return isgeneratorfunction(_function(call)) or isasyncgenfunction(_function(call))
-
-
-@asynccontextmanager
-async def _in_threads(context: AbstractContextManager[Any]) -> AsyncIterator[Any]:
-    value = await run_in_threadpool(context.__enter__)
-    try:
-        yield value
-    except Exception as exc:
-        leave = partial(context.__exit__, type(exc), exc, exc.__traceback__)
-        if not await run_in_extra_thread(leave):
-            raise
-    else:
-        await run_in_extra_thread(context.__exit__, None, None, None)

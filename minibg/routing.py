@@ -14,8 +14,9 @@ from typing import Any
 from uuid import UUID
 
 from minibg.background import BackgroundTasks, FailFastTasks
-from minibg.dependencies import Dependant, Injection
+from minibg.dependencies import Dependant
 from minibg.exceptions import HTTPException
+from minibg.injection import Injection
 from minibg.requests import HTTPConnection, Request
 from minibg.responses import JSONResponse, Response
 from minibg.types import Background, Receive, Scope, Send
@@ -82,17 +83,14 @@ class Route:
         except ValueError:  # an int of more digits than Python converts
             return None
 
-    def plan(self, app: Any) -> Dependant:
-        """How the endpoint is called, with the dependencies that the application overrides."""
-        overrides = getattr(app, "dependency_overrides", None)
-        if not overrides:
-            return self.dependant
-        return Dependant(self.endpoint, self.convertors, self.connection, overrides)
-
     async def call(self, injection: Injection) -> Any:
         """Call the endpoint, and close what it needed no longer than that (**release**)."""
-        plan = self.plan(injection.connection.scope.get("app"))
-        result = await plan.solve_and_call(injection)
+        dependant = self.dependant
+        if dependant.steps:
+            overrides = getattr(injection.connection.scope.get("app"), "dependency_overrides", None)
+            if overrides:
+                dependant = Dependant(self.endpoint, self.convertors, self.connection, overrides)
+        result = await dependant.solve_and_call(injection)
         if injection.held:
             await injection.release("function")
         return result
@@ -199,11 +197,10 @@ class Router:
             raise HTTPException(405, headers={"allow": ", ".join(sorted(allowed))})
         raise HTTPException(404)
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+    def __call__(self, scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:
         if scope["type"] == "websocket":
-            await self._serve_websocket(WebSocket(scope, receive, send))
-        else:
-            await self._serve(Request(scope, receive), send)
+            return self._serve_websocket(WebSocket(scope, receive, send))
+        return self._serve(Request(scope, receive), send)
 
     async def _serve(self, request: Request, send: Send) -> None:
         """Serve one request: endpoint, response, release, background."""
