@@ -54,6 +54,13 @@ class Injection:
             self.response = Response(status_code=0)
         return self.response
 
+    @property
+    def holds_something(self) -> bool:
+        """Whether there is anything to be let go."""
+        return bool(self.held) or (
+            isinstance(self.connection, Request) and self.connection.has_form
+        )
+
     async def hold(self, scope: Scope, context: AbstractAsyncContextManager[Any]) -> Any:
         """Enter a context, and hold it until that scope is released."""
         stack = self.held.setdefault(scope, AsyncExitStack())

@@ -256,6 +256,11 @@ class Request(HTTPConnection):
             self._form = await parse_form(content_type, self.stream(), max_fields, max_field_size)
         return self._form
 
+    @property
+    def has_form(self) -> bool:
+        """Whether the form was read, so that it has to be closed."""
+        return self._form is not None
+
     async def close(self) -> None:
         """Close the files of the form, if it was read."""
         if self._form is not None:

@@ -222,7 +222,8 @@ class Router:
                 background.abandon(f"the response was not sent, {type(exc).__name__}")
             await injection.throw(exc)
             raise
-        await _release(injection)
+        if injection.holds_something:
+            await _release(injection)
         if background is not None:
             await background()
 
