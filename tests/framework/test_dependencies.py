@@ -1,23 +1,38 @@
 """An endpoint's signature: what it is given, and what it cannot ask for.
 
-That each request has its own lists is shown by the rules' tests.
+What `Depends` adds to that is shown by `test_depends.py`, uploads by `test_uploads.py`. That each
+request has its own lists is shown by the rules' tests.
 """
 
 import json
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import date
+from datetime import UTC, date, datetime
+from decimal import Decimal
 from enum import Enum
 from functools import partial
-from typing import Any, Literal
+from typing import Annotated, Any, Literal, NotRequired, TypedDict
+from urllib.parse import urlencode
 from uuid import UUID
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from minibg import BackgroundTasks, FailFastTasks, MiniBG, Request, Route
+from minibg import (
+    BackgroundTasks,
+    FailFastTasks,
+    JSONResponse,
+    MiniBG,
+    Request,
+    Response,
+    Route,
+    UploadFile,
+    WebSocket,
+    WebSocketRoute,
+)
 from minibg.dependencies import Dependant
 from tests.framework.asgi import Answer, ask
 
@@ -34,6 +49,27 @@ def served(
     endpoint: Callable[..., Any], path: str = "/", asked: str = "/", **options: Any
 ) -> Answer:
     return ask(MiniBG(routes=[Route(path, endpoint)]), path=asked, **options)
+
+
+def posted(endpoint: Callable[..., Any], body: bytes, **options: Any) -> Answer:
+    app = MiniBG(routes=[Route("/", endpoint, methods=["POST"])])
+    return ask(app, "POST", body=[body], **options)
+
+
+def query(*pairs: tuple[str, str]) -> bytes:
+    return urlencode(pairs).encode()
+
+
+def faults_of(answer: Answer) -> list[list[Any]]:
+    """Where the faults are that a 422 names; each says what it is, too."""
+    assert answer.status == 422
+    faults = json.loads(answer.body)["detail"]
+    for fault in faults:
+        assert fault.keys() == {"loc", "msg", "type"}
+        assert fault["msg"]
+        assert isinstance(fault["msg"], str)
+        assert isinstance(fault["type"], str)
+    return [fault["loc"] for fault in faults]
 
 
 # --- how an endpoint is called -------------------------------------------------------------------
@@ -151,11 +187,7 @@ def test_a_value_that_does_not_fit_its_annotation_is_a_422_that_says_where(
     def endpoint(value: annotation) -> None:
         pytest.fail("it was called")
 
-    answer = served(endpoint, "/{value}", "/" + text)
-    assert answer.status == 422
-    [fault] = json.loads(answer.body)["detail"]
-    assert fault["loc"] == ["path", "value"]
-    assert isinstance(fault["msg"], str)
+    assert faults_of(served(endpoint, "/{value}", "/" + text)) == [["path", "value"]]
 
 
 @given(text=st.text(st.characters(codec="utf-8", exclude_characters="/"), min_size=1))
@@ -167,16 +199,282 @@ def test_any_text_fits_an_annotation_or_is_a_422(annotation: Any, text: str) -> 
     assert served(endpoint, "/{value}", "/" + text).status in (200, 422)
 
 
+# --- from the query ------------------------------------------------------------------------------
+
+SCALARS = [
+    (str, "12", "12"),
+    (int, "-12", -12),
+    (float, "1.5", 1.5),
+    (bool, "true", True),
+    (UUID, "6f9619ff-8b86-d011-b42d-00c04fc964ff", UUID("6f9619ff8b86d011b42d00c04fc964ff")),
+    (datetime, "2024-02-29T12:00:00Z", datetime(2024, 2, 29, 12, tzinfo=UTC)),
+    (date, "2024-02-29", date(2024, 2, 29)),
+    (Decimal, "1.10", Decimal("1.10")),
+    (Size, "s", Size.SMALL),
+    (Literal["a", "b"], "b", "b"),
+    (int | None, "12", 12),
+    (Annotated[int, msgspec.Meta(ge=1)], "12", 12),
+]
+
+
+@pytest.mark.parametrize(("annotation", "text", "value"), SCALARS)
+def test_a_scalar_that_is_not_in_the_path_comes_from_the_query(
+    annotation: Any, text: str, value: Any
+) -> None:
+    given_ = []
+
+    def endpoint(value: annotation) -> None:
+        given_.append(value)
+
+    assert served(endpoint, query_string=query(("value", text))).status == 200
+    assert given_ == [value]
+
+
+@pytest.mark.parametrize(("annotation", "text", "value"), SCALARS)
+def test_a_list_of_scalars_has_all_values_of_that_name_in_the_query(
+    annotation: Any, text: str, value: Any
+) -> None:
+    given_ = []
+
+    def endpoint(value: list[annotation]) -> None:
+        given_.append(value)
+
+    asked = query(("value", text), ("other", "x"), ("value", text))
+    assert served(endpoint, query_string=asked).status == 200
+    assert given_ == [[value, value]]
+
+
+@given(text=st.text(st.characters(codec="utf-8")))
+def test_any_text_arrives_through_the_query_as_it_was_sent(text: str) -> None:
+    def endpoint(q: str) -> Any:
+        return q
+
+    assert json.loads(served(endpoint, query_string=query(("q", text))).body) == text
+
+
+def test_of_a_name_that_comes_twice_the_last_value_counts() -> None:
+    def endpoint(n: int) -> Any:
+        return n
+
+    assert served(endpoint, query_string=b"n=1&n=2").body == b"2"
+
+
+def test_a_default_makes_a_value_optional() -> None:
+    def endpoint(q: str | None = None, n: int = 5, ids: list[int] = []) -> Any:  # noqa: B006
+        return [q, n, ids]
+
+    assert json.loads(served(endpoint).body) == [None, 5, []]
+    assert json.loads(served(endpoint, query_string=b"q=a&n=1&ids=2").body) == ["a", 1, [2]]
+
+
+def test_an_optional_value_without_a_default_is_required() -> None:
+    def endpoint(q: str | None) -> None:
+        pytest.fail("it was called")
+
+    assert faults_of(served(endpoint)) == [["query", "q"]]
+
+
+def test_a_422_names_all_faults_of_a_request_at_once() -> None:
+    def endpoint(  # noqa: PLR0913
+        n: int, user_id: int, ids: list[int], body: Item, missing: str, fine: str = "fine"
+    ) -> None:
+        pytest.fail("it was called")
+
+    app = MiniBG(routes=[Route("/{n}", endpoint, methods=["POST"])])
+    answer = ask(app, "POST", "/x", body=[b'{"n":"x"}'], query_string=b"user_id=x&ids=1&ids=x")
+    assert sorted(faults_of(answer), key=str) == sorted(
+        [
+            ["path", "n"],
+            ["query", "user_id"],
+            ["query", "ids", 1],
+            ["query", "missing"],
+            ["body", "n"],
+        ],
+        key=str,
+    )
+    missing = {"loc": ["query", "missing"], "msg": "Field required", "type": "missing"}
+    assert missing in json.loads(answer.body)["detail"]
+
+
+# --- from the JSON body --------------------------------------------------------------------------
+
+
+@dataclass
+class Item:
+    n: int
+    name: str = "unnamed"
+
+
+class Typed(TypedDict):
+    n: int
+    name: NotRequired[str]
+
+
+class Struct(msgspec.Struct):
+    n: int
+    name: str = "unnamed"
+
+
+@pytest.mark.parametrize(
+    ("annotation", "body", "value"),
+    [
+        (dict, b'{"n":1}', {"n": 1}),
+        (dict[str, int], b'{"n":1}', {"n": 1}),
+        (list, b"[1]", [1]),
+        (list[Item], b'[{"n":1}]', [Item(1)]),
+        (Item, b'{"n":1}', Item(1)),
+        (Item | None, b"null", None),
+        (Typed, b'{"n":1}', {"n": 1}),
+        (Struct, b'{"n":1}', Struct(1)),
+    ],
+)
+def test_what_holds_several_values_comes_from_the_json_body(
+    annotation: Any, body: bytes, value: Any
+) -> None:
+    given_ = []
+
+    def endpoint(value: annotation) -> None:
+        given_.append(value)
+
+    assert posted(endpoint, body).status == 200
+    assert given_ == [value]
+
+
+def test_several_bodies_are_keyed_by_name() -> None:
+    def endpoint(item: Item, other: dict[str, int], third: list[dict[str, int]] | None = None) -> Any:
+        return [item.n, other, third]
+
+    answer = posted(endpoint, b'{"item":{"n":1},"other":{"a":2},"more":3}')
+    assert json.loads(answer.body) == [1, {"a": 2}, None]
+    assert faults_of(posted(endpoint, b'{"other":{"a":"x"}}')) == [
+        ["body", "item"],
+        ["body", "other"],
+    ]
+    assert faults_of(posted(endpoint, b"")) == [["body", "item"], ["body", "other"]]
+
+
+def test_a_body_with_a_default_is_optional_and_one_without_is_not() -> None:
+    def optional(item: Item | None = None) -> Any:
+        return item
+
+    def required(item: Item) -> None:
+        pytest.fail("it was called")
+
+    assert posted(optional, b"").body == b"null"
+    assert faults_of(posted(required, b"")) == [["body"]]
+
+
+@pytest.mark.parametrize(
+    ("body", "loc"),
+    [
+        (b'{"n":"x"}', ["body", "n"]),
+        (b"{}", ["body"]),
+        (b"[]", ["body"]),
+        (b"{", ["body"]),
+        (b"\xff", ["body"]),
+        (b'{"n":1,"name":"\xff"}', ["body"]),
+        (b"[" * 100_000, ["body"]),
+    ],
+)
+def test_a_body_that_does_not_fit_is_a_422_that_says_where(body: bytes, loc: list[str]) -> None:
+    def endpoint(item: Item) -> None:
+        pytest.fail("it was called")
+
+    assert faults_of(posted(endpoint, body)) == [loc]
+
+
+@given(body=st.binary() | st.text("[]{}\",:n1", max_size=12).map(str.encode))
+@pytest.mark.parametrize("annotation", [Item, Typed, Struct, list[Item], dict[str, int]])
+def test_any_body_fits_an_annotation_or_is_a_422(annotation: Any, body: bytes) -> None:
+    def endpoint(value: annotation) -> None: ...
+
+    def keyed(value: annotation, other: dict[str, Any]) -> None: ...
+
+    assert posted(endpoint, body).status in (200, 422)
+    assert posted(keyed, body).status in (200, 422)
+
+
+# --- the response to be --------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("returned", [{"some": "value"}, JSONResponse({"some": "value"})])
+def test_headers_and_cookies_that_are_set_on_the_response_reach_the_answer(returned: Any) -> None:
+    def endpoint(response: Response) -> Any:
+        response.headers["x-a"] = "1"
+        response.set_cookie("c", "2")
+        return returned
+
+    answer = served(endpoint)
+    assert answer.body == b'{"some":"value"}'
+    assert (b"x-a", b"1") in answer.headers
+    assert [value for name, value in answer.headers if name == b"set-cookie"] == [
+        b"c=2; Path=/; SameSite=lax"
+    ]
+
+
+def test_the_status_that_is_set_on_the_response_is_that_of_the_answer() -> None:
+    def endpoint(response: Response, gone: bool) -> Any:
+        if gone:
+            response.status_code = 410
+        return "body"
+
+    app = MiniBG(routes=[Route("/", endpoint, status_code=201)])
+    assert ask(app, query_string=b"gone=0").status == 201
+    assert ask(app, query_string=b"gone=1").status == 410
+
+
+def test_what_is_set_on_the_response_does_not_stay_with_one_that_is_returned_again() -> None:
+    """Else one client would be sent the cookies of the clients before it."""
+    same = Response("body")
+
+    def endpoint(response: Response, user: str) -> Any:
+        response.set_cookie("user", user)
+        return same
+
+    for user in (b"a", b"b"):
+        answer = served(endpoint, query_string=b"user=" + user)
+    assert [value for name, value in answer.headers if name == b"set-cookie"] == [
+        b"user=b; Path=/; SameSite=lax"
+    ]
+
+
 # --- what it cannot ask for ----------------------------------------------------------------------
+
+
+class Unknown:
+    pass
+
+
+@dataclass
+class Unreadable:
+    n: "NotDefinedAnywhere"  # type: ignore[name-defined]  # noqa: F821
 
 
 def untyped(request) -> None: ...  # type: ignore[no-untyped-def]
 
 
-def asks_for_a_value(n: int) -> None: ...
+def asks_for_a_websocket(websocket: WebSocket) -> None: ...
 
 
-def asks_for_a_default(n: int = 1) -> None: ...
+def asks_for_an_unknown(value: Unknown) -> None: ...
+
+
+def asks_for_an_unknown_default(value: Unknown = Unknown()) -> None: ...  # noqa: B008
+
+
+def asks_for_unknowns(values: list[Unknown]) -> None: ...
+
+
+def asks_for_unknowns_by_name(values: dict[str, Unknown]) -> None: ...
+
+
+def asks_for_files_or_nothing(values: list[UploadFile] | None) -> None: ...
+
+
+def asks_for_a_value_or_a_body(value: str | dict[str, int]) -> None: ...
+
+
+def asks_for_what_cannot_be_read(value: Unreadable) -> None: ...
 
 
 def asks_for_many(*tasks: BackgroundTasks) -> None: ...
@@ -195,8 +493,14 @@ def asks_for_one_of_two(tasks: BackgroundTasks | None) -> None: ...
     ("endpoint", "parameter"),
     [
         (untyped, "request"),
-        (asks_for_a_value, "n: int"),
-        (asks_for_a_default, "n: int = 1"),
+        (asks_for_a_websocket, "websocket: "),
+        (asks_for_an_unknown, "value: "),
+        (asks_for_an_unknown_default, "value: "),
+        (asks_for_unknowns, "values: "),
+        (asks_for_unknowns_by_name, "values: "),
+        (asks_for_files_or_nothing, "values: "),
+        (asks_for_a_value_or_a_body, "value: "),
+        (asks_for_what_cannot_be_read, "value: "),
         (asks_for_many, "*tasks: "),
         (asks_for_keywords, "**tasks: "),
         (asks_by_position, "tasks: "),
@@ -219,20 +523,48 @@ def test_a_parameter_of_the_path_is_given_by_keyword_only() -> None:
 
 
 def test_a_parameter_of_the_path_must_be_one_of_the_endpoint() -> None:
-    with pytest.raises(TypeError, match=r"asks_for_a_value has no parameter for \{m\}"):
-        Route("/{n}/{m}", asks_for_a_value)
+    def endpoint(n: int) -> None: ...
+
+    with pytest.raises(TypeError, match=r"endpoint has no parameter for \{m\}"):
+        Route("/{n}/{m}", endpoint)
 
 
-def test_a_signature_that_cannot_be_read_is_a_type_error_that_names_the_endpoint() -> None:
-    def endpoint(tasks: "NotDefinedAnywhere") -> None: ...  # type: ignore[name-defined]  # noqa: F821
-
-    for call in (endpoint, type, 5):
-        with pytest.raises(TypeError, match=r"signature of .*(endpoint|type|int) cannot be read"):
-            Dependant(call)  # type: ignore[arg-type]
+def test_what_would_work_is_said_where_nothing_gives_a_parameter() -> None:
+    with pytest.raises(TypeError, match=r"scalar .*query.*JSON body.*UploadFile.*Depends"):
+        Route("/", asks_for_an_unknown)
 
 
-class Unknown:
-    pass
+def test_a_body_cannot_be_both_json_and_a_form() -> None:
+    def endpoint(item: Item, file: UploadFile) -> None: ...
+
+    with pytest.raises(TypeError, match=r"endpoint asks for JSON and for uploads .*item.*file"):
+        Route("/", endpoint, methods=["POST"])
+
+
+def test_a_websocket_has_no_body_and_is_no_request() -> None:
+    def of_a_body(websocket: WebSocket, item: Item) -> None: ...
+
+    def of_a_file(websocket: WebSocket, item: UploadFile) -> None: ...
+
+    def of_a_request(item: Request) -> None: ...
+
+    for endpoint in (of_a_body, of_a_file, of_a_request):
+        with pytest.raises(TypeError, match=rf"{endpoint.__name__} asks for .*item"):
+            WebSocketRoute("/", endpoint)
+
+
+def misspelled(tasks: "NotDefinedAnywhere") -> None: ...  # type: ignore[name-defined]  # noqa: F821
+def of_no_such_attribute(tasks: "Unknown.missing") -> None: ...  # type: ignore[name-defined]
+def of_no_expression(tasks: "a type") -> None: ...  # type: ignore[valid-type]  # noqa: F722
+
+
+@pytest.mark.parametrize("call", [misspelled, of_no_such_attribute, of_no_expression, type, 5])
+def test_a_signature_that_cannot_be_read_is_a_type_error_that_names_the_endpoint(
+    call: Any,
+) -> None:
+    name = getattr(call, "__name__", "int")
+    with pytest.raises(TypeError, match=rf"signature of .*{name} cannot be read"):
+        Dependant(call)
 
 
 @pytest.mark.parametrize("annotation", [Unknown, 5])

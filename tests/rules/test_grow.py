@@ -1,10 +1,15 @@
 """**grow**: a task that is added during the run runs in the same run, after those in the list."""
 
+from collections.abc import AsyncGenerator, Callable, Generator
+from typing import Any, Literal
+
 import anyio
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from minibg import BackgroundTask, BackgroundTasks
+from minibg import BackgroundTask, BackgroundTasks, Depends, MiniBG
+from tests.rules.exchange import Exchange
 from tests.rules.tasks import kinds, make
 
 Tree = list[tuple[str, "Tree"]]  # type: ignore[misc]
@@ -61,3 +66,51 @@ def test_on_error_may_add_the_failed_call_again(
     anyio.run(tasks, backend=backend)
     again = [number for number, (_, fails_once) in enumerate(programme) if fails_once]
     assert ran == [*range(len(programme)), *again]
+
+
+def closing(added: list[str], ran: list[Any]) -> Callable[..., Any]:
+    """A dependency that adds those tasks while it closes."""
+
+    def dependency(tasks: BackgroundTasks) -> Generator[None]:
+        yield
+        for number, kind in enumerate(added):
+            tasks.add_task(make(kind, ran.append), ("closing", number))
+
+    return dependency
+
+
+def async_closing(added: list[str], ran: list[Any]) -> Callable[..., Any]:
+    async def dependency(tasks: BackgroundTasks) -> AsyncGenerator[None]:
+        yield
+        await anyio.lowlevel.checkpoint()
+        for number, kind in enumerate(added):
+            tasks.add_task(make(kind, ran.append), ("closing", number))
+
+    return dependency
+
+
+@pytest.mark.parametrize("kind", [closing, async_closing])
+@pytest.mark.parametrize("scope", ["function", "request"])
+@given(before=st.lists(kinds(), max_size=3), added=st.lists(kinds(), min_size=1, max_size=3))
+def test_tasks_that_a_dependency_adds_while_it_closes_run_after_those_in_the_list(
+    backend: str,
+    kind: Callable[..., Any],
+    scope: Literal["function", "request"],
+    before: list[str],
+    added: list[str],
+) -> None:
+    ran: list[Any] = []
+    app = MiniBG()
+
+    @app.get("/")
+    async def endpoint(
+        tasks: BackgroundTasks, held: None = Depends(kind(added, ran), scope=scope)
+    ) -> None:
+        for number, task in enumerate(before):
+            tasks.add_task(make(task, ran.append), ("endpoint", number))
+
+    anyio.run(Exchange(), app, backend=backend)
+    assert ran == [
+        *(("endpoint", number) for number in range(len(before))),
+        *(("closing", number) for number in range(len(added))),
+    ]

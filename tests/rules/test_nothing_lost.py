@@ -1,10 +1,11 @@
 """**nothing lost**: each task that was added runs, or is named in a WARNING with the reason."""
 
+import asyncio
 import gc
 import logging
-from collections.abc import Iterator
+from collections.abc import AsyncGenerator, Generator, Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, Literal
 
 import anyio
 import pytest
@@ -14,6 +15,7 @@ from hypothesis import strategies as st
 from minibg import (
     BackgroundTask,
     BackgroundTasks,
+    Depends,
     FailFastTasks,
     HTTPException,
     JSONResponse,
@@ -262,3 +264,171 @@ def test_a_response_may_have_any_async_callable_as_background_and_its_failure_is
     anyio.run(Exchange(), app, backend=backend)
     assert ran == ["background"]
     assert [record.levelno for record in log.records] == ([logging.ERROR] if failure else [])
+
+
+# --- `yield` dependencies ------------------------------------------------------------------------
+
+
+def adding(tasks: BackgroundTasks) -> Generator[None]:
+    """Adds one task when it opens, and one while it closes, whatever happened."""
+    tasks.add_task(first)
+    try:
+        yield
+    finally:
+        tasks.add_task(third)
+
+
+async def async_adding(tasks: BackgroundTasks) -> AsyncGenerator[None]:
+    tasks.add_task(first)
+    try:
+        yield
+    finally:
+        await anyio.lowlevel.checkpoint()
+        tasks.add_task(third)
+
+
+dependencies = pytest.mark.parametrize("dependency", [adding, async_adding])
+
+
+@dependencies
+@pytest.mark.parametrize("scope", ["function", "request"])
+def test_tasks_that_are_added_while_closing_are_named_where_the_endpoint_raised(
+    backend: str, log: Log, dependency: Any, scope: Literal["function", "request"]
+) -> None:
+    app = MiniBG()
+
+    @app.get("/")
+    def endpoint(tasks: BackgroundTasks, held: None = Depends(dependency, scope=scope)) -> None:
+        tasks.add_task(second)
+        raise HTTPException(404)
+
+    anyio.run(Exchange(), app, backend=backend)
+    reason = "the endpoint raised HTTPException"
+    assert log.warnings == [f"background tasks not run ({reason}): {NAMES}"]
+
+
+@dependencies
+def test_tasks_that_are_added_while_closing_are_named_where_the_response_was_not_sent(
+    backend: str, log: Log, dependency: Any
+) -> None:
+    async def refuse(message: Message) -> None:
+        raise OSError("the client is gone")
+
+    app = MiniBG()
+
+    @app.get("/")
+    def endpoint(tasks: BackgroundTasks, held: None = Depends(dependency)) -> None:
+        tasks.add_task(second)
+
+    with pytest.raises(OSError, match="the client is gone"):
+        anyio.run(Exchange(on_send=refuse), app, backend=backend)
+    reason = "background tasks not run (the response was not sent, OSError): "
+    assert all(warning.startswith(reason) for warning in log.warnings)
+    assert ", ".join(warning.removeprefix(reason) for warning in log.warnings) == NAMES
+
+
+@dependencies
+def test_tasks_of_a_dependency_are_named_where_another_dependency_raised(
+    backend: str, log: Log, dependency: Any
+) -> None:
+    app = MiniBG()
+
+    def failing(held: None = Depends(dependency)) -> None:
+        raise HTTPException(403)
+
+    @app.get("/")
+    def endpoint(value: None = Depends(failing)) -> None: ...
+
+    anyio.run(Exchange(), app, backend=backend)
+    names = f"{__name__}.first, {__name__}.third"
+    assert log.warnings == [
+        f"background tasks not run (the endpoint raised HTTPException): {names}"
+    ]
+
+
+def failing_to_close() -> Generator[None]:
+    yield
+    raise LookupError("closing failed")
+
+
+async def async_failing_to_close() -> AsyncGenerator[None]:
+    yield
+    raise LookupError("closing failed")
+
+
+@pytest.mark.parametrize("failing", [failing_to_close, async_failing_to_close])
+@given(injected=st.lists(kinds(), max_size=3), own=st.lists(kinds(), max_size=3))
+def test_all_tasks_run_where_closing_failed(
+    backend: str, failing: Any, injected: list[str], own: list[str]
+) -> None:
+    ran: list[Any] = []
+    app = MiniBG()
+
+    @app.get("/")
+    async def endpoint(tasks: BackgroundTasks, held: None = Depends(failing)) -> Response:
+        background = BackgroundTasks()
+        for number, kind in enumerate(injected):
+            tasks.add_task(make(kind, ran.append), ("injected", number))
+        for number, kind in enumerate(own):
+            background.add_task(make(kind, ran.append), ("own", number))
+        return Response(background=background)
+
+    anyio.run(Exchange(), app, backend=backend)
+    assert ran == [
+        *(("injected", number) for number in range(len(injected))),
+        *(("own", number) for number in range(len(own))),
+    ]
+
+
+@pytest.mark.parametrize("failing", [failing_to_close, async_failing_to_close])
+def test_tasks_are_named_where_closing_in_function_scope_failed(
+    backend: str, log: Log, failing: Any
+) -> None:
+    app = MiniBG()
+
+    @app.get("/")
+    async def endpoint(
+        tasks: BackgroundTasks, held: None = Depends(failing, scope="function")
+    ) -> None:
+        add_three(tasks)
+
+    exchange = Exchange()
+    with pytest.raises(LookupError, match="closing failed"):
+        anyio.run(exchange, app, backend=backend)
+    assert exchange.status == 500
+    reason = "the endpoint raised LookupError"
+    assert log.warnings == [f"background tasks not run ({reason}): {NAMES}"]
+
+
+@pytest.mark.parametrize("way", ["by a cancel scope", "by asyncio"])
+def test_tasks_of_a_request_that_is_cancelled_while_it_closes_are_named(
+    log: Log, way: str
+) -> None:
+    """No task has started by then, and each is named as cancelled."""
+    app = MiniBG()
+
+    async def server() -> None:
+        with anyio.CancelScope() as cancelled:
+
+            async def cancel() -> AsyncGenerator[None]:
+                yield
+                if way == "by asyncio":
+                    raise asyncio.CancelledError
+                cancelled.cancel()
+
+            @app.get("/")
+            async def endpoint(tasks: BackgroundTasks, held: None = Depends(cancel)) -> None:
+                tasks.add_task(first)
+                tasks.add_task(third)
+
+            try:
+                await Exchange()(app)
+            except asyncio.CancelledError:
+                if way == "by a cancel scope":
+                    raise
+
+    anyio.run(server)
+    gc.collect()
+    [warning] = log.warnings
+    assert warning.startswith("background tasks not run (cancelled, Cancelled")
+    assert warning.endswith(f"): {__name__}.first, {__name__}.third")

@@ -1,10 +1,14 @@
 """**own list**: every request has its own list, of each class that its endpoint asks for."""
 
+from collections.abc import Iterator
+from typing import Annotated
+
 import anyio
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from minibg import BackgroundTask, BackgroundTasks, FailFastTasks, MiniBG
+from minibg import BackgroundTask, BackgroundTasks, Depends, FailFastTasks, MiniBG
 from tests.rules.exchange import Exchange
 from tests.rules.tasks import kinds, make
 
@@ -84,3 +88,86 @@ def test_lists_of_several_classes_run_in_the_order_in_which_they_were_asked_for(
     anyio.run(Exchange(), app, backend=backend)
     into = [into_first for _, into_first in programme]
     assert ran == sorted(range(len(programme)), key=lambda number: not into[number])
+
+
+def test_the_endpoint_and_all_its_dependencies_share_one_list_of_each_class(backend: str) -> None:
+    given_lists: list[tuple[BackgroundTasks, FailFastTasks]] = []
+    app = MiniBG()
+
+    def leaf(tasks: BackgroundTasks, strict: FailFastTasks) -> Iterator[None]:
+        given_lists.append((tasks, strict))
+        yield
+
+    async def branch(
+        strict: FailFastTasks,
+        tasks: BackgroundTasks,
+        below: Annotated[None, Depends(leaf)],
+        again: Annotated[None, Depends(leaf, use_cache=False)],
+    ) -> BackgroundTasks:
+        given_lists.append((tasks, strict))
+        return tasks
+
+    @app.get("/")
+    def endpoint(
+        handed_on: Annotated[BackgroundTasks, Depends(branch)],
+        tasks: BackgroundTasks,
+        strict: FailFastTasks,
+    ) -> None:
+        given_lists.extend([(tasks, strict), (handed_on, strict)])
+
+    for _ in range(2):
+        anyio.run(Exchange(), app, backend=backend)
+    first, second = given_lists[:5], given_lists[5:]
+    for (tasks, strict), *others in (first, second):
+        assert (type(tasks), type(strict)) == (BackgroundTasks, FailFastTasks)
+        assert all(other[0] is tasks and other[1] is strict for other in others)
+    assert first[0][0] is not second[0][0]
+    assert first[0][1] is not second[0][1]
+
+
+@given(programme=st.lists(st.tuples(kinds(), st.sampled_from(["dependency", "endpoint"]))))
+def test_tasks_of_dependencies_and_of_the_endpoint_run_in_the_order_in_which_they_were_added(
+    backend: str, programme: list[tuple[str, str]]
+) -> None:
+    """A dependency hands its list on, so that both add to it in turn."""
+    ran: list[int] = []
+    app = MiniBG()
+
+    def dependency(tasks: BackgroundTasks) -> BackgroundTasks:
+        return tasks
+
+    @app.get("/")
+    async def endpoint(
+        tasks: BackgroundTasks, handed_on: BackgroundTasks = Depends(dependency)
+    ) -> None:
+        for number, (kind, by) in enumerate(programme):
+            adding = tasks if by == "endpoint" else handed_on
+            adding.add_task(make(kind, ran.append), number)
+
+    anyio.run(Exchange(), app, backend=backend)
+    assert ran == list(range(len(programme)))
+
+
+@pytest.mark.parametrize("base", [BackgroundTasks, FailFastTasks])
+def test_two_classes_of_one_name_are_two_lists(backend: str, base: type[BackgroundTasks]) -> None:
+    """As a function makes them that is called twice."""
+
+    def made() -> type[BackgroundTasks]:
+        class Tasks(base):  # type: ignore[misc, valid-type]
+            pass
+
+        return Tasks
+
+    one, two = made(), made()
+    given_classes: list[type] = []
+    app = MiniBG()
+
+    def dependency(tasks: one) -> None:  # type: ignore[valid-type]
+        given_classes.append(type(tasks))
+
+    @app.get("/")
+    def endpoint(tasks: two, below: None = Depends(dependency)) -> None:  # type: ignore[valid-type]
+        given_classes.append(type(tasks))
+
+    anyio.run(Exchange(), app, backend=backend)
+    assert given_classes == [one, two]

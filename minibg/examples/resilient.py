@@ -1,0 +1,146 @@
+"""Resilience: what to do about a receiver that fails, hangs, or may be given everything twice.
+
+Read `deliver`, the task, first. Each attempt has a time limit; what may pass is tried again by
+stamina, which logs each retry; what remains is raised, so that the list logs it with its traceback.
+The last step depends on those before it, so all are one task.
+
+Then `accept`. A key of the client's, kept in SQLite with what it was used for, makes a repeated
+request start nothing. Only what has failed may be asked for again: also what a crash interrupted,
+for the list is kept in memory. The receiver is given the key too, for the same purpose.
+
+Last `MeteredTasks`: the annotation in `accept` chooses what becomes of a failure in that request.
+"""
+
+import sqlite3
+from collections import Counter
+from collections.abc import AsyncIterator, Awaitable
+from contextlib import asynccontextmanager, closing
+from pathlib import Path
+from typing import Any, Literal
+
+import httpx
+from anyio import fail_after
+from stamina import retry_context
+
+from minibg import BackgroundTask, BackgroundTasks, HTTPException, MiniBG, Request, Response
+from minibg.concurrency import run_in_background_thread
+from minibg.examples.serve import directory, serve
+
+TIME_LIMIT = 0.5  # seconds for one attempt; a receiver on the same machine needs milliseconds
+
+# What is "accepted" at the start was interrupted: its task is gone with the process that had it.
+PREPARE = """
+CREATE TABLE IF NOT EXISTS deliveries (key PRIMARY KEY, receiver, text, state);
+UPDATE deliveries SET state = 'failed' WHERE state = 'accepted'
+"""
+
+ACCEPT = """
+INSERT INTO deliveries VALUES (?, ?, ?, 'accepted') ON CONFLICT (key) DO UPDATE
+SET state = 'accepted'
+WHERE state = 'failed' AND receiver = excluded.receiver AND text = excluded.text
+"""
+
+Receiver = Literal["works", "recovers", "refuses", "hangs"]
+
+metrics: Counter[str] = Counter()
+"""Tasks by what became of them. It is changed on the event loop only."""
+
+
+class MeteredTasks(BackgroundTasks):
+    """Tasks whose failures are counted, besides being logged."""
+
+    def on_error(self, task: BackgroundTask, exc: Exception) -> Awaitable[None] | None:
+        metrics["failed"] += 1
+        return super().on_error(task, exc)
+
+
+@asynccontextmanager
+async def lifespan(app: MiniBG) -> AsyncIterator[dict[str, Any]]:
+    """Give each request the database and a client that both outlive it."""
+    database = directory() / "deliveries.sqlite"
+    with closing(sqlite3.connect(database)) as connection:
+        connection.executescript(PREPARE)
+    print(f"deliveries are stored in {database}", flush=True)
+    # The receiver is on this machine, whatever proxy is set.
+    async with httpx.AsyncClient(trust_env=False) as client:
+        yield {"database": database, "client": client, "attempts": Counter()}
+
+
+def may_pass(exc: Exception) -> bool:
+    """Whether a later attempt may succeed: not, where the receiver understood and refused."""
+    if isinstance(exc, httpx.HTTPStatusError):
+        return exc.response.is_server_error
+    return isinstance(exc, TimeoutError | httpx.TransportError)
+
+
+def set_state(database: Path, key: str, state: str) -> None:
+    """Keep what became of a delivery."""
+    with closing(sqlite3.connect(database)) as connection, connection:
+        connection.execute("UPDATE deliveries SET state = ? WHERE key = ?", [state, key])
+
+
+async def deliver(database: Path, client: httpx.AsyncClient, url: str, key: str, text: str) -> None:
+    """Post the text, in three attempts at most, and keep whether that succeeded."""
+    metrics["run"] += 1
+    state = "failed"
+    try:
+        async for attempt in retry_context(may_pass, attempts=3, wait_initial=0.1, wait_jitter=0.1):
+            with attempt, fail_after(TIME_LIMIT):
+                metrics["retried"] += attempt.num > 1
+                response = await client.post(url, content=text, headers={"idempotency-key": key})
+                response.raise_for_status()
+        state = "delivered"
+    finally:
+        await run_in_background_thread(set_state, database, key, state)
+
+
+app = MiniBG(lifespan=lifespan)
+
+
+@app.post("/deliveries/{receiver}", status_code=202)
+def accept(receiver: Receiver, text: str, request: Request, tasks: MeteredTasks) -> dict[str, str]:
+    key = request.headers.get("idempotency-key")
+    if not key:
+        raise HTTPException(400, "the header Idempotency-Key is missing")
+    database, client = request.state.database, request.state.client
+    with closing(sqlite3.connect(database)) as connection, connection:
+        is_to_be_done = connection.execute(ACCEPT, [key, receiver, text]).rowcount
+        query = "SELECT state, receiver, text FROM deliveries WHERE key = ?"
+        state, *kept = connection.execute(query, [key]).fetchone()
+    if kept != [receiver, text]:
+        raise HTTPException(422, "this key belongs to another delivery")
+    if is_to_be_done:
+        host, port = request.scope["server"]
+        url = f"http://{host}:{port}/receivers/{receiver}"
+        tasks.add_task(deliver, database, client, url, key, text)
+    return {"state": state}
+
+
+@app.get("/deliveries")
+def read_deliveries(request: Request) -> dict[str, str]:
+    with closing(sqlite3.connect(request.state.database)) as connection:
+        return dict(connection.execute("SELECT key, state FROM deliveries").fetchall())
+
+
+@app.get("/metrics")
+async def read_metrics() -> Response:
+    lines = [f"background_tasks_{n}_total {metrics[n]}\n" for n in ("run", "failed", "retried")]
+    return Response("".join(lines), media_type="text/plain; version=0.0.4")
+
+
+@app.post("/receivers/{receiver}", status_code=204)
+async def receive(receiver: Receiver, request: Request, response: Response) -> None:
+    attempts, key = request.state.attempts, request.headers["idempotency-key"]
+    attempts[key] += 1
+    if receiver == "recovers" and attempts[key] < 3:
+        response.status_code = 503
+    elif receiver == "refuses":
+        response.status_code = 403
+    elif receiver == "hangs":
+        await request.receive_disconnect()
+
+
+if __name__ == "__main__":
+    ask = "curl -X POST -H 'Idempotency-Key: %s' '{url}/deliveries/%s?text=hello'"
+    asked = [(1, "works"), (1, "works"), (2, "recovers"), (3, "refuses"), (4, "hangs")]
+    serve(app, *[ask % each for each in asked], "curl {url}/deliveries", "curl {url}/metrics")

@@ -1,0 +1,65 @@
+"""The example `order`: the sum of the times, the longest of them, and steps that depend.
+
+The pages are served by a second server, so that they are still there while the first one ends,
+which waits for its tasks.
+"""
+
+from pathlib import Path
+
+import httpx
+import pytest
+
+from minibg.examples.order import app
+from tests.servers.live import uvicorn_with
+
+
+@pytest.fixture
+def log(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The file that the tasks write to."""
+    monkeypatch.setenv("MINIBG_EXAMPLES_DIR", str(tmp_path))
+    monkeypatch.setenv("no_proxy", "127.0.0.1")
+    return tmp_path / "order.log"
+
+
+def post(path: str, *urls: str) -> None:
+    """Have these pages fetched, of the server `other`; the tasks have ended when this returns."""
+    serve = uvicorn_with("auto", "auto")
+    with (
+        serve(app) as other,
+        serve(app) as live,
+        httpx.Client(base_url=f"http://127.0.0.1:{live.port}", trust_env=False) as client,
+    ):
+        pages = [url.replace("other", f"127.0.0.1:{other.port}") for url in urls]
+        assert client.post(path, params={"url": pages}).status_code == 202
+
+
+def seconds_in(log: Path) -> float:
+    return float(log.read_text().partition(" seconds ")[0])
+
+
+def test_tasks_one_after_another_take_the_sum_of_their_times(log: Path) -> None:
+    post("/one-after-another", *["http://other/slow/0.2"] * 5)
+    assert seconds_in(log) >= 1.0
+
+
+def test_one_task_that_does_all_at_once_takes_less_than_the_sum(log: Path) -> None:
+    post("/at-once", *["http://other/slow/0.2"] * 5)
+    assert 0.2 <= seconds_in(log) < 1.0
+
+
+def test_a_step_is_given_what_the_one_before_it_returned(log: Path) -> None:
+    post("/steps", "http://other/slow/0")
+    assert log.read_text().startswith("5 words at http://127.0.0.1:")
+
+
+def test_no_step_runs_after_one_that_failed(log: Path, caplog: pytest.LogCaptureFixture) -> None:
+    post("/steps", "gopher://other")
+    assert log.read_text() == ""
+    assert caplog.messages == ["background task minibg.examples.order.fetch_count_write failed"]
+
+
+def test_the_log_can_be_read_before_and_after_a_task(log: Path) -> None:
+    with uvicorn_with("auto", "auto")(app) as live:
+        assert live.get("/log").body == b""
+        log.write_text("5 words\n")
+        assert live.get("/log").body == b"5 words\n"

@@ -1,0 +1,98 @@
+"""The example `webhook`: what is answered, what is stored, and what is only logged."""
+
+import logging
+import sqlite3
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
+from pathlib import Path
+
+import httpx
+import pytest
+
+from minibg.examples.webhook import app, sign
+from tests.servers.live import uvicorn_with
+
+SIGNATURE = "sha256=757107ea0eb2509fc211221cce984b8a37570b6d7586c22c46f4379c8b043e17"
+"""What GitHub's documentation gives for "Hello, World!" and the secret that is the default here."""
+
+PUSH = b'{"repository": {"full_name": "octocat/hello"}}'
+
+Deliver = Callable[..., int]
+
+
+@contextmanager
+def delivering() -> Iterator[Deliver]:
+    """Delivers to the example and gives the status; what it left behind has run at the end."""
+    with (
+        uvicorn_with("auto", "auto")(app) as live,
+        httpx.Client(base_url=f"http://127.0.0.1:{live.port}", trust_env=False) as client,
+    ):
+
+        def deliver(body: bytes, signature: str | bytes | None = None, delivery: str = "1") -> int:
+            headers: dict[str, str | bytes] = {
+                "x-github-delivery": delivery,
+                "x-github-event": "push",
+                "x-hub-signature-256": sign(body) if signature is None else signature,
+            }
+            return client.post("/webhook", content=body, headers=headers).status_code
+
+        yield deliver
+
+
+@pytest.fixture
+def database(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Where the example stores deliveries."""
+    monkeypatch.setenv("MINIBG_EXAMPLES_DIR", str(tmp_path))
+    return tmp_path / "webhook.sqlite"
+
+
+def stored(database: Path) -> list[tuple[str, str, str]]:
+    with closing(sqlite3.connect(database)) as connection:
+        return connection.execute("SELECT id, event, repository FROM deliveries").fetchall()
+
+
+def test_a_delivery_is_acknowledged_while_it_cannot_be_processed_yet(database: Path) -> None:
+    with (
+        delivering() as deliver,
+        closing(sqlite3.connect(database, isolation_level=None)) as connection,
+    ):
+        connection.execute("BEGIN EXCLUSIVE")
+        assert deliver(PUSH) == 202
+        assert connection.execute("SELECT * FROM deliveries").fetchall() == []
+    assert stored(database) == [("1", "push", "octocat/hello")]
+
+
+def test_a_delivery_that_is_repeated_is_stored_once(database: Path) -> None:
+    with delivering() as deliver:
+        assert [deliver(PUSH, delivery=delivery) for delivery in ("1", "1", "2")] == [202] * 3
+    assert sorted(row[0] for row in stored(database)) == ["1", "2"]
+
+
+def test_what_is_stored_can_be_read(database: Path) -> None:
+    with delivering() as deliver:
+        deliver(PUSH)
+    with uvicorn_with("auto", "auto")(app) as live:
+        answer = live.get("/deliveries")
+    assert answer.body == b'[{"id":"1","event":"push","repository":"octocat/hello"}]'
+
+
+def test_a_body_that_is_no_json_is_acknowledged_and_logged(
+    database: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    with delivering() as deliver:
+        assert deliver(b"Hello, World!", SIGNATURE) == 202
+        assert deliver(b"\xff") == 202
+    assert stored(database) == []
+    assert [(record.name, record.levelno) for record in caplog.records] == [
+        ("minibg.examples.webhook", logging.WARNING)
+    ] * 2
+    assert "delivery 1 is no JSON" in caplog.messages[0]
+
+
+@pytest.mark.parametrize("signature", ["", SIGNATURE, b"sha256=\xff"])
+def test_a_body_that_was_not_signed_with_the_secret_is_refused(
+    database: Path, signature: str | bytes
+) -> None:
+    with delivering() as deliver:
+        assert deliver(PUSH, signature) == 401
+    assert stored(database) == []

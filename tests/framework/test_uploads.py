@@ -1,0 +1,348 @@
+"""Uploads and forms: what an endpoint is given, and what a form may not be.
+
+That uploads are closed, and when, is shown by the tests of the rule **release**.
+"""
+
+import json
+import logging
+import unicodedata
+from collections.abc import Callable, Sequence
+from io import BytesIO
+from typing import Any
+from urllib.parse import urlencode
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from minibg import BackgroundTasks, Depends, MiniBG, Request, UploadFile
+from minibg.formparsers import MAX_MEMORY_FILE_SIZE, plain_filename
+from tests.framework.asgi import Answer, ask
+
+MULTIPART = [(b"content-type", b"multipart/form-data; boundary=xXx")]
+URLENCODED = [(b"content-type", b"application/x-www-form-urlencoded")]
+
+Part = tuple[str, str | None, bytes]
+"""The name of a field, of the file in it if it is one, and what it holds."""
+
+
+def multipart(*parts: Part) -> bytes:
+    body = b""
+    for name, filename, content in parts:
+        body += f'--xXx\r\nContent-Disposition: form-data; name="{name}"'.encode()
+        if filename is not None:
+            body += f'; filename="{filename}"\r\nContent-Type: text/x-test'.encode()
+        body += b"\r\n\r\n" + content + b"\r\n"
+    return body + b"--xXx--\r\n"
+
+
+def sent(
+    endpoint: Callable[..., Any],
+    body: bytes | Sequence[bytes],
+    headers: list[tuple[bytes, bytes]] = MULTIPART,
+    **options: Any,
+) -> Answer:
+    app = MiniBG(max_body_size=None)
+    app.post("/")(endpoint)
+    pieces = [body] if isinstance(body, bytes) else body
+    return ask(app, "POST", headers=headers, body=pieces, **options)
+
+
+def refuses(answer: Answer, *words: str) -> bool:
+    return answer.status == 400 and all(word in answer.body.decode() for word in words)
+
+
+# --- what an endpoint is given -------------------------------------------------------------------
+
+
+def test_an_upload_is_read_and_read_again(backend: str) -> None:
+    async def endpoint(file: UploadFile) -> Any:
+        start = (await file.read(2)).decode()
+        rest = (await file.read()).decode()
+        await file.seek(1)
+        again = (await file.read()).decode()
+        return [start, rest, again, file.size, file.filename, file.content_type]
+
+    answer = sent(endpoint, multipart(("file", "a.txt", b"hello")), backend=backend)
+    assert json.loads(answer.body) == ["he", "llo", "ello", 5, "a.txt", "text/x-test"]
+
+
+def test_a_sync_endpoint_reads_the_file_itself() -> None:
+    def endpoint(file: UploadFile) -> Any:
+        return file.file.read().decode()
+
+    assert sent(endpoint, multipart(("file", "a", b"hello"))).body == b'"hello"'
+
+
+@given(
+    parts=st.lists(st.tuples(st.sampled_from("ab"), st.binary(max_size=20)), max_size=4),
+    size=st.integers(1, 50),
+)
+def test_what_was_sent_arrives_in_whatever_pieces_it_came(
+    parts: list[tuple[str, bytes]], size: int
+) -> None:
+    async def endpoint(request: Request) -> Any:
+        files = (await request.form()).multi_items()
+        return [
+            (name, list(await file.read()), file.size)
+            for name, file in files
+            if isinstance(file, UploadFile)
+        ]
+
+    body = multipart(*((name, "f", content) for name, content in parts))
+    if any(b"\r\n--xXx" in b"\r\n" + content for _, content in parts):
+        return
+    pieces = [body[start : start + size] for start in range(0, len(body), size)]
+    answer = sent(endpoint, pieces)
+    assert json.loads(answer.body) == [
+        [name, list(content), len(content)] for name, content in parts
+    ]
+
+
+def test_an_upload_above_one_mebibyte_stands_on_the_disk(backend: str) -> None:
+    in_memory: list[bool] = []
+
+    async def endpoint(file: UploadFile) -> Any:
+        in_memory.append(isinstance(file.file, BytesIO))
+        content = await file.read()
+        return [file.size, content == b"x" * len(content)]
+
+    for size in (MAX_MEMORY_FILE_SIZE, MAX_MEMORY_FILE_SIZE + 1):
+        content = b"x" * size
+        answer = sent(endpoint, multipart(("file", "a", content)), backend=backend)
+        assert json.loads(answer.body) == [size, True]
+    assert in_memory == [True, False]
+    assert MAX_MEMORY_FILE_SIZE == 2**20
+
+
+def test_several_uploads_of_a_name_are_a_list_and_one_is_the_last_of_them() -> None:
+    async def endpoint(files: list[UploadFile], other: UploadFile) -> Any:
+        return [[file.filename for file in files], other.filename]
+
+    body = multipart(("files", "a", b""), ("other", "b", b""), ("files", "c", b""))
+    assert json.loads(sent(endpoint, body).body) == [["a", "c"], "b"]
+
+
+def test_the_other_fields_are_in_the_form(backend: str) -> None:
+    async def endpoint(file: UploadFile, request: Request, n: int = 0) -> Any:
+        form = await request.form()
+        assert form["file"] is file
+        assert await request.form() is form
+        return [form["title"], form.getlist("tag"), n]
+
+    body = multipart(
+        ("title", None, "Grüße".encode()),
+        ("tag", None, b"a"),
+        ("file", "f", b"x"),
+        ("tag", None, b"b"),
+    )
+    answer = sent(endpoint, body, query_string=b"n=1", backend=backend)
+    assert json.loads(answer.body) == ["Grüße", ["a", "b"], 1]
+
+
+@given(fields=st.lists(st.tuples(st.text(), st.text()).filter(any)))
+def test_fields_of_a_form_without_files_arrive_as_they_were_sent(
+    fields: list[tuple[str, str]],
+) -> None:
+    async def endpoint(request: Request) -> Any:
+        return (await request.form()).multi_items()
+
+    fields = [
+        (name.encode("utf-8", "replace").decode(), value.encode("utf-8", "replace").decode())
+        for name, value in fields
+    ]
+    answer = sent(endpoint, urlencode(fields).encode(), URLENCODED)
+    assert json.loads(answer.body) == [list(field) for field in fields]
+
+
+def test_an_upload_that_is_missing_is_a_422_that_says_where() -> None:
+    async def endpoint(file: UploadFile, files: list[UploadFile]) -> None:
+        pytest.fail("it was called")
+
+    body = multipart(("file", None, b"a field, not a file"), ("files", "", b""))
+    for answer in (sent(endpoint, body), sent(endpoint, b"{}", [])):
+        assert answer.status == 422
+        faults = json.loads(answer.body)["detail"]
+        assert [fault["loc"] for fault in faults] == [["body", "file"], ["body", "files"]]
+
+
+def test_an_upload_with_a_default_is_optional() -> None:
+    async def endpoint(file: UploadFile | None = None) -> Any:
+        return file and file.filename
+
+    assert sent(endpoint, multipart()).body == b"null"
+    assert sent(endpoint, multipart(("file", "a", b""))).body == b'"a"'
+    assert sent(endpoint, multipart(("file", "", b""))).body == b"null"
+
+
+def test_a_dependency_and_the_endpoint_get_the_same_upload() -> None:
+    async def first_line(file: UploadFile) -> str:
+        return (await file.read(5)).decode()
+
+    async def endpoint(file: UploadFile, line: str = Depends(first_line)) -> Any:
+        return [line, (await file.read()).decode()]
+
+    body = multipart(("file", "a", b"first second"))
+    assert json.loads(sent(endpoint, body).body) == ["first", " second"]
+
+
+# --- its name ------------------------------------------------------------------------------------
+
+
+def filename_of(name: str) -> str:
+    async def endpoint(file: UploadFile) -> Any:
+        return file.filename
+
+    return str(json.loads(sent(endpoint, multipart(("file", name, b"x"))).body))
+
+
+@pytest.mark.parametrize(
+    ("name", "plain"),
+    [
+        ("../../etc/passwd", "passwd"),
+        ("/etc/passwd", "passwd"),
+        ("C:\\\\Windows\\\\system.ini", "system.ini"),
+        ("..\\\\..\\\\a/b\\\\c.txt", "c.txt"),
+        ("a\0b\x1b[2J.txt", "ab[2J.txt"),
+        ("Grüße 1.txt", "Grüße 1.txt"),
+    ],
+)
+def test_a_filename_has_no_directory_and_no_control_character(name: str, plain: str) -> None:
+    assert filename_of(name) == plain
+
+
+@given(
+    name=st.text() | st.text("./\\\0\n\x7f\x85\u202ea: ", max_size=12) | st.text("./\\", max_size=6)
+)
+def test_whatever_a_client_sends_its_filename_is_plain(name: str) -> None:
+    plain = plain_filename(name)
+    assert not set("/\\\0") & set(plain)
+    assert plain not in (".", "..")
+    assert all(unicodedata.category(character) != "Cc" for character in plain)
+    assert plain == plain_filename(plain)
+
+
+@given(name=st.text(st.characters(codec="utf-8", categories=("L", "N")), min_size=1))
+def test_a_filename_of_letters_and_digits_stays_as_it_is(name: str) -> None:
+    assert plain_filename(name) == plain_filename("a/b\\" + name) == name
+
+
+# --- once it is closed ---------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("read", [UploadFile.read, lambda file: file.seek(0)])
+def test_an_upload_that_a_task_reads_says_that_it_is_closed_and_what_to_do(
+    read: Callable[[UploadFile], Any], backend: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def task(file: UploadFile) -> None:
+        await read(file)
+
+    async def endpoint(file: UploadFile, tasks: BackgroundTasks) -> str:
+        tasks.add_task(task, file)
+        return "answered"
+
+    answer = sent(endpoint, multipart(("file", "a.txt", b"x")), backend=backend)
+    assert answer.body == b'"answered"'
+    [record] = caplog.records
+    assert (record.name, record.levelno) == ("minibg.background", logging.ERROR)
+    assert record.exc_info
+    message = str(record.exc_info[1])
+    assert "'a.txt' was closed" in message
+    assert "read it in the endpoint" in message
+
+
+# --- what a form may not be ----------------------------------------------------------------------
+
+
+async def counts(request: Request) -> Any:
+    return len(await request.form())
+
+
+@pytest.mark.parametrize(
+    ("headers", "body"),
+    [
+        (MULTIPART, b"no boundary at all"),
+        (MULTIPART, b"--xXx\r\nno header\r\n\r\n"),
+        (MULTIPART, b"--other\r\n\r\n--other--\r\n"),
+        ([(b"content-type", b"multipart/form-data")], multipart(("a", None, b"1"))),
+        ([(b"content-type", b"multipart/form-data; boundary=")], multipart(("a", None, b"1"))),
+        ([(b"content-type", b"multipart/form-data; boundary=" + b"x" * 300)], b"--x"),
+    ],
+)
+def test_a_malformed_form_is_a_400(headers: list[tuple[bytes, bytes]], body: bytes) -> None:
+    assert refuses(sent(counts, body, headers), "the form cannot be read")
+
+
+def test_a_form_that_ends_before_its_last_boundary_is_a_400() -> None:
+    """What is missing may be a file, and then nobody would notice."""
+    whole = multipart(("a", "a", b"1"), ("b", "b", b"2"))
+    assert sent(counts, whole).body == b"2"
+    for length in (whole.index(b"--xXx--"), whole.index(b"2"), whole.index(b'name="b"')):
+        assert sent(counts, whole[:length]).status == 400
+
+
+@given(body=st.binary() | st.text('-xX\r\n:;="aname', max_size=60).map(str.encode))
+def test_any_body_is_a_form_or_a_400(body: bytes) -> None:
+    head = b'--xXx\r\nContent-Disposition: form-data; name="a"; filename="f"\r\n'
+    for headers in (MULTIPART, URLENCODED):
+        for start in (b"", b"--xXx\r\n", head, head + b"\r\n"):
+            assert sent(counts, start + body, headers).status in (200, 400)
+
+
+@pytest.mark.parametrize("headers", [MULTIPART, URLENCODED])
+def test_a_form_has_no_more_fields_and_files_than_it_may(
+    headers: list[tuple[bytes, bytes]],
+) -> None:
+    async def endpoint(request: Request) -> Any:
+        return len((await request.form(max_fields=2)).multi_items())
+
+    def body(fields: int) -> bytes:
+        if headers is URLENCODED:
+            return urlencode([("a", "1")] * fields).encode()
+        return multipart(*[("a", "file" if n % 2 else None, b"1") for n in range(fields)])
+
+    assert sent(endpoint, body(2), headers).body == b"2"
+    assert refuses(sent(endpoint, body(3), headers), "the form cannot be read")
+
+
+@pytest.mark.parametrize("headers", [MULTIPART, URLENCODED])
+def test_a_field_is_no_larger_than_it_may_be(headers: list[tuple[bytes, bytes]]) -> None:
+    async def endpoint(request: Request) -> Any:
+        return len(str((await request.form(max_field_size=10))["a"]))
+
+    def body(size: int) -> bytes:
+        value = b"x" * size
+        return multipart(("a", None, value)) if headers is MULTIPART else b"a=" + value
+
+    assert sent(endpoint, body(9), headers).body == b"9"  # some count the name as well
+    assert refuses(sent(endpoint, body(11), headers), "the form cannot be read")
+
+
+def test_a_file_may_be_larger_than_a_field() -> None:
+    async def endpoint(request: Request) -> Any:
+        return len(await request.form(max_field_size=10))
+
+    assert sent(endpoint, multipart(("a", "f", b"x" * 100))).body == b"1"
+
+
+def test_a_form_by_default_has_at_most_a_thousand_fields() -> None:
+    assert sent(counts, b"&".join([b"a=1"] * 1000), URLENCODED).status == 200
+    assert sent(counts, b"&".join([b"a=1"] * 1001), URLENCODED).status == 400
+
+
+def test_a_form_is_no_larger_than_a_body_may_be() -> None:
+    app = MiniBG(max_body_size=100)
+    app.post("/")(counts)
+    body = multipart(("a", "f", b"x" * 100))
+    assert ask(app, "POST", headers=MULTIPART, body=[body]).status == 413
+
+
+@pytest.mark.parametrize("ending", [b"", b"\r\n--xXx?"])
+def test_a_file_whose_form_cannot_be_read_leaves_nothing_on_the_disk(
+    ending: bytes, monkeypatch: pytest.MonkeyPatch, tmp_path: Any, backend: str
+) -> None:
+    """Nor is it left to the garbage collector, which would be heard as a warning."""
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    unfinished = multipart(("a", "f", b"x" * (MAX_MEMORY_FILE_SIZE + 1)))[: -len(b"\r\n--xXx--\r\n")]
+    sent(counts, unfinished + ending, backend=backend)
+    assert list(tmp_path.iterdir()) == []
