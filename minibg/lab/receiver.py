@@ -21,6 +21,9 @@ from minibg.lab.recorder import (
     current_recording,
 )
 
+MAX_PAYLOAD = 25 * 1024 * 1024
+"""How many bytes a payload has at most, as GitHub documents it."""
+
 
 @dataclass
 class Delivery:
@@ -101,7 +104,7 @@ def create_app(
     app = MiniBG(
         middleware=[Middleware(RecordingMiddleware, on_end)],
         lifespan=lifespan,
-        max_body_size=25 * 1024 * 1024,  # GitHub sends no more than that
+        max_body_size=MAX_PAYLOAD,
     )
 
     @app.post("/webhook", status_code=202)

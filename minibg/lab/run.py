@@ -19,13 +19,22 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 
 from minibg.lab.delivery import PUSH_EVENT, Answer, deliver_from_outside
-from minibg.lab.receiver import create_app
+from minibg.lab.receiver import MAX_PAYLOAD, create_app
 from minibg.lab.recorder import Recording
 from minibg.lab.timeline import compare, describe, draw, summarize
 from minibg.types import ASGIApp
 
 HOST = "127.0.0.1"
 SECRET = b"It's a Secret to Everybody"
+
+
+LEGEND = (
+    "To be seen: no task starts before the server has taken the last byte (after), each starts "
+    "when the last has ended (order), async ones run on the event loop and sync ones in a thread "
+    "(place). call_downstream is meant to fail, as nobody listens there: the next tasks run all "
+    "the same (isolate), unless --fail-fast lets it stop them, and the log names those (nothing "
+    "lost)."
+)
 
 
 class UsageError(Exception):
@@ -36,7 +45,7 @@ def read_payload(path: Path | None) -> bytes:
     """The content of a JSON file, or a push event.
 
     Raises:
-        UsageError: If it cannot be read, or is not JSON.
+        UsageError: If it cannot be read, is not JSON, or is larger than the receiver takes.
     """
     if path is None:
         return PUSH_EVENT
@@ -47,6 +56,8 @@ def read_payload(path: Path | None) -> bytes:
         raise UsageError(f"{path}: {exc.strerror}") from exc
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as exc:
         raise UsageError(f"{path}: not JSON: {exc}") from exc
+    if len(payload) > MAX_PAYLOAD:
+        raise UsageError(f"{path}: {len(payload)} bytes, and GitHub sends {MAX_PAYLOAD} at most")
     return payload
 
 
@@ -164,6 +175,7 @@ def _watch_one(run: Callable[..., None], console: Console) -> None:
     console.print(draw(recordings[0], answers[0]))
     if recordings[0].tasks:
         console.print(compare(recordings[0], answers[0]))
+        console.print(LEGEND)
 
 
 def _watch_many(run: Callable[..., None], count: int, console: Console) -> None:

@@ -83,11 +83,10 @@ def _client(answer: Answer) -> tuple[Event, Event]:
 
 def compare(recording: Recording, answer: Answer) -> str:
     """How long the client waited, and how long it would have waited without background tasks."""
-    waited = answer.seconds
-    would_have = waited + sum(task.seconds for task in recording.tasks)
+    waited, worked = answer.seconds, sum(task.seconds for task in recording.tasks)
     return (
-        f"The client waited {_ms(waited)} ms; with the tasks inside the endpoint it would have "
-        f"waited {_ms(would_have)} ms, {would_have / waited:.1f} times as long."
+        f"The client waited {_ms(waited)} ms. Had the endpoint done the tasks itself, their "
+        f"{_ms(worked)} ms would have come on top: {(waited + worked) / waited:.1f} times as long."
     )
 
 
@@ -102,8 +101,10 @@ def summarize(answers: Sequence[Answer], recordings: Sequence[Recording]) -> Tab
     table.add_row("deliveries", str(len(answers)))
     table.add_row("answers", ", ".join(f"{n} x {status}" for status, n in statuses.items()))
     table.add_row("answer time", f"median {_ms(median(waits))} ms, slowest {_ms(max(waits))} ms")
-    table.add_row("tasks", f"{run} run, {outcomes['failed']} failed, {outcomes['not run']} not run")
-    table.add_row("rate", f"{len(answers) / elapsed:,.0f} requests a second")
+    table.add_row(
+        "tasks", f"{run} run, {outcomes['failed']} of them failed; {outcomes['not run']} not run"
+    )
+    table.add_row("rate", f"{len(answers) / elapsed:,.0f} a second, one after another")
     return table
 
 
