@@ -14,7 +14,7 @@ from typing import Any, TypeVar
 from minibg.concurrency import is_async_callable, run_in_threadpool
 from minibg.datastructures import State
 from minibg.exceptions import HTTPException, name_of
-from minibg.requests import ClientDisconnect, Request
+from minibg.requests import Request
 from minibg.responses import JSONResponse, PlainTextResponse, Response, has_no_body
 from minibg.routing import Route, Router, WebSocketRoute
 from minibg.types import ASGIApp, Lifespan, Message, Receive, Scope, Send
@@ -48,7 +48,7 @@ class MiniBG:
         middleware: Plain ASGI middleware, the outermost first; Starlette's `Middleware` fits too.
         exception_handlers: For an exception's class, or for the status of an `HTTPException`, what
             answers it. The handler for `Exception`, or for 500, answers what no other does, and
-            the exception still goes on to the server.
+            the exception still goes on to the server. It cannot read the body.
         lifespan: Given the application, the async context in which it serves. What that yields
             becomes the beginning of each request's `state`.
         max_body_size: The largest request body that is read, in bytes. None means no limit.
@@ -145,16 +145,14 @@ class MiniBG:
 
         def send_and_note(message: Message) -> Awaitable[None]:
             nonlocal started
-            started = True
+            started = started or message["type"] == "http.response.start"
             return send(message)
 
         try:
             await stack(scope, receive, send_and_note)
         except Exception as exc:
-            if started and isinstance(exc, ClientDisconnect):
-                return  # nobody is left to answer, and nothing of ours has failed
             if not started and scope["type"] == "http":
-                response = await self._last_resort(Request(scope, receive), exc)
+                response = await self._last_resort(Request(scope), exc)
                 await response(scope, receive, send)
             raise
 

@@ -33,9 +33,8 @@ class BackgroundTask:
 
     **capture**: it keeps references to exactly what it was given, keywords of any name included.
     **place**: a coroutine function is awaited on the event loop, anything else is called in a
-    worker thread; an awaitable that such a call hands back is awaited on the loop.
-
-    Raises `TypeError`, at once, if `func` is not callable.
+    worker thread; an awaitable that such a call hands back is awaited on the loop. What is not
+    callable is refused at once, with a `TypeError`.
     """
 
     __slots__ = ("args", "func", "is_async", "kwargs")
@@ -51,16 +50,17 @@ class BackgroundTask:
     @property
     def name(self) -> str:
         """The function's name, for logs. The arguments stay out of it: they may be secrets."""
-        return name_of(self.func)
+        return self.func.name if isinstance(self.func, BackgroundTask) else name_of(self.func)
+
+    def call(self) -> Any:
+        """Make the call, in this thread; what it gives may be an awaitable."""
+        return self.func(*self.args, **self.kwargs)
 
     async def __call__(self) -> None:
-        """Make the call. What it raises is raised here: to isolate is the list's business."""
-        if self.is_async:
-            await self.func(*self.args, **self.kwargs)
-        else:
-            result = await run_in_background_thread(self.func, *self.args, **self.kwargs)
-            if isawaitable(result):
-                await result
+        """Make the call in its place. What it raises is raised: to isolate is the list's part."""
+        result = self.call() if self.is_async else await run_in_background_thread(self.call)
+        if isawaitable(result):
+            await result
 
 
 class BackgroundTasks:
@@ -69,10 +69,9 @@ class BackgroundTasks:
     `tasks` are what it begins with; an async callable of another kind, a list too, is one task.
     """
 
-    def __init__(self, tasks: Iterable[Background] = ()) -> None:
+    def __init__(self, tasks: Iterable[Background] | None = None) -> None:
         self.tasks: deque[BackgroundTask] = deque()
-        self.running: BackgroundTask | None = None
-        for task in tasks:
+        for task in tasks or ():
             self.tasks.append(task if type(task) is BackgroundTask else BackgroundTask(task))
 
     def add_task(self, func: Callable[P, Any], /, *args: P.args, **kwargs: P.kwargs) -> None:
@@ -82,8 +81,8 @@ class BackgroundTasks:
     def on_error(self, task: BackgroundTask, exc: Exception) -> Awaitable[None] | None:
         """Decide what a failure means (**isolate**): it is logged, and the next task runs.
 
-        A subclass may decide otherwise. It is called on the event loop, sync or async, may call
-        `self.add_task`, and ends the run by raising.
+        A subclass may decide otherwise: on the event loop, sync or async, adding tasks or not.
+        What it raises ends the run.
         """
         logger.error("background task %s failed", task.name, exc_info=exc)
         return None
@@ -101,45 +100,45 @@ class BackgroundTasks:
             logger.warning("background tasks not run (%s): %s", reason, ", ".join(names))
 
     def __del__(self) -> None:
-        self.abandon("the list was never run")
+        self.abandon("no run took them")
 
     async def __call__(self) -> None:
         """Run the tasks, each after the last has ended (**order**), until the list is empty."""
         try:
             while self.tasks:
-                self.running = None
+                await checkpoint_if_cancelled()
+                started: deque[BackgroundTask] = deque(maxlen=1)
                 try:
                     if self.tasks[0].is_async:
-                        task = self.running = self.tasks.popleft()
-                        await task.func(*task.args, **task.kwargs)
+                        started.append(self.tasks.popleft())
+                        await started[0].call()
                     else:
-                        handed_back = await run_in_background_thread(self._run_row)
+                        handed_back = await run_in_background_thread(self._run_row, started)
                         if handed_back is not None:
                             await handed_back
-                        await checkpoint_if_cancelled()
                 except Exception as exc:
-                    if self.running is None:  # no task failed: there was no thread to be had
+                    if not started:  # no task failed: there was no thread to be had
                         raise
-                    reaction = self.on_error(self.running, exc)
-                    if reaction is not None:
-                        await reaction
-                    await checkpoint()
+                    try:
+                        if isawaitable(reaction := self.on_error(started[0], exc)):
+                            await reaction
+                    finally:  # a cancellation that the thread put off comes here
+                        await checkpoint()
         except BaseException as exc:
             cause = "an earlier failure" if isinstance(exc, Exception) else "cancelled"
             self.abandon(f"{cause}, {type(exc).__name__}")
             raise
 
-    def _run_row(self) -> Awaitable[Any] | None:
+    def _run_row(self, started: deque[BackgroundTask]) -> Awaitable[Any] | None:
         """Run the row of sync tasks at the head of the list, in this worker thread.
 
-        A hop to a thread costs more than most calls, so they share one. The row ends where the
-        loop is needed: by an async task, a failure, an awaitable that a call hands back.
+        They share one hop, which costs more than most calls. The row ends where the loop is
+        needed: by an async task, a failure, an awaitable that a call hands back.
         """
         while self.tasks and not self.tasks[0].is_async:
             check_cancelled()
-            task = self.running = self.tasks.popleft()
-            result = copy_context().run(task.func, *task.args, **task.kwargs)
-            if isawaitable(result):
+            started.append(self.tasks.popleft())
+            if isawaitable(result := copy_context().run(started[0].call)):
                 return result
         return None
 

@@ -11,7 +11,7 @@ from collections.abc import AsyncIterator, Callable, Iterable
 from concurrent.futures import Future, wait
 from contextlib import suppress
 from functools import partial
-from inspect import iscoroutinefunction
+from inspect import isawaitable, iscoroutinefunction
 from typing import Any, ParamSpec, TypeVar
 
 from anyio import CancelScope, CapacityLimiter, WouldBlock, get_cancelled_exc_class, to_thread
@@ -33,7 +33,9 @@ def is_async_callable(obj: Any) -> bool:
     """
     while isinstance(obj, partial):
         obj = obj.func
-    return _gives_a_coroutine(obj) or (callable(obj) and _gives_a_coroutine(type(obj).__call__))
+    if isinstance(obj, type):  # to call a class is to construct
+        return False
+    return _gives_a_coroutine(obj) or (callable(obj) and _gives_a_coroutine(obj.__call__))
 
 
 def _gives_a_coroutine(func: Any) -> bool:
@@ -65,8 +67,13 @@ async def run_in_threadpool(func: Callable[P, T], /, *args: P.args, **kwargs: P.
 
 
 async def run_in_background_thread(func: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> T:
-    """`run_in_threadpool`, in one of the threads that are kept for background tasks (**room**)."""
-    return await _run_in_thread(partial(func, *args, **kwargs), background_limiter())
+    """`run_in_threadpool`, in one of the threads that are kept for background tasks (**room**).
+
+    Where asyncio cancels meanwhile, a failure, or an awaitable that is handed back, comes first,
+    and the cancellation with the caller's next await: what became of a task is never lost.
+    """
+    call = partial(func, *args, **kwargs)
+    return await _run_in_thread(call, background_limiter(), outcome_first=True)
 
 
 async def run_in_extra_thread(func: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> T:
@@ -78,12 +85,14 @@ async def run_in_extra_thread(func: Callable[P, T], /, *args: P.args, **kwargs: 
     return await _run_in_thread(partial(func, *args, **kwargs), CapacityLimiter(1))
 
 
-async def _run_in_thread(call: Callable[[], T], limiter: CapacityLimiter) -> T:
+async def _run_in_thread(
+    call: Callable[[], T], limiter: CapacityLimiter, *, outcome_first: bool = False
+) -> T:
     """Make the call in a worker thread, and come back only when the thread has.
 
     A thread cannot be interrupted. anyio's cancel scopes know that and wait for it; asyncio's own
     `task.cancel()` would leave it behind: still running, its place in the limiter given away, its
-    failure unheard. So that kind of cancellation waits here too.
+    outcome lost. So that kind of cancellation waits here too.
     """
     outcome: Future[T] = Future()
     try:
@@ -91,27 +100,34 @@ async def _run_in_thread(call: Callable[[], T], limiter: CapacityLimiter) -> T:
     except WouldBlock:
         await limiter.acquire_on_behalf_of(outcome)
     try:
-        await _hop(outcome, call)
+        cancelled = await _hop(outcome, call)
+        if cancelled is not None:
+            if not (outcome_first and _matters(outcome)):
+                raise cancelled
+            _cancel_again(cancelled)
         return outcome.result()
     finally:
         limiter.release_on_behalf_of(outcome)
         del outcome  # an exception's traceback holds this frame: no circle with what holds it
 
 
-async def _hop(outcome: Future[T], call: Callable[[], T]) -> None:
+async def _hop(outcome: Future[T], call: Callable[[], T]) -> BaseException | None:
+    """Go to a thread and back; give asyncio's cancellation, if there was one on the way.
+
+    The limiter's place is the caller's, so none is needed here.
+    """
     with CancelScope() as scope:
         try:
             await to_thread.run_sync(_settle, outcome, call, limiter=CapacityLimiter(1))
-        except get_cancelled_exc_class() as cancelled:
-            if outcome.cancel():  # the call has not begun, and now never will
-                raise
+        except get_cancelled_exc_class() as exc:
+            if outcome.cancel() or outcome.done():
+                raise  # the call has not begun and never will, or it raised this itself
             scope.cancel()  # so that anyio.from_thread.check_cancelled() raises in the thread
             while not outcome.done():
-                with CancelScope(shield=True), suppress(type(cancelled)):
+                with CancelScope(shield=True), suppress(type(exc)):
                     await to_thread.run_sync(wait, [outcome], limiter=CapacityLimiter(1))
-            if not isinstance(outcome.exception(), Exception):
-                raise
-            _cancel_again(cancelled)
+            return exc
+    return None
 
 
 def _settle(outcome: Future[T], call: Callable[[], T]) -> None:
@@ -120,6 +136,12 @@ def _settle(outcome: Future[T], call: Callable[[], T]) -> None:
             outcome.set_result(call())
         except BaseException as exc:  # noqa: BLE001  # raised where the outcome is awaited
             outcome.set_exception(exc)
+        del outcome  # likewise
+
+
+def _matters(outcome: Future[Any]) -> bool:
+    exc = outcome.exception()
+    return isinstance(exc, Exception) or (exc is None and isawaitable(outcome.result()))
 
 
 def _cancel_again(cancelled: BaseException) -> None:

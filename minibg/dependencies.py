@@ -16,10 +16,12 @@ from functools import partial
 from inspect import (
     Parameter,
     isasyncgenfunction,
+    isawaitable,
     isclass,
     isgeneratorfunction,
     isroutine,
     signature,
+    unwrap,
 )
 from typing import Annotated, Any, NamedTuple, NoReturn, get_args, get_origin
 
@@ -30,7 +32,7 @@ from minibg.background import BackgroundTasks
 from minibg.concurrency import is_async_callable, run_in_threadpool
 from minibg.exceptions import HTTPException, name_of
 from minibg.formparsers import UploadFile
-from minibg.injection import Injection, Scope, in_threads
+from minibg.injection import SCOPES, Injection, Scope, in_threads
 from minibg.requests import HTTPConnection, Request
 from minibg.responses import Response
 
@@ -103,7 +105,8 @@ class Step(NamedTuple):
             return await injection.hold(self.scope, asynccontextmanager(call)())
         if isgeneratorfunction(_function(self.call)):
             return await injection.hold(self.scope, in_threads(contextmanager(call)()))
-        return await run_in_threadpool(call)
+        result = await run_in_threadpool(call)
+        return await result if isawaitable(result) else result
 
 
 class Dependant:
@@ -133,9 +136,10 @@ class Dependant:
         self.overrides = overrides or {}
         self.slots: dict[Hashable, int] = {}
         self.values: list[Value] = []
-        self.bodies: list[str] = []
-        self.files: list[str] = []
+        self.bodies: dict[str, Any] = {}
+        self.files: dict[str, Any] = {}
         self.steps: list[Step] = []
+        self.asked_for: list[tuple[str, Any, Any, int]] = []
         self.arguments = self._compile(call, "request")
         self._check()
 
@@ -169,8 +173,8 @@ class Dependant:
                     slots[slot] = raw if decode is None else decode(raw)
             except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as exc:
                 faults.append(_fault(loc, exc))
-        if faults:
-            raise HTTPException(422, faults)
+        if faults:  # each once, also where several ask for the same
+            raise HTTPException(422, [f for i, f in enumerate(faults) if f not in faults[:i]])
         for step in self.steps:
             slots[step.slot] = await step.solve(injection, slots)
         return {name: slots[slot] for name, slot in self.arguments.items()}
@@ -179,7 +183,7 @@ class Dependant:
         """The slots of a function's arguments, after adding to the plan what will fill them."""
         try:
             parameters = signature(call, eval_str=True).parameters
-        except (NameError, TypeError, ValueError) as exc:
+        except Exception as exc:
             raise TypeError(f"the signature of {name_of(call)} cannot be read: {exc}") from exc
         return {name: self._slot_of(call, scope, parameters[name]) for name in parameters}
 
@@ -199,17 +203,23 @@ class Dependant:
             if isinstance(mark, Dependency):
                 if _is_generator(call) and (scope, mark.scope) == ("request", "function"):
                     refuse("is closed before it; give both the same scope")
+                if mark.scope not in SCOPES:
+                    refuse(f"has no scope of {SCOPES}, but {mark.scope!r}")
+                if mark.call is None and annotation is Parameter.empty:
+                    refuse("names no dependency: Depends(function), or annotate it with a class")
                 return self._depend(mark, annotation)
-        key = (parameter.name, str(annotation), repr(parameter.default))
-        if key not in self.slots:
-            value = self._value(parameter, annotation) or refuse(f"nothing gives; {WHAT_WORKS}")
-            self.slots[key] = value.slot
-            self.values.append(value)
-        return self.slots[key]
+        for name, same, default, slot in self.asked_for:
+            if name == parameter.name and same == annotation and default is parameter.default:
+                return slot
+        value = self._value(parameter, annotation) or refuse(f"nothing gives; {WHAT_WORKS}")
+        self.values.append(value)
+        self.slots[object()] = value.slot
+        self.asked_for.append((parameter.name, annotation, parameter.default, value.slot))
+        return value.slot
 
     def _depend(self, mark: Dependency, annotation: Any) -> int:
         """The slot of what a dependency gives; one that is shared has one slot."""
-        call = mark.call or annotation
+        call = annotation if mark.call is None else mark.call
         call = self.overrides.get(call, call)
         key = (call, mark.scope) if mark.use_cache else object()
         if key not in self.slots:
@@ -237,10 +247,10 @@ class Dependant:
         else:
             where, read = READ[kind]
         if where == "body":
-            if name in (*self.bodies, *self.files):
-                return None
             decode = partial(msgspec.json.decode, type=annotation)
-            (self.bodies if kind == "body" else self.files).append(name)
+            asked_for = self.bodies if kind == "body" else self.files
+            if asked_for.setdefault(name, annotation) != annotation:
+                return None
         as_it_is = annotation in (str, Parameter.empty) or kind in ("upload", "uploads")
         return Value(
             slot, partial(read, name), None if as_it_is else decode, (where, name), default
@@ -254,12 +264,12 @@ class Dependant:
         if bodies and self.connection is not Request:
             raise TypeError(f"{endpoint} asks for {bodies}, but a WebSocket has no body")
         taken = {name for loc in (value.loc for value in self.values) for name in loc[-1:]}
-        for name in self.path_params:
+        for name in () if self.overrides else self.path_params:
             if name not in taken and "connection" not in taken:
                 raise TypeError(f"{endpoint} has no parameter for {{{name}}} in its path")
         if len(self.bodies) == 1:  # the body as a whole; several are keyed by name
             for index, value in enumerate(self.values):
-                if value.loc == ("body", self.bodies[0]):
+                if value.loc == ("body", *self.bodies):
                     whole = lambda injection: injection.body or MISSING  # noqa: E731
                     self.values[index] = value._replace(loc=("body",), read=whole)
 
@@ -272,7 +282,7 @@ def _kind(annotation: Any) -> str:
         return "uploads" if annotation == list[UploadFile] else "upload"
     try:
         info = types.type_info(annotation)
-    except TypeError:
+    except Exception:  # noqa: BLE001  # whatever msgspec cannot read, no request can give
         return "unknown"
     members = info.types if isinstance(info, types.UnionType) else (info,)
     members = tuple(member for member in members if not isinstance(member, types.NoneType))
@@ -280,7 +290,20 @@ def _kind(annotation: Any) -> str:
         return "scalar"
     if all(isinstance(m, COLLECTIONS) and isinstance(m.item_type, SCALARS) for m in members):
         return "scalars"
-    return "body" if all(isinstance(m, (*COLLECTIONS, *BODIES)) for m in members) else "unknown"
+    is_body = all(isinstance(m, (*COLLECTIONS, *BODIES)) and _is_plain(m, []) for m in members)
+    return "body" if is_body else "unknown"
+
+
+def _is_plain(info: Any, seen: list[Any]) -> bool:
+    """Whether a type is made of what JSON can be turned into, all the way down."""
+    if isinstance(info, types.CustomType):
+        return False
+    if any(info is other for other in seen):
+        return True
+    parts = [getattr(info, name, None) for name in ("item_type", "key_type", "value_type")]
+    parts += [*getattr(info, "types", ()), *getattr(info, "item_types", ())]
+    parts += [field.type for field in getattr(info, "fields", ())]
+    return all(_is_plain(part, [*seen, info]) for part in parts if part is not None)
 
 
 def _from_path(name: str, injection: Injection) -> Any:
@@ -335,8 +358,9 @@ def _fault(loc: tuple[str, ...], exc: Exception) -> dict[str, Any]:
 
 def _function(call: Call) -> Any:
     """What shows whether a callable is a generator function: of an object, its `__call__`."""
-    is_function = isinstance(call, partial) or isclass(call) or isroutine(call)
-    return call if is_function else type(call).__call__
+    while isinstance(call, partial):
+        call = call.func
+    return unwrap(call if isclass(call) or isroutine(call) else type(call).__call__)
 
 
 def _is_generator(call: Call) -> bool:

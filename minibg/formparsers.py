@@ -7,14 +7,13 @@ client.
 """
 
 from collections.abc import AsyncIterable
+from tempfile import SpooledTemporaryFile
 from typing import Any, BinaryIO
+from urllib.parse import parse_qsl
 
 from minibg.concurrency import run_in_extra_thread, run_in_threadpool
 from minibg.datastructures import MultiDict
 from minibg.exceptions import HTTPException
-
-FORMS = ("multipart/form-data", "application/x-www-form-urlencoded")
-"""The types of body that are forms (RFC 7578; WHATWG URL, section 5)."""
 
 MAX_MEMORY_FILE_SIZE = 1024 * 1024
 """How many bytes of an uploaded file are kept in memory; a larger one goes to the disk."""
@@ -76,6 +75,79 @@ def plain_filename(name: str) -> str:
     return "" if name in (".", "..") else name
 
 
+class TooLargeError(ValueError):
+    """A form exceeds one of its limits."""
+
+
+class Multipart:
+    """What a `multipart/form-data` parser calls as it goes; `items` are the fields and files.
+
+    A file stands in `items` from its first byte, so that it is closed whatever comes after.
+    """
+
+    def __init__(self, max_fields: int, max_field_size: int) -> None:
+        self.max_fields = max_fields
+        self.max_field_size = max_field_size
+        self.items: list[tuple[str, str | UploadFile]] = []
+        self.is_complete = False
+
+    def on_part_begin(self) -> None:
+        self.headers: dict[bytes, bytes] = {}
+        self.header, self.value, self.data = b"", b"", bytearray()
+        if len(self.items) >= self.max_fields:
+            raise TooLargeError(f"it has more than {self.max_fields} fields and files")
+
+    def on_header_field(self, data: bytes, start: int, end: int) -> None:
+        self.header += data[start:end]
+
+    def on_header_value(self, data: bytes, start: int, end: int) -> None:
+        self.value += data[start:end]
+
+    def on_header_end(self) -> None:
+        self.headers[self.header.lower()] = self.value
+        self.header, self.value = b"", b""
+
+    def on_headers_finished(self) -> None:
+        _, options = parse_options(self.headers.get(b"content-disposition", b""))
+        self.name, self.file = options.get(b"name", b"").decode("utf-8", "replace"), None
+        if b"filename" in options:
+            filename = plain_filename(options[b"filename"].decode("utf-8", "replace"))
+            content_type = self.headers.get(b"content-type", b"").decode("latin-1") or None
+            file: Any = SpooledTemporaryFile(MAX_MEMORY_FILE_SIZE)  # noqa: SIM115  # by release
+            self.file = UploadFile(file, filename, 0, content_type)
+            self.items.append((self.name, self.file))
+
+    def on_part_data(self, data: bytes, start: int, end: int) -> None:
+        if self.file is not None:
+            self.file.size += self.file.file.write(data[start:end])
+            return
+        self.data += data[start:end]
+        if len(self.data) > self.max_field_size:
+            raise TooLargeError(f"a field has more than {self.max_field_size} bytes")
+
+    def on_part_end(self) -> None:
+        if self.file is None:
+            self.items.append((self.name, self.data.decode("utf-8", "replace")))
+        else:
+            self.file.file.seek(0)
+
+    def on_end(self) -> None:
+        self.is_complete = True
+
+
+def parse_options(header: str | bytes) -> tuple[bytes, dict[bytes, bytes]]:
+    """A header's value, and the options that follow it.
+
+    Raises:
+        RuntimeError: If python-multipart is not installed.
+    """
+    try:
+        from python_multipart.multipart import parse_options_header  # noqa: PLC0415  # an extra
+    except ModuleNotFoundError as exc:
+        raise RuntimeError("forms need python-multipart: pip install 'minibg[standard]'") from exc
+    return parse_options_header(header)
+
+
 async def parse_form(
     content_type: str, stream: AsyncIterable[bytes], max_fields: int, max_field_size: int
 ) -> FormData:
@@ -91,51 +163,36 @@ async def parse_form(
         HTTPException: 400, if it is malformed, or larger than it may be.
         RuntimeError: If python-multipart is not installed.
     """
+    kind, options = parse_options(content_type)
     try:
-        from python_multipart import FormParser  # noqa: PLC0415  # comes with an extra
-        from python_multipart.exceptions import FormParserError  # noqa: PLC0415
-        from python_multipart.multipart import parse_options_header  # noqa: PLC0415
-    except ModuleNotFoundError as exc:
-        raise RuntimeError("forms need python-multipart: pip install 'minibg[standard]'") from exc
-
-    items: list[tuple[str, str | UploadFile]] = []
-
-    def on_field(field: Any) -> None:
-        items.append((_text(field.field_name), _text(field.value)))
-
-    def on_file(file: Any) -> None:
-        file.file_object.seek(0)
-        name = plain_filename(_text(file.file_name))
-        upload = UploadFile(file.file_object, name, file.size, file.content_type)
-        items.append((_text(file.field_name), upload))
-
-    kind, options = parse_options_header(content_type)
-    if kind.decode("latin-1") not in FORMS:
+        if kind == b"application/x-www-form-urlencoded":
+            text = b"".join([chunk async for chunk in stream]).decode("latin-1")
+            items = parse_qsl(text, keep_blank_values=True, max_num_fields=max_fields)
+            if any(len(value.encode(errors="replace")) > max_field_size for _, value in items):
+                raise TooLargeError(f"a field has more than {max_field_size} bytes")
+            return FormData(items)
+        if kind == b"multipart/form-data":
+            return await _parse_multipart(options, stream, Multipart(max_fields, max_field_size))
         return FormData()
-    config = {
-        "MAX_FIELDS": max_fields,
-        "MAX_FIELD_SIZE": max_field_size,
-        "MAX_MEMORY_FILE_SIZE": MAX_MEMORY_FILE_SIZE,
-    }
+    except ValueError as exc:
+        raise HTTPException(400, f"the form cannot be read: {exc}") from exc
+
+
+async def _parse_multipart(
+    options: dict[bytes, bytes], stream: AsyncIterable[bytes], parts: Multipart
+) -> FormData:
+    from python_multipart import MultipartParser  # noqa: PLC0415  # comes with an extra
+
+    if not options.get(b"boundary"):
+        raise ValueError("its content type names no boundary")
+    callbacks: Any = {name: getattr(parts, name) for name in dir(parts) if name.startswith("on_")}
+    parser = MultipartParser(options[b"boundary"], callbacks)
     try:
-        parser = FormParser(
-            kind.decode("latin-1"),
-            on_field,
-            on_file,
-            boundary=options.get(b"boundary"),
-            config=config,
-        )
         async for chunk in stream:
             await run_in_threadpool(parser.write, chunk)
-        await run_in_threadpool(parser.finalize)
-    except FormParserError as exc:
-        await FormData(items).close()
-        raise HTTPException(400, f"the form cannot be read: {exc}") from exc
+        if not parts.is_complete:
+            raise ValueError("it ends before its last boundary")
     except BaseException:
-        await FormData(items).close()
+        await FormData(parts.items).close()
         raise
-    return FormData(items)
-
-
-def _text(raw: bytes | None) -> str:
-    return (raw or b"").decode("utf-8", "replace")
+    return FormData(parts.items)

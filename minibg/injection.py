@@ -8,6 +8,7 @@ What may live here: the state of a request while it is served. Who asks for what
 `dependencies.py`.
 """
 
+import logging
 from collections.abc import AsyncIterator
 from contextlib import (
     AbstractAsyncContextManager,
@@ -25,6 +26,10 @@ from minibg.concurrency import run_in_extra_thread, run_in_threadpool
 from minibg.formparsers import FormData
 from minibg.requests import HTTPConnection, Request
 from minibg.responses import Response
+
+NOT_CLOSED = "what the request held could not be closed"
+
+logger = logging.getLogger("minibg.injection")
 
 Scope = Literal["function", "request"]
 SCOPES: tuple[Scope, ...] = ("function", "request")
@@ -54,13 +59,6 @@ class Injection:
             self.response = Response(status_code=0)
         return self.response
 
-    @property
-    def holds_something(self) -> bool:
-        """Whether there is anything to be let go."""
-        return bool(self.held) or (
-            isinstance(self.connection, Request) and self.connection.has_form
-        )
-
     async def hold(self, scope: Scope, context: AbstractAsyncContextManager[Any]) -> Any:
         """Enter a context, and hold it until that scope is released."""
         stack = self.held.setdefault(scope, AsyncExitStack())
@@ -72,15 +70,34 @@ class Injection:
         Raises:
             BaseException: `exc`, which is thrown into the generators, or what they make of it.
         """
-        stack = self.held.pop(scope, None)
-        if stack is not None:
-            with CancelScope(shield=True):
-                if await stack.__aexit__(type(exc) if exc else None, exc, None):
+        with CancelScope(shield=True):
+            try:
+                stack = self.held.pop(scope, None)
+                details = (type(exc), exc, exc.__traceback__) if exc else (None, None, None)
+                if stack is not None and await stack.__aexit__(*details):
                     raise RuntimeError("a dependency swallowed the exception, so nothing answers")
-        if scope == "request" and isinstance(self.connection, Request):
-            await self.connection.close()
+            finally:
+                if scope == "request" and isinstance(self.connection, Request):
+                    await self.connection.close()
         if exc is not None:
             raise exc
+
+    async def let_go(self, exc: BaseException | None) -> None:
+        """Release all, after the response; what the closing raises is logged, and goes no further.
+
+        Args:
+            exc: What sending the response raised, for the generators to see.
+        """
+        if exc is not None:
+            raised = await self.throw(exc)
+            if raised is not exc:
+                logger.error(NOT_CLOSED, exc_info=raised)
+        elif self.held or self.connection.has_form:
+            for scope in SCOPES:
+                try:
+                    await self.release(scope)
+                except Exception:
+                    logger.exception(NOT_CLOSED)
 
     async def fail(self, reason: str, exc: BaseException) -> BaseException:
         """`throw`, then give up the tasks for that reason."""
@@ -91,6 +108,8 @@ class Injection:
 
     async def throw(self, exc: BaseException) -> BaseException:
         """Throw an exception into all that is held, and give what comes out of it."""
+        if not (self.held or self.connection.has_form):
+            return exc
         for scope in SCOPES:
             try:
                 await self.release(scope, exc)
@@ -105,7 +124,7 @@ async def in_threads(context: AbstractContextManager[Any]) -> AsyncIterator[Any]
     value = await run_in_threadpool(context.__enter__)
     try:
         yield value
-    except Exception as exc:
+    except BaseException as exc:
         leave = partial(context.__exit__, type(exc), exc, exc.__traceback__)
         if not await run_in_extra_thread(leave):
             raise

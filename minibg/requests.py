@@ -106,6 +106,9 @@ class HTTPConnection:
         scope: The connection scope.
     """
 
+    has_form = False
+    """Whether a form was read, so that it has to be closed."""
+
     def __init__(self, scope: Scope) -> None:
         self.scope = scope
 
@@ -253,13 +256,9 @@ class Request(HTTPConnection):
         """
         if self._form is None:
             content_type = self.headers.get("content-type", "")
+            self.has_form = True
             self._form = await parse_form(content_type, self.stream(), max_fields, max_field_size)
         return self._form
-
-    @property
-    def has_form(self) -> bool:
-        """Whether the form was read, so that it has to be closed."""
-        return self._form is not None
 
     async def close(self) -> None:
         """Close the files of the form, if it was read."""

@@ -1,19 +1,28 @@
 """The server's side of an HTTP connection: what is answered, and how it is sent.
 
-Rule kept here: **after**, as far as one response can: its background runs once the server has taken
-the last byte, and not at all where the response was never completed.
+Rules kept here: **after** (no task starts before the server has taken the last byte, and none where
+the response was never completed), when to **release** (between the two), and **nothing lost** where
+a response is not sent.
 
 What may live here: turning content into ASGI messages (ASGI specification, "Response Start" and
-"Response Body"). What is sent, and what runs between response and background, is decided above.
+"Response Body"), and what follows them. What is answered is decided above.
 """
 
 import re
-from collections.abc import AsyncIterable, AsyncIterator, Iterable, Mapping
+from collections.abc import (
+    AsyncIterable,
+    AsyncIterator,
+    Awaitable,
+    Callable,
+    Iterable,
+    Mapping,
+)
+from copy import copy
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import cached_property, lru_cache
 from http.cookies import CookieError, SimpleCookie
-from typing import Any, Literal
+from typing import Any, Literal, Self
 from urllib.parse import quote
 
 import msgspec
@@ -21,6 +30,7 @@ from anyio import CancelScope, create_task_group, sleep
 from anyio.abc import TaskGroup
 from anyio.lowlevel import checkpoint
 
+from minibg.background import BackgroundTasks, FailFastTasks
 from minibg.concurrency import iterate_in_threadpool
 from minibg.datastructures import MutableHeaders, RawHeaders, encode_header
 from minibg.requests import ClientDisconnect
@@ -30,6 +40,22 @@ from minibg.types import Background, Message, Receive, Scope, Send
 def has_no_body(status_code: int) -> bool:
     """Whether a response of that status has neither body nor length (RFC 9110, section 6.4.1)."""
     return status_code < 200 or status_code in (204, 304)
+
+
+Release = Callable[[BaseException | None], Awaitable[None]]
+
+
+async def _hold_nothing(exc: BaseException | None) -> None:
+    """What is released where no framework holds anything."""
+
+
+async def run_in_turn(lists: list[BackgroundTasks]) -> None:
+    """Run all that a request left behind, list after list.
+
+    Each list keeps its own policy; a failure that this lets through ends the whole run.
+    """
+    while any(tasks.tasks for tasks in lists):  # a task may add to a list that has run
+        await (FailFastTasks(lists) if len(lists) > 1 else lists[0])()
 
 
 @lru_cache
@@ -97,6 +123,13 @@ class Response:
     def headers(self) -> MutableHeaders:
         """The headers; what is changed here is sent."""
         return MutableHeaders(self.raw_headers)
+
+    def with_headers(self, more: RawHeaders) -> Self:
+        """The same response with more headers; this one may be sent again without them."""
+        response = copy(self)
+        response.raw_headers = [*self.raw_headers, *more]
+        response.__dict__.pop("headers", None)
+        return response
 
     def set_cookie(
         self,
@@ -166,10 +199,43 @@ class Response:
             "headers": self.raw_headers,
         }
 
+    async def respond(
+        self,
+        scope: Scope,
+        receive: Receive,
+        send: Send,
+        injected: Iterable[BackgroundTasks] = (),
+        release: Release = _hold_nothing,
+    ) -> None:
+        """Send the response, then release what the request held, then run the background.
+
+        Args:
+            scope, receive, send: Those of the request.
+            injected: Lists that run before the response's own background.
+            release: Awaited between response and background, with what sending raised.
+        """
+        lists, own = list(injected), self.background
+        if own is not None:
+            lists.append(own if isinstance(own, BackgroundTasks) else BackgroundTasks([own]))
+        try:
+            await self.send_response(scope, receive, send)
+        except BaseException as exc:
+            await release(exc)
+            for tasks in lists:
+                tasks.abandon(f"the response was not sent, {type(exc).__name__}")
+            if isinstance(exc, ClientDisconnect):
+                return  # nobody is left to answer, and nothing of ours has failed
+            raise
+        try:
+            await release(None)
+            await run_in_turn(lists)
+        except BaseException as exc:
+            for tasks in lists:
+                tasks.abandon(f"cancelled, {type(exc).__name__}")
+            raise
+
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        await self.send_response(scope, receive, send)
-        if self.background is not None:
-            await self.background()
+        await self.respond(scope, receive, send)
 
 
 class PlainTextResponse(Response):
@@ -245,17 +311,15 @@ class StreamingResponse(Response):
             ClientDisconnect: If the client goes away before the last byte.
         """
         await send(self._start())
-        completed, failure = False, None
-        async with create_task_group() as group:
-            self._accompany(group, receive, send)
-            try:
+        completed = False
+        try:
+            async with create_task_group() as group:
+                self._accompany(group, receive, send)
                 await self._send_body(scope, send)
                 completed = True
-            except Exception as exc:  # noqa: BLE001  # raised below, outside the group's wrapping
-                failure = exc
-            group.cancel_scope.cancel()
-        if failure is not None:
-            raise failure
+                group.cancel_scope.cancel()
+        except BaseExceptionGroup as several:  # what was raised first is what is reported
+            raise several.exceptions[0] from None
         if not completed:
             raise ClientDisconnect("the client went away before the response was complete")
         await send({"type": "http.response.body", "body": b"", "more_body": False})
@@ -300,7 +364,7 @@ class ServerSentEvent:
         comment: Text that the browser passes over.
 
     Raises:
-        ValueError: If the type or the id holds a line break, or the id NUL.
+        ValueError: If the type or the id holds a line break or NUL, or `retry` is no such number.
     """
 
     data: Any = None
@@ -314,6 +378,8 @@ class ServerSentEvent:
         for field in ("event", "id"):
             if re.search(r"[\r\n\0]", getattr(self, field) or ""):
                 raise ValueError(f"the {field} of an event must be one line, without NUL")
+        if self.retry is not None and not (isinstance(self.retry, int) and self.retry >= 0):
+            raise ValueError(f"an event's retry is a number of milliseconds, not {self.retry!r}")
 
     def encode(self) -> bytes:
         """The event as it is sent."""
@@ -355,8 +421,9 @@ class EventSourceResponse(StreamingResponse):
         self.ping = ping
 
     def _encode(self, chunk: Any) -> bytes:
-        event = chunk if isinstance(chunk, ServerSentEvent) else ServerSentEvent(chunk)
-        return event.encode()
+        if isinstance(chunk, ServerSentEvent):
+            return chunk.encode()
+        return ServerSentEvent(raw_data=msgspec.json.encode(chunk).decode()).encode()
 
     def _accompany(self, group: TaskGroup, receive: Receive, send: Send) -> None:
         super()._accompany(group, receive, send)

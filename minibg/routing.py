@@ -1,25 +1,23 @@
 """From method and path to an endpoint, and the order in which a request goes on from there.
 
-Rules kept here: **after** (no task starts before the last byte has been taken), **release** (what
-the request held is let go between response and background), and **nothing lost**, where a request
-ends before its background began.
+Rule kept here: **nothing lost**, where a request ends before there is a response.
 
-What may live here: finding the endpoint, and the order *endpoint, response, release, background*.
+What may live here: finding the endpoint, and the order *endpoint, response, release, background*,
+whose last three steps are the response's (`Response.respond`).
 """
 
-import logging
 import re
 from collections.abc import Awaitable, Callable, Collection, Iterable
+from contextlib import suppress
 from typing import Any
 from uuid import UUID
 
-from minibg.background import BackgroundTasks, FailFastTasks
 from minibg.dependencies import Dependant
 from minibg.exceptions import HTTPException
 from minibg.injection import Injection
 from minibg.requests import HTTPConnection, Request
-from minibg.responses import JSONResponse, Response
-from minibg.types import Background, Receive, Scope, Send
+from minibg.responses import JSONResponse, Response, run_in_turn
+from minibg.types import Receive, Scope, Send
 from minibg.websockets import WebSocket, WebSocketDisconnect
 
 CONVERTORS: dict[str, tuple[str, Callable[[str], Any]]] = {
@@ -33,8 +31,6 @@ CONVERTORS: dict[str, tuple[str, Callable[[str], Any]]] = {
 
 Recover = Callable[[Request, Exception], Awaitable[Response]]
 """Gives the response to an exception, or raises it again."""
-
-logger = logging.getLogger("minibg.routing")
 
 
 class Route:
@@ -104,9 +100,7 @@ class Route:
         else:
             status_code = (wished and wished.status_code) or self.status_code
             response = JSONResponse(result, status_code)
-        if wished is not None:
-            response.raw_headers.extend(wished.raw_headers)
-        return response
+        return response if wished is None else response.with_headers(wished.raw_headers)
 
 
 class WebSocketRoute(Route):
@@ -212,20 +206,10 @@ class Router:
             if not isinstance(failure, Exception):
                 raise failure from None
             response = await self.recover(request, failure)
-        background = None
-        if injection.lists or response.background is not None:
-            background = _afterwards(injection, response.background)
-        try:
-            await response.send_response(request.scope, request.receive_disconnect, send)
-        except BaseException as exc:
-            if background is not None:
-                background.abandon(f"the response was not sent, {type(exc).__name__}")
-            await injection.throw(exc)
-            raise
-        if injection.holds_something:
-            await _release(injection)
-        if background is not None:
-            await background()
+        receive = request.receive_disconnect
+        await response.respond(
+            request.scope, receive, send, injection.lists.values(), injection.let_go
+        )
 
     async def _serve_websocket(self, websocket: WebSocket) -> None:
         """Serve one WebSocket: endpoint, release, background."""
@@ -237,36 +221,16 @@ class Router:
         except BaseException as exc:  # noqa: BLE001  # raised, or answered, below
             failure = await injection.fail(f"the endpoint raised {type(exc).__name__}", exc)
             if not websocket.is_closed:
-                await websocket.close(1008 if isinstance(failure, HTTPException) else 1011)
+                with suppress(OSError):  # the client may be gone
+                    await websocket.close(1008 if isinstance(failure, HTTPException) else 1011)
             if isinstance(failure, HTTPException):
                 return
             raise failure from None
-        await _release(injection)
-        if injection.lists:
-            await _afterwards(injection, None)()
-
-
-async def _release(injection: Injection) -> None:
-    try:
-        await injection.release("request")
-    except Exception:
-        logger.exception("what the request held could not be closed")
+        await injection.let_go(None)
+        await run_in_turn(list(injection.lists.values()))
 
 
 def _route_path(scope: Scope) -> str:
     """The path below the one at which the application is mounted (ASGI, `root_path`)."""
     path, root_path = str(scope["path"]), str(scope.get("root_path", ""))
     return path[len(root_path) :] if root_path and path.startswith(root_path + "/") else path
-
-
-def _afterwards(injection: Injection, background: Background | None) -> BackgroundTasks:
-    """All that a request leaves behind as one list: what was injected, then the response's own.
-
-    Each list keeps its own policy; a failure that its policy lets through ends the whole run.
-    """
-    runs = list(injection.lists.values())
-    if isinstance(background, BackgroundTasks):
-        runs.append(background)
-    elif background is not None:
-        runs.append(BackgroundTasks([background]))
-    return runs[0] if len(runs) == 1 else FailFastTasks(runs)

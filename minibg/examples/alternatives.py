@@ -1,8 +1,7 @@
-"""Teaches what background tasks are for, by measuring them beside the three other ways.
+"""Teaches what background tasks are for, by measuring them beside three other ways. Read it last.
 
-Read it last. The same three jobs, of which the second fails, run before the answer, as background
-tasks, each in a thread, and each as an asyncio task. Each way is served by a uvicorn of its own,
-twice: once it is left alone until all is over, once it is told to end while the first job runs.
+Three jobs, of which the second fails, run before the answer, as background tasks, in threads, as
+asyncio tasks. Each way is served twice: until all is over, and until SIGTERM while the first runs.
 """
 
 import argparse
@@ -14,32 +13,31 @@ import socket
 import sys
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
-from dataclasses import asdict, dataclass
 from hashlib import pbkdf2_hmac
 from http.client import HTTPConnection
 from pathlib import Path
-from subprocess import PIPE, Popen
-from threading import Thread, Timer
+from signal import alarm
+from subprocess import PIPE, STDOUT, Popen
+from threading import Thread
 from time import perf_counter
 
 import uvicorn
 from rich.console import Console
-from rich.progress import track
 from rich.table import Table
 
 from minibg import BackgroundTasks, MiniBG
 
 app = MiniBG()
-logger = logging.getLogger("jobs")
+journal = logging.getLogger("jobs")
 JOBS = {"first": 3_000_000, "second": 0, "third": 3_000_000}
 IN_ORDER = ["first began", "first ended", "second began", "third began", "third ended"]
 
 
 def derive_key(job: str, rounds: int) -> None:
-    """About a second of work, which lets other threads run. In no rounds it cannot be done."""
-    logger.info("%s began", job)
+    """About a second of work, during which other threads can run. In no rounds it must fail."""
+    journal.info("%s began", job)
     pbkdf2_hmac("sha256", b"password", b"salt", rounds)
-    logger.info("%s ended", job)
+    journal.info("%s ended", job)
 
 
 @app.post("/inline", status_code=202)
@@ -54,134 +52,97 @@ async def background_tasks(tasks: BackgroundTasks) -> None:
         tasks.add_task(derive_key, *job)
 
 
-@app.post("/threading.Thread", status_code=202)
+@app.post("/Thread", status_code=202)
 async def thread() -> None:
     for job in JOBS.items():
         Thread(target=derive_key, args=job).start()
 
 
-@app.post("/asyncio.create_task", status_code=202)
+@app.post("/create_task", status_code=202)
 async def create_task() -> None:
     for job in JOBS.items():
-        asyncio.create_task(asyncio.to_thread(derive_key, *job))  # noqa: RUF006  # bare, as it is seen
+        asyncio.create_task(asyncio.to_thread(derive_key, *job))  # noqa: RUF006  # bare on purpose
 
 
-@dataclass
-class Outcome:
-    """What was seen of one way; of the jobs, those that do not fail by themselves."""
-
-    way: str
-    status: int
-    seconds: float
-    order_kept: bool
-    jobs: dict[str, str]
-    failure_logged_by: list[str]
-    failure_on_stderr: bool
-    jobs_at_sigterm: dict[str, str]
-
-    def row(self) -> Iterator[str]:
-        """The same in words."""
-        yield self.way
-        yield f"{self.status} after {self.seconds * 1000:,.1f} ms"
-        yield "kept" if self.order_kept else "not kept"
-        loggers = ", ".join(self.failure_logged_by)
-        yield f"logged by {loggers}" if loggers else f"not logged, {self.failure_on_stderr=}"
-        yield ", ".join(f"{job} {fate}" for job, fate in self.jobs_at_sigterm.items())
+def serve(fd: int) -> None:
+    """Serve on an inherited socket, not for long, and log to the standard output."""
+    alarm(30)  # ends a server that nobody tells to end any more
+    logging.basicConfig(stream=sys.stdout, level=logging.INFO)
+    uvicorn.Server(uvicorn.Config(app, log_config=None)).run(sockets=[socket.socket(fileno=fd)])
 
 
 @contextmanager
 def served() -> Iterator[tuple[Popen[str], HTTPConnection]]:
-    """A server in a process of its own, which logs to its standard output, and a client of it."""
+    """A process that does so, and a client that is connected to it."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
         port, fd = listener.getsockname()[1], listener.fileno()
         command = [sys.executable, "-m", "minibg.examples.alternatives", "--serve", str(fd)]
-        process = Popen(command, pass_fds=[fd], stdout=PIPE, stderr=PIPE, text=True)
-    watchdog = Timer(60, process.kill)
-    watchdog.start()
+        process = Popen(command, pass_fds=[fd], stdout=PIPE, stderr=STDOUT, text=True)
     with process, closing(HTTPConnection("127.0.0.1", port, timeout=60)) as client:
         try:
-            client.request("GET", "/")  # so that what is timed is neither start nor connection
+            client.request("GET", "/")  # so that what is timed later is the way alone
             client.getresponse().read()
             yield process, client
         finally:
-            watchdog.cancel()
             process.kill()
 
 
-def serve(fd: int) -> None:
-    """Be that server, on an inherited socket."""
-    form = "%(levelname)s %(name)s: %(message)s"
-    logging.basicConfig(stream=sys.stdout, level=logging.INFO, format=form)
-    server = uvicorn.Server(uvicorn.Config(app, log_config=None))
-    server.run(sockets=[socket.socket(fileno=fd)])
-
-
-def read(process: Popen[str], *steps: str) -> str:
-    """The log, up to where all these steps have been in it; without any, to its end."""
+def log_of(process: Popen[str], *steps: str) -> str:
+    """What the server logs to its end; it is told to end when all these steps have been logged."""
+    assert process.stdout is not None
     log = ""
-    for line in process.stdout or ():
-        log += line
-        if steps and all(f"jobs: {step}\n" in log for step in steps):
-            break
-    return log
+    while not all(step in log for step in steps):
+        log += next(process.stdout)
+    process.terminate()
+    return log + process.stdout.read()
 
 
-def steps_in(log: str) -> list[str]:
-    return re.findall(r"^INFO jobs: (.+)$", log, re.MULTILINE)
+def fates(log: str) -> str:
+    """What became of the jobs that do not fail by themselves."""
+    last = dict(re.findall(r"^INFO:jobs:(\w+) (\w+)$", log, re.MULTILINE))
+    words = {"ended": "ended", "began": "cut off", None: "not run"}
+    return ", ".join(f"{job} {words[last.get(job)]}" for job, rounds in JOBS.items() if rounds)
 
 
-def fates_in(log: str) -> dict[str, str]:
-    steps, lasting = steps_in(log), [job for job, rounds in JOBS.items() if rounds]
-    begun = {job: "cut off" for job in lasting if f"{job} began" in steps}
-    ended = {job: "ended" for job in lasting if f"{job} ended" in steps}
-    return dict.fromkeys(lasting, "never began") | begun | ended
-
-
-def measure(way: str) -> Outcome:
-    """Serve that way twice, and see."""
+def measure(way: str) -> dict[str, str | float]:
+    """What is seen of that way: `failure` is who logs it, `SIGTERM` what it makes of the jobs."""
     with served() as (process, client):
         start = perf_counter()
         client.request("POST", way)
-        response = client.getresponse()
-        response.read()
+        status = client.getresponse().status
         seconds = perf_counter() - start
-        alone = read(process, "first ended", "third ended") if response.status == 202 else ""
-        process.terminate()
-        alone += read(process)
-        stderr = process.stderr.read() if process.stderr else ""
+        alone = log_of(process, *(["first ended", "third ended"] if status == 202 else []))
     with served() as (process, client):
         client.request("POST", way)
-        told_to_end = read(process, "first began")
-        process.terminate()
-        told_to_end += read(process)
-    steps = steps_in(alone)
-    return Outcome(
-        way=way.removeprefix("/"),
-        status=response.status,
-        seconds=seconds,
-        order_kept=steps == IN_ORDER[: len(steps)],
-        jobs=fates_in(alone),
-        failure_logged_by=re.findall(r"^ERROR (\S+):", alone, re.MULTILINE),
-        failure_on_stderr="ValueError" in stderr,
-        jobs_at_sigterm=fates_in(told_to_end),
-    )
+        told_to_end = log_of(process, "first began")
+    steps = re.findall(r"^INFO:jobs:(.+)$", alone, re.MULTILINE)
+    logger = re.search(r"^ERROR:([^:]+):", alone, re.MULTILINE)
+    return {
+        "way": way.removeprefix("/"),
+        "status": status,
+        "ms": round(seconds * 1000, 1),
+        "order": "kept" if steps == IN_ORDER[: len(steps)] else "not kept",
+        "jobs": fates(alone),
+        "failure": logger[1] if logger else "not logged",
+        "SIGTERM": fates(told_to_end),
+    }
 
 
 def main() -> None:
-    """Measure each way, and print what was seen."""
     parser = argparse.ArgumentParser(description="Measure four ways to run three jobs.")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write it to this file as well")
     parser.add_argument("--serve", type=int, help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.serve is not None:
-        return serve(options.serve)
-    outcomes = [measure(way) for way in app.router.static]
-    table = Table("way", "answer", "order", "failure", "told to end while the first runs")
-    for outcome in outcomes:
-        table.add_row(*outcome.row())
+        serve(options.serve)
+        return
+    seen = [measure(way) for way in app.router.static]
+    table = Table(show_header=False, show_lines=True)
+    for aspect in seen[0]:
+        table.add_row(aspect, *(str(outcome[aspect]).replace(", ", "\n") for outcome in seen))
     Console().print(table)
     if options.json:
-        options.json.write_text(json.dumps([asdict(outcome) for outcome in outcomes], indent=2))
+        options.json.write_text(json.dumps(seen, indent=2) + "\n")
 
 
 if __name__ == "__main__":

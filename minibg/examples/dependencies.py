@@ -2,8 +2,8 @@
 
 Read `get_session` first: a `yield` dependency, closed when the answer has been sent and before the
 first task starts. So `open_and_count_words` is given the path of the database, and opens a
-connection of its own. `create_note_carelessly` gives its task the session: the log shows what comes
-of it, and the journal that the other tasks run all the same.
+connection of its own. `create_note_carelessly` gives its task the session, and the log shows what
+comes of it.
 
 Then the three ways. All lead to the one list of the request, and what is added first runs first:
 1. `create_note` has the list as a parameter.

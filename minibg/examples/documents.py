@@ -34,7 +34,7 @@ FROM passages JOIN documents ON documents.id = document
 WHERE passages MATCH ? ORDER BY rank LIMIT 10
 """
 
-HEADING = re.compile(r" {0,3}#{1,6}\s+(.*?)(\s+#+)?\s*")
+HEADING = re.compile(r" {0,3}#{1,6}\s+(\S.*)")
 FENCE = re.compile(r"\s*(```|~~~)")
 
 WORDS_IN_A_PASSAGE = 200

@@ -105,5 +105,5 @@ if __name__ == "__main__":
         f"curl -X POST '{{url}}/one-after-another?{pages}'",
         f"curl -X POST '{{url}}/at-once?{pages}'",
         "curl -X POST '{url}/steps?url={url}/slow/0.5'",
-        "curl {url}/log",
+        "curl {url}/log  # a few seconds later",
     )

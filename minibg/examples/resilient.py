@@ -1,12 +1,12 @@
 """Resilience: what to do about a receiver that fails, hangs, or may be given everything twice.
 
-Read `deliver`, the task, first. Each attempt has a time limit; what may pass is tried again by
+Read `deliver`, the task, first. Each attempt has a time limit; what is temporary is tried again by
 stamina, which logs each retry; what remains is raised, so that the list logs it with its traceback.
 The last step depends on those before it, so all are one task.
 
 Then `accept`. A key of the client's, kept in SQLite with what it was used for, makes a repeated
-request start nothing. Only what has failed may be asked for again: also what a crash interrupted,
-for the list is kept in memory. The receiver is given the key too, for the same purpose.
+request start nothing. Only what has failed may be asked for again, and so may what a crash has
+interrupted, for tasks are kept in memory only. The receiver gets the key too, to the same purpose.
 
 Last `MeteredTasks`: the annotation in `accept` chooses what becomes of a failure in that request.
 """
@@ -66,7 +66,7 @@ async def lifespan(app: MiniBG) -> AsyncIterator[dict[str, Any]]:
         yield {"database": database, "client": client, "attempts": Counter()}
 
 
-def may_pass(exc: Exception) -> bool:
+def is_temporary(exc: Exception) -> bool:
     """Whether a later attempt may succeed: not, where the receiver understood and refused."""
     if isinstance(exc, httpx.HTTPStatusError):
         return exc.response.is_server_error
@@ -84,7 +84,9 @@ async def deliver(database: Path, client: httpx.AsyncClient, url: str, key: str,
     metrics["run"] += 1
     state = "failed"
     try:
-        async for attempt in retry_context(may_pass, attempts=3, wait_initial=0.1, wait_jitter=0.1):
+        async for attempt in retry_context(
+            is_temporary, attempts=3, wait_initial=0.1, wait_jitter=0.1
+        ):
             with attempt, fail_after(TIME_LIMIT):
                 metrics["retried"] += attempt.num > 1
                 response = await client.post(url, content=text, headers={"idempotency-key": key})

@@ -9,11 +9,12 @@ from pathlib import Path
 import httpx
 import pytest
 
-from minibg.examples.webhook import app, sign
+from minibg.examples import webhook
 from tests.servers.live import uvicorn_with
 
+SECRET = b"It's a Secret to Everybody"
 SIGNATURE = "sha256=757107ea0eb2509fc211221cce984b8a37570b6d7586c22c46f4379c8b043e17"
-"""What GitHub's documentation gives for "Hello, World!" and the secret that is the default here."""
+"""What GitHub's documentation gives for "Hello, World!"."""
 
 PUSH = b'{"repository": {"full_name": "octocat/hello"}}'
 
@@ -24,7 +25,7 @@ Deliver = Callable[..., int]
 def delivering() -> Iterator[Deliver]:
     """Delivers to the example and gives the status; what it left behind has run at the end."""
     with (
-        uvicorn_with("auto", "auto")(app) as live,
+        uvicorn_with("auto", "auto")(webhook.app) as live,
         httpx.Client(base_url=f"http://127.0.0.1:{live.port}", trust_env=False) as client,
     ):
 
@@ -32,7 +33,7 @@ def delivering() -> Iterator[Deliver]:
             headers: dict[str, str | bytes] = {
                 "x-github-delivery": delivery,
                 "x-github-event": "push",
-                "x-hub-signature-256": sign(body) if signature is None else signature,
+                "x-hub-signature-256": webhook.sign(body) if signature is None else signature,
             }
             return client.post("/webhook", content=body, headers=headers).status_code
 
@@ -41,7 +42,8 @@ def delivering() -> Iterator[Deliver]:
 
 @pytest.fixture
 def database(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Where the example stores deliveries."""
+    """Where the example stores deliveries; its secret is `SECRET`."""
+    monkeypatch.setattr(webhook, "SECRET", SECRET)
     monkeypatch.setenv("MINIBG_EXAMPLES_DIR", str(tmp_path))
     return tmp_path / "webhook.sqlite"
 
@@ -71,7 +73,7 @@ def test_a_delivery_that_is_repeated_is_stored_once(database: Path) -> None:
 def test_what_is_stored_can_be_read(database: Path) -> None:
     with delivering() as deliver:
         deliver(PUSH)
-    with uvicorn_with("auto", "auto")(app) as live:
+    with uvicorn_with("auto", "auto")(webhook.app) as live:
         answer = live.get("/deliveries")
     assert answer.body == b'[{"id":"1","event":"push","repository":"octocat/hello"}]'
 

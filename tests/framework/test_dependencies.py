@@ -275,7 +275,7 @@ def test_an_optional_value_without_a_default_is_required() -> None:
 
 
 def test_a_422_names_all_faults_of_a_request_at_once() -> None:
-    def endpoint(  # noqa: PLR0913
+    def endpoint(
         n: int, user_id: int, ids: list[int], body: Item, missing: str, fine: str = "fine"
     ) -> None:
         pytest.fail("it was called")
@@ -341,7 +341,9 @@ def test_what_holds_several_values_comes_from_the_json_body(
 
 
 def test_several_bodies_are_keyed_by_name() -> None:
-    def endpoint(item: Item, other: dict[str, int], third: list[dict[str, int]] | None = None) -> Any:
+    def endpoint(
+        item: Item, other: dict[str, int], third: list[dict[str, int]] | None = None
+    ) -> Any:
         return [item.n, other, third]
 
     answer = posted(endpoint, b'{"item":{"n":1},"other":{"a":2},"more":3}')
@@ -383,7 +385,7 @@ def test_a_body_that_does_not_fit_is_a_422_that_says_where(body: bytes, loc: lis
     assert faults_of(posted(endpoint, body)) == [loc]
 
 
-@given(body=st.binary() | st.text("[]{}\",:n1", max_size=12).map(str.encode))
+@given(body=st.binary() | st.text('[]{}",:n1', max_size=12).map(str.encode))
 @pytest.mark.parametrize("annotation", [Item, Typed, Struct, list[Item], dict[str, int]])
 def test_any_body_fits_an_annotation_or_is_a_422(annotation: Any, body: bytes) -> None:
     def endpoint(value: annotation) -> None: ...

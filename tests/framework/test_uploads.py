@@ -343,6 +343,8 @@ def test_a_file_whose_form_cannot_be_read_leaves_nothing_on_the_disk(
 ) -> None:
     """Nor is it left to the garbage collector, which would be heard as a warning."""
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
-    unfinished = multipart(("a", "f", b"x" * (MAX_MEMORY_FILE_SIZE + 1)))[: -len(b"\r\n--xXx--\r\n")]
+    unfinished = multipart(("a", "f", b"x" * (MAX_MEMORY_FILE_SIZE + 1)))[
+        : -len(b"\r\n--xXx--\r\n")
+    ]
     sent(counts, unfinished + ending, backend=backend)
     assert list(tmp_path.iterdir()) == []

@@ -138,7 +138,7 @@ def test_tasks_of_dependencies_and_of_the_endpoint_run_in_the_order_in_which_the
 
     @app.get("/")
     async def endpoint(
-        tasks: BackgroundTasks, handed_on: BackgroundTasks = Depends(dependency)
+        tasks: BackgroundTasks, handed_on: Annotated[BackgroundTasks, Depends(dependency)]
     ) -> None:
         for number, (kind, by) in enumerate(programme):
             adding = tasks if by == "endpoint" else handed_on

@@ -2,7 +2,7 @@
 
 import logging
 import threading
-from collections.abc import AsyncGenerator, Callable, Generator
+from collections.abc import AsyncGenerator, Awaitable, Callable, Generator
 from typing import Any, Literal
 
 import anyio
@@ -138,7 +138,9 @@ def app_that_holds(
     app = MiniBG()
 
     @app.get("/")
-    async def endpoint(tasks: BackgroundTasks, held: None = Depends(dependency, scope=scope)) -> Any:
+    async def endpoint(
+        tasks: BackgroundTasks, held: None = Depends(dependency, scope=scope)
+    ) -> Any:
         tasks.add_task(events.append, "task")
         events.append("endpoint")
         return body()
@@ -323,7 +325,8 @@ def test_closing_never_waits_for_a_thread(backend: str) -> None:
 # --- uploads -------------------------------------------------------------------------------------
 
 BODY = (
-    b'--xXx\r\nContent-Disposition: form-data; name="file"; filename="a"\r\n\r\nhello\r\n--xXx--\r\n'
+    b'--xXx\r\nContent-Disposition: form-data; name="file"; filename="a"\r\n\r\n'
+    b"hello\r\n--xXx--\r\n"
 )
 
 
@@ -344,17 +347,16 @@ def posting(app: ASGIApp) -> ASGIApp:
 
 def app_that_takes(
     files: list[UploadFile],
-    body: Callable[[], Any] = lambda: None,
+    body: Callable[[], Awaitable[None]] = checkpoint,
     dependency: Callable[..., Any] = lambda: None,
 ) -> ASGIApp:
     """An application whose endpoint notes the file; `body` is what else it does."""
     app = MiniBG()
 
     @app.post("/")
-    async def endpoint(file: UploadFile, held: None = Depends(dependency)) -> Any:
+    async def endpoint(file: UploadFile, held: None = Depends(dependency)) -> None:
         files.append(file)
-        result = body()
-        return await result if hasattr(result, "__await__") else result
+        await body()
 
     return posting(app)
 
@@ -413,7 +415,7 @@ def test_an_upload_is_closed_where_the_endpoint_raised(
 ) -> None:
     """Also where a dependency makes another answer of it."""
 
-    def fail() -> None:
+    async def fail() -> None:
         raise failure
 
     async def dependency() -> AsyncGenerator[None]:
@@ -473,8 +475,8 @@ def test_an_upload_is_closed_where_the_request_is_cancelled(backend: str, when: 
                 if when == "while closing":
                     await cancel()
 
-            in_endpoint = cancel if when == "in the endpoint" else (lambda: None)
-            app = app_that_takes(files, in_endpoint, dependency)
+            body = cancel if when == "in the endpoint" else checkpoint
+            app = app_that_takes(files, body, dependency)
             await Exchange(on_send=cancel if when == "while sending" else None)(app)
 
     anyio.run(server, backend=backend)

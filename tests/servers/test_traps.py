@@ -6,7 +6,7 @@ known once the context of the server has been left.
 
 import logging
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import contextmanager
 from typing import Any, NamedTuple
 
@@ -25,10 +25,11 @@ class Framework(NamedTuple):
     app: Callable[[], Any]
     tasks: type[Any]
     response: type[Any]
+    depends: Callable[..., Any]
 
 
-MINIBG = Framework(minibg.MiniBG, minibg.BackgroundTasks, minibg.Response)
-FASTAPI = Framework(fastapi.FastAPI, fastapi.BackgroundTasks, fastapi.Response)
+MINIBG = Framework(minibg.MiniBG, minibg.BackgroundTasks, minibg.Response, minibg.Depends)
+FASTAPI = Framework(fastapi.FastAPI, fastapi.BackgroundTasks, fastapi.Response, fastapi.Depends)
 
 
 def outcome(*, minibg: object, fastapi: object) -> pytest.MarkDecorator:
@@ -246,3 +247,117 @@ def test_tasks_added_before_the_endpoint_raises(
         assert live.get("/").status == 500
     warnings = [record for record in caplog.records if record.levelno == logging.WARNING]
     assert [warning.getMessage() for warning in warnings] == expected
+
+
+@pytest.mark.parametrize("is_async", [True, False])
+@outcome(minibg=["endpoint", "closing"], fastapi=["endpoint"])
+def test_a_task_that_a_dependency_adds_while_it_closes(
+    server: Server, framework: Framework, expected: list[str], is_async: bool
+) -> None:
+    ran: list[str] = []
+    app = framework.app()
+
+    def dependency(tasks: framework.tasks) -> Iterator[None]:
+        yield
+        tasks.add_task(ran.append, "closing")
+
+    async def async_dependency(tasks: framework.tasks) -> AsyncIterator[None]:
+        yield
+        tasks.add_task(ran.append, "closing")
+
+    held = framework.depends(async_dependency if is_async else dependency)
+
+    @app.get("/")
+    def endpoint(tasks: framework.tasks, held: None = held) -> None:
+        tasks.add_task(ran.append, "endpoint")
+
+    with server(app) as live:
+        assert live.get("/").status == 200
+    assert ran == expected
+
+
+def failing_commit(framework: Framework, scope: str, ran: list[str]) -> Any:
+    """An application whose dependency fails while it closes; its endpoint leaves a task."""
+    app = framework.app()
+
+    def session() -> Iterator[None]:
+        yield
+        raise LookupError("commit failed")
+
+    @app.get("/")
+    def endpoint(
+        tasks: framework.tasks, held: None = framework.depends(session, scope=scope)
+    ) -> None:
+        tasks.add_task(ran.append, "task")
+
+    return app
+
+
+class ErrorLogged(logging.Handler):
+    """Is set when an error is logged, which is the last that is done about it."""
+
+    def __init__(self) -> None:
+        super().__init__(logging.ERROR)
+        self.event = threading.Event()
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self.event.set()
+
+
+@outcome(minibg="kept alive", fastapi="closed")
+def test_a_dependency_that_fails_to_close_when_the_answer_has_left(
+    server: Server,
+    framework: Framework,
+    expected: str,
+    caplog: pytest.LogCaptureFixture,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Too late for a 500. What is left to be done is to say so, and to harm nothing else by it."""
+    ran: list[str] = []
+    error = ErrorLogged()
+    monkeypatch.setattr(logging.root, "handlers", [*logging.root.handlers, error])
+    app = failing_commit(framework, "request", ran)
+
+    @app.get("/second")
+    def second() -> None:
+        assert error.event.wait(LIMIT)
+
+    with server(app) as live, live.connect() as connection:
+        connection.ask("/", "/second")
+        assert connection.read().status == 200
+        assert ("closed" if connection.is_at_its_end() else "kept alive") == expected
+    assert ran == ["task"]
+    errors = [record for record in caplog.records if record.levelno == logging.ERROR]
+    assert [error.exc_info and error.exc_info[0] for error in errors] == [LookupError]
+
+
+@outcome(minibg=(500, []), fastapi=(500, []))
+def test_a_dependency_of_function_scope_that_fails_to_close_before_the_answer_leaves(
+    server: Server, framework: Framework, expected: tuple[int, list[str]]
+) -> None:
+    """Nobody's trap: both let it become a 500."""
+    ran: list[str] = []
+    with server(failing_commit(framework, "function", ran)) as live:
+        status = live.get("/").status
+    assert (status, ran) == expected
+
+
+@outcome(minibg=["close", "task"], fastapi=["task", "close"])
+def test_what_a_dependency_holds_while_a_task_runs(
+    server: Server, framework: Framework, expected: list[str]
+) -> None:
+    """A connection of a pool, for example, for as long as the task takes."""
+    events: list[str] = []
+    app = framework.app()
+
+    def session() -> Iterator[None]:
+        yield
+        events.append("close")
+
+    @app.get("/")
+    def endpoint(tasks: framework.tasks, held: None = framework.depends(session)) -> None:
+        tasks.add_task(events.append, "task")
+
+    with server(app) as live:
+        assert live.get("/").status == 200
+    assert events == expected

@@ -1,0 +1,81 @@
+"""The example `alternatives`: what it measures, and that it says so."""
+
+import json
+import subprocess
+import sys
+from typing import Any, NamedTuple
+
+import pytest
+
+WAYS = ["inline", "BackgroundTasks", "Thread", "create_task"]
+
+
+class Run(NamedTuple):
+    """What one run printed, and what it wrote of each way."""
+
+    printed: str
+    seen: dict[str, dict[str, Any]]
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> Run:
+    file = tmp_path_factory.mktemp("alternatives") / "seen.json"
+    command = [sys.executable, "-m", "minibg.examples.alternatives", "--json", str(file)]
+    done = subprocess.run(command, check=True, capture_output=True, text=True, timeout=50)
+    assert done.stderr == ""
+    return Run(done.stdout, {outcome["way"]: outcome for outcome in json.loads(file.read_text())})
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_only_inline_does_the_failure_reach_the_client(run: Run, way: str) -> None:
+    assert run.seen[way]["status"] == (500 if way == "inline" else 202)
+
+
+@pytest.mark.parametrize("way", WAYS[1:])
+def test_inline_the_client_waits_longest(run: Run, way: str) -> None:
+    assert run.seen[way]["ms"] < run.seen["inline"]["ms"]
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_only_inline_and_as_background_tasks_is_the_order_kept(run: Run, way: str) -> None:
+    kept = way in ("inline", "BackgroundTasks")
+    assert run.seen[way]["order"] == ("kept" if kept else "not kept")
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_only_inline_does_the_failure_stop_the_next(run: Run, way: str) -> None:
+    third = "not run" if way == "inline" else "ended"
+    assert run.seen[way]["jobs"] == f"first ended, third {third}"
+
+
+LOGGERS = {
+    "inline": "uvicorn.error",
+    "BackgroundTasks": "minibg.background",
+    "Thread": "not logged",
+    "create_task": "asyncio",
+}
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_only_in_a_thread_is_the_failure_not_logged(run: Run, way: str) -> None:
+    assert run.seen[way]["failure"] == LOGGERS[way]
+
+
+@pytest.mark.parametrize("way", ["inline", "BackgroundTasks"])
+def test_a_server_that_is_told_to_end_lets_its_own_work_come_to_its_end(run: Run, way: str) -> None:
+    assert run.seen[way]["SIGTERM"] == run.seen[way]["jobs"]
+
+
+@pytest.mark.parametrize("way", ["Thread", "create_task"])
+def test_a_server_that_is_told_to_end_cuts_off_work_that_it_knows_nothing_of(
+    run: Run, way: str
+) -> None:
+    assert run.seen[way]["SIGTERM"] == "first cut off, third cut off"
+
+
+def test_all_that_is_seen_is_printed_whole(run: Run) -> None:
+    words = run.printed.replace("│", " ").split()
+    for outcome in run.seen.values():
+        for value in outcome.values():
+            for word in str(value).replace(",", "").split():
+                assert word in words
