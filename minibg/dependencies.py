@@ -75,6 +75,8 @@ def Depends(  # noqa: N802  # FastAPI's name
         scope: When a generator goes on after its `yield`: when the response has been sent
             ("request"), or before that, when the endpoint has returned ("function").
     """
+    if scope not in SCOPES:
+        raise TypeError(f"a dependency's scope is one of {SCOPES}, not {scope!r}")
     return Dependency(dependency, use_cache, scope)
 
 
@@ -203,8 +205,6 @@ class Dependant:
             if isinstance(mark, Dependency):
                 if _is_generator(call) and (scope, mark.scope) == ("request", "function"):
                     refuse("is closed before it; give both the same scope")
-                if mark.scope not in SCOPES:
-                    refuse(f"has no scope of {SCOPES}, but {mark.scope!r}")
                 if mark.call is None and annotation is Parameter.empty:
                     refuse("names no dependency: Depends(function), or annotate it with a class")
                 return self._depend(mark, annotation)
@@ -284,14 +284,22 @@ def _kind(annotation: Any) -> str:
         info = types.type_info(annotation)
     except Exception:  # noqa: BLE001  # whatever msgspec cannot read, no request can give
         return "unknown"
-    members = info.types if isinstance(info, types.UnionType) else (info,)
-    members = tuple(member for member in members if not isinstance(member, types.NoneType))
+    members = _members(info)
     if all(isinstance(member, SCALARS) for member in members):
         return "scalar"
-    if all(isinstance(m, COLLECTIONS) and isinstance(m.item_type, SCALARS) for m in members):
+    if all(
+        isinstance(m, COLLECTIONS) and all(isinstance(i, SCALARS) for i in _members(m.item_type))
+        for m in members
+    ):
         return "scalars"
     is_body = all(isinstance(m, (*COLLECTIONS, *BODIES)) and _is_plain(m, []) for m in members)
     return "body" if is_body else "unknown"
+
+
+def _members(info: Any) -> list[Any]:
+    """The types that a union is made of, None apart; of any other type, itself."""
+    members = info.types if isinstance(info, types.UnionType) else (info,)
+    return [member for member in members if not isinstance(member, types.NoneType)]
 
 
 def _is_plain(info: Any, seen: list[Any]) -> bool:

@@ -226,6 +226,9 @@ class Router:
             if isinstance(failure, HTTPException):
                 return
             raise failure from None
+        if not websocket.is_closed:
+            with suppress(OSError):
+                await websocket.close()
         await injection.let_go(None)
         await run_in_turn(list(injection.lists.values()))
 

@@ -145,5 +145,5 @@ if __name__ == "__main__":
         "curl {url}/jobs/1",
         "curl -N {url}/jobs/1/events",
         "curl {url}/inbox",
-        "{url}/  # all four side by side, in a browser",
+        "{url}/  # in a browser",
     )

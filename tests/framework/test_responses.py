@@ -13,7 +13,6 @@ from hypothesis import strategies as st
 from starlette import responses as oracle
 
 from minibg import (
-    ClientDisconnect,
     HTMLResponse,
     JSONResponse,
     MiniBG,
@@ -375,7 +374,7 @@ def test_head_drives_no_iterator(backend: str) -> None:
 @both_kinds
 def test_a_client_that_goes_away_ends_the_stream(kind: type[Pieces], backend: str) -> None:
     pieces = kind(["a"] * 10_000)
-    answer = ask(StreamingResponse(pieces), gone_after=3, fails=ClientDisconnect, backend=backend)
+    answer = ask(StreamingResponse(pieces), gone_after=3, backend=backend)
     assert not answer.complete
     assert pieces.content, "it was not driven to its end"
     assert pieces.closed
