@@ -9,7 +9,6 @@ meanwhile stands in `injection.py`; when an endpoint is called, and what becomes
 is decided in `routing.py`.
 """
 
-import re
 from collections.abc import Callable, Collection, Hashable, Mapping
 from contextlib import asynccontextmanager, contextmanager
 from functools import partial
@@ -26,26 +25,16 @@ from inspect import (
 from typing import Annotated, Any, NamedTuple, NoReturn, get_args, get_origin
 
 import msgspec
-from msgspec import inspect as types
 
 from minibg.background import BackgroundTasks
 from minibg.concurrency import is_async_callable, run_in_threadpool
 from minibg.exceptions import HTTPException, name_of
-from minibg.formparsers import UploadFile
 from minibg.injection import SCOPES, Injection, Scope, in_threads
+from minibg.params import MISSING, READ, fault, from_path, kind_of
 from minibg.requests import HTTPConnection, Request
 from minibg.responses import Response
 
 Call = Callable[..., Any]
-
-MISSING: Any = object()
-
-SCALARS = (
-    *(types.BoolType, types.IntType, types.FloatType, types.StrType, types.DecimalType),
-    *(types.UUIDType, types.DateTimeType, types.DateType, types.EnumType, types.LiteralType),
-)
-COLLECTIONS = (types.ListType, types.SetType, types.FrozenSetType, types.VarTupleType)
-BODIES = (types.DictType, types.DataclassType, types.TypedDictType, types.StructType)
 
 WHAT_WORKS = (
     "it can be a scalar or a list of scalars (path, query), a dict, list, dataclass, TypedDict or "
@@ -174,7 +163,7 @@ class Dependant:
                 else:
                     slots[slot] = raw if decode is None else decode(raw)
             except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as exc:
-                faults.append(_fault(loc, exc))
+                faults.append(fault(loc, exc))
         if faults:  # each once, also where several ask for the same
             raise HTTPException(422, [f for i, f in enumerate(faults) if f not in faults[:i]])
         for step in self.steps:
@@ -237,11 +226,11 @@ class Dependant:
             return Value(slot, lambda injection: injection.tasks(annotation))
         if annotation in (HTTPConnection, self.connection):
             return Value(slot, lambda injection: injection.connection, loc=("connection",))
-        kind = _kind(annotation)
+        kind = kind_of(annotation)
         decode = partial(msgspec.convert, type=annotation, strict=False)
         read: Callable[[str, Injection], Any]
         if name in self.path_params and kind in ("scalar", "anything"):
-            where, read, default = "path", _from_path, Parameter.empty
+            where, read, default = "path", from_path, Parameter.empty
         elif name in self.path_params or kind not in READ:
             return None
         else:
@@ -272,96 +261,6 @@ class Dependant:
                 if value.loc == ("body", *self.bodies):
                     whole = lambda injection: injection.body or MISSING  # noqa: E731
                     self.values[index] = value._replace(loc=("body",), read=whole)
-
-
-def _kind(annotation: Any) -> str:
-    """What a value is, so that it is known which part of a request can hold it."""
-    if annotation in (Parameter.empty, Any):
-        return "anything"
-    if annotation in (UploadFile, UploadFile | None, list[UploadFile]):
-        return "uploads" if annotation == list[UploadFile] else "upload"
-    try:
-        info = types.type_info(annotation)
-    except Exception:  # noqa: BLE001  # whatever msgspec cannot read, no request can give
-        return "unknown"
-    members = _members(info)
-    if all(isinstance(member, SCALARS) for member in members):
-        return "scalar"
-    if all(
-        isinstance(m, COLLECTIONS) and all(isinstance(i, SCALARS) for i in _members(m.item_type))
-        for m in members
-    ):
-        return "scalars"
-    is_body = all(isinstance(m, (*COLLECTIONS, *BODIES)) and _is_plain(m, []) for m in members)
-    return "body" if is_body else "unknown"
-
-
-def _members(info: Any) -> list[Any]:
-    """The types that a union is made of, None apart; of any other type, itself."""
-    members = info.types if isinstance(info, types.UnionType) else (info,)
-    return [member for member in members if not isinstance(member, types.NoneType)]
-
-
-def _is_plain(info: Any, seen: list[Any]) -> bool:
-    """Whether a type is made of what JSON can be turned into, all the way down."""
-    if isinstance(info, types.CustomType):
-        return False
-    if any(info is other for other in seen):
-        return True
-    parts = [getattr(info, name, None) for name in ("item_type", "key_type", "value_type")]
-    parts += [*getattr(info, "types", ()), *getattr(info, "item_types", ())]
-    parts += [field.type for field in getattr(info, "fields", ())]
-    return all(_is_plain(part, [*seen, info]) for part in parts if part is not None)
-
-
-def _from_path(name: str, injection: Injection) -> Any:
-    return injection.connection.path_params[name]
-
-
-def _from_query(name: str, injection: Injection) -> Any:
-    return injection.connection.query_params.get(name, MISSING)
-
-
-def _all_from_query(name: str, injection: Injection) -> Any:
-    return injection.connection.query_params.getlist(name) or MISSING
-
-
-def _from_body(name: str, injection: Injection) -> Any:
-    body = injection.body or b"{}"
-    return msgspec.json.decode(body, type=dict[str, msgspec.Raw]).get(name, MISSING)
-
-
-def _all_from_form(name: str, injection: Injection) -> Any:
-    given = injection.form.getlist(name) if injection.form else []
-    # A browser sends a file without a name where none was chosen.
-    return [item for item in given if isinstance(item, UploadFile) and item.filename] or MISSING
-
-
-def _from_form(name: str, injection: Injection) -> Any:
-    files = _all_from_form(name, injection)
-    return files if files is MISSING else files[-1]
-
-
-READ: dict[str, tuple[str, Callable[[str, Injection], Any]]] = {
-    "scalar": ("query", _from_query),
-    "scalars": ("query", _all_from_query),
-    "body": ("body", _from_body),
-    "upload": ("body", _from_form),
-    "uploads": ("body", _all_from_form),
-}
-"""For each kind of value, which part of the request holds it and how it is read."""
-
-
-def _fault(loc: tuple[str, ...], exc: Exception) -> dict[str, Any]:
-    """A fault as FastAPI reports it: where, what, and of which kind."""
-    message, _, path = str(exc).partition(" - at `$")
-    within = [int(n) if n else name for name, n in re.findall(r"\.(\w+)|\[(\d+)\]", path)]
-    is_json = isinstance(exc, msgspec.ValidationError)
-    return {
-        "loc": [*loc, *within],
-        "msg": message,
-        "type": "value_error" if is_json else "json_invalid",
-    }
 
 
 def _function(call: Call) -> Any:

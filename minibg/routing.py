@@ -20,6 +20,9 @@ from minibg.responses import JSONResponse, Response, run_in_turn
 from minibg.types import Receive, Scope, Send
 from minibg.websockets import WebSocket, WebSocketDisconnect
 
+WEBSOCKET = "WEBSOCKET"
+"""What stands for the method where a route serves WebSocket connections."""
+
 CONVERTORS: dict[str, tuple[str, Callable[[str], Any]]] = {
     "str": (r"[^/]+", str),
     "path": (r".*", str),
@@ -114,7 +117,7 @@ class WebSocketRoute(Route):
     connection = WebSocket
 
     def __init__(self, path: str, endpoint: Callable[..., Any]) -> None:
-        super().__init__(path, endpoint, methods=["WEBSOCKET"])
+        super().__init__(path, endpoint, methods=[WEBSOCKET])
 
 
 def compile_path(path: str) -> tuple[re.Pattern[str], dict[str, Callable[[str], Any]]]:
@@ -167,26 +170,23 @@ class Router:
             for method in route.methods:
                 methods.setdefault(method, route)
 
-    def find(self, scope: Scope) -> Route:
-        """The route that serves the connection; its path parameters are put into the scope.
+    def find(self, method: str, path: str) -> tuple[Route, dict[str, Any]]:
+        """The route that serves the connection, and the values of its path's parameters.
 
         Raises:
             HTTPException: 404, or 405 where other methods are served (RFC 9110, section 15.5.6).
         """
-        path, method = _route_path(scope), scope.get("method", "WEBSOCKET")
         methods = self.static.get(path, {})
         if method in methods:
-            scope["path_params"] = {}
-            return methods[method]
+            return methods[method], {}
         allowed = set(methods)
         for route in self.patterns:
             params = route.match(path)
             if params is not None:
                 if method in route.methods:
-                    scope["path_params"] = params
-                    return route
+                    return route, params
                 allowed |= route.methods
-        allowed.discard("WEBSOCKET")
+        allowed.discard(WEBSOCKET)
         if allowed:
             raise HTTPException(405, headers={"allow": ", ".join(sorted(allowed))})
         raise HTTPException(404)
@@ -200,7 +200,9 @@ class Router:
         """Serve one request: endpoint, response, release, background."""
         injection = Injection(request)
         try:
-            response = await self.find(request.scope).respond(injection)
+            scope = request.scope
+            route, scope["path_params"] = self.find(scope["method"], _route_path(scope))
+            response = await route.respond(injection)
         except BaseException as exc:  # noqa: BLE001  # raised, or answered, below
             failure = await injection.fail(f"the endpoint raised {type(exc).__name__}", exc)
             if not isinstance(failure, Exception):
@@ -215,7 +217,9 @@ class Router:
         """Serve one WebSocket: endpoint, release, background."""
         injection = Injection(websocket)
         try:
-            await self.find(websocket.scope).call(injection)
+            scope = websocket.scope
+            route, scope["path_params"] = self.find(WEBSOCKET, _route_path(scope))
+            await route.call(injection)
         except WebSocketDisconnect:
             pass  # the client's way to end the conversation
         except BaseException as exc:  # noqa: BLE001  # raised, or answered, below
