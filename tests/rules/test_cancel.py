@@ -2,7 +2,7 @@
 
 import asyncio
 import threading
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 
 import anyio
@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from minibg import BackgroundTask, BackgroundTasks
 from minibg.concurrency import background_limiter, run_in_threadpool
-from tests.rules.tasks import kinds, make
+from tests.rules.tasks import ASYNC, kinds, make
 
 SECONDS = 10
 
@@ -157,6 +157,68 @@ def test_an_async_task_is_stopped_at_its_next_await(
 
     anyio.run(request, backend=backend)
     assert events == ["stopped"]
+
+
+@given(programme=st.lists(kinds(), min_size=1, max_size=4))
+def test_a_run_that_is_cancelled_before_it_begins_starts_nothing(
+    backend: str, programme: list[str]
+) -> None:
+    ran: list[int] = []
+    tasks = BackgroundTasks()
+    for number, kind in enumerate(programme):
+        tasks.add_task(make(kind, ran.append), number)
+
+    async def request() -> None:
+        with anyio.CancelScope() as scope:
+            scope.cancel()
+            await tasks()
+
+    anyio.run(request, backend=backend)
+    assert ran == []
+
+
+@given(cancelling=kinds(ASYNC), after=st.lists(kinds(), min_size=1, max_size=4))
+def test_a_task_that_cancels_the_run_and_does_not_wait_is_the_last(
+    backend: str, cancelling: str, after: list[str]
+) -> None:
+    ran: list[int] = []
+
+    async def request() -> None:
+        with anyio.CancelScope() as scope:
+            tasks = BackgroundTasks()
+            tasks.add_task(make(cancelling, scope.cancel))
+            for number, kind in enumerate(after):
+                tasks.add_task(make(kind, ran.append), number)
+            await tasks()
+
+    anyio.run(request, backend=backend)
+    assert ran == []
+
+
+@both_ways
+def test_a_coroutine_that_is_handed_back_while_the_run_is_cancelled_is_stopped_at_its_next_await(
+    backend: str, run: Run
+) -> None:
+    blocked, events = Blocked(), list[str]()
+
+    async def rest() -> None:
+        events.append("began")
+        await anyio.lowlevel.checkpoint()
+        events.append("went on")
+
+    def task() -> Awaitable[None]:
+        blocked()
+        return rest()
+
+    async def request() -> None:
+        async with run(BackgroundTasks([BackgroundTask(task)])) as cancel:
+            await blocked.is_running()
+            cancel()
+            await let_it_be_delivered()
+            blocked.leave.set()
+
+    anyio.run(request, backend=backend)
+    assert events == ["began"]
 
 
 @both_ways

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from minibg import BackgroundTask, BackgroundTasks, Depends, MiniBG
+from minibg import BackgroundTask, BackgroundTasks, Depends, FailFastTasks, MiniBG, Response
 from tests.rules.exchange import Exchange
 from tests.rules.tasks import kinds, make
 
@@ -114,3 +114,17 @@ def test_tasks_that_a_dependency_adds_while_it_closes_run_after_those_in_the_lis
         *(("endpoint", number) for number in range(len(before))),
         *(("closing", number) for number in range(len(added))),
     ]
+
+
+def test_a_task_may_add_to_another_list_of_its_request_whose_turn_is_over(backend: str) -> None:
+    ran: list[str] = []
+    app = MiniBG()
+
+    @app.get("/")
+    async def endpoint(first: BackgroundTasks, second: FailFastTasks) -> Response:
+        second.add_task(first.add_task, ran.append, "from the second list")
+        background = BackgroundTask(second.add_task, ran.append, "from the response's own")
+        return Response(background=background)
+
+    anyio.run(Exchange(), app, backend=backend)
+    assert ran == ["from the second list", "from the response's own"]

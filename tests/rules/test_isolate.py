@@ -179,3 +179,21 @@ def test_without_a_thread_to_be_had_the_run_ends_and_names_its_tasks(
         anyio.run(tasks, backend=backend)
     assert not tasks.failed
     assert "not run (an earlier failure, RuntimeError)" in caplog.text
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_of_two_runs_of_a_list_each_reports_the_task_that_failed_in_it(
+    backend: str, kind: str
+) -> None:
+    """A task may await the list that it stands in; the rest then runs inside it."""
+    tasks, ran = Recording(), list[str]()
+
+    async def fails_after_the_rest(label: str) -> None:
+        await tasks()
+        raise ValueError(label)
+
+    tasks.add_task(fails_after_the_rest, "first")
+    tasks.add_task(make(kind, task_that(None, ran)), "second")
+    anyio.run(tasks, backend=backend)
+    assert ran == ["second"]
+    assert [label for label, _ in tasks.failed] == ["first"]

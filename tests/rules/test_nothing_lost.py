@@ -432,3 +432,39 @@ def test_tasks_of_a_request_that_is_cancelled_while_it_closes_are_named(log: Log
     [warning] = log.warnings
     assert warning.startswith("background tasks not run (cancelled, Cancelled")
     assert warning.endswith(f"): {__name__}.first, {__name__}.third")
+
+
+def test_a_failure_that_one_lists_policy_lets_through_ends_the_whole_run(
+    backend: str, log: Log
+) -> None:
+    def fail() -> None:
+        raise ValueError("let through")
+
+    app = MiniBG()
+
+    @app.get("/")
+    async def endpoint(first: FailFastTasks, second: BackgroundTasks) -> None:
+        first.add_task(fail)
+        add_three(second)
+
+    with pytest.raises(ValueError, match="let through"):
+        anyio.run(Exchange(), app, backend=backend)
+    assert log.warnings == [f"background tasks not run (an earlier failure, ValueError): {NAMES}"]
+
+
+def test_a_response_without_a_framework_names_and_isolates_as_well(backend: str, log: Log) -> None:
+    async def refuse(message: Message) -> None:
+        raise OSError("the client is gone")
+
+    def fail() -> None:
+        raise ValueError
+
+    anyio.run(Exchange(), Response(background=BackgroundTask(fail)), backend=backend)
+    with pytest.raises(OSError, match="the client is gone"):
+        anyio.run(
+            Exchange(on_send=refuse), Response(background=BackgroundTask(first)), backend=backend
+        )
+    assert [record.levelno for record in log.records] == [logging.ERROR, logging.WARNING]
+    assert log.warnings == [
+        f"background tasks not run (the response was not sent, OSError): {__name__}.first"
+    ]
