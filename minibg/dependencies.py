@@ -11,6 +11,7 @@ is decided in `routing.py`.
 
 from collections.abc import Callable, Collection, Hashable, Mapping
 from contextlib import asynccontextmanager, contextmanager
+from copy import copy
 from functools import partial
 from inspect import (
     Parameter,
@@ -159,7 +160,7 @@ class Dependant:
                 if raw is MISSING and default is Parameter.empty:
                     faults.append({"loc": [*loc], "msg": "Field required", "type": "missing"})
                 elif raw is MISSING:
-                    slots[slot] = default
+                    slots[slot] = copy(default)  # one that a request changes stays its own
                 else:
                     slots[slot] = raw if decode is None else decode(raw)
             except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as exc:
@@ -176,7 +177,12 @@ class Dependant:
             parameters = signature(call, eval_str=True).parameters
         except Exception as exc:
             raise TypeError(f"the signature of {name_of(call)} cannot be read: {exc}") from exc
-        return {name: self._slot_of(call, scope, parameters[name]) for name in parameters}
+        bound = call.keywords if isinstance(call, partial) else {}  # not for a client to change
+        return {
+            name: self._slot_of(call, scope, parameters[name])
+            for name in parameters
+            if name not in bound
+        }
 
     def _slot_of(self, call: Call, scope: Scope, parameter: Parameter) -> int:
         def refuse(reason: str) -> NoReturn:

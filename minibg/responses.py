@@ -124,11 +124,19 @@ class Response:
         """The headers; what is changed here is sent."""
         return MutableHeaders(self.raw_headers)
 
-    def with_headers(self, more: RawHeaders) -> Self:
-        """The same response with more headers; this one may be sent again without them."""
+    def with_wishes(self, wished: "Response") -> Self:
+        """The same response with what was set on another one: its headers and its background.
+
+        This one stays as it is, as it may be sent again.
+        """
         response = copy(self)
-        response.raw_headers = [*self.raw_headers, *more]
         response.__dict__.pop("headers", None)
+        replaced = {name for name, _ in wished.raw_headers} - {b"set-cookie"}
+        response.raw_headers = [pair for pair in self.raw_headers if pair[0] not in replaced]
+        response.raw_headers += wished.raw_headers
+        if wished.background is not None:
+            both = [wished.background, self.background] if self.background else [wished.background]
+            response.background = BackgroundTasks(both)
         return response
 
     def set_cookie(

@@ -103,7 +103,7 @@ class Route:
         else:
             status_code = (wished and wished.status_code) or self.status_code
             response = JSONResponse(result, status_code)
-        return response if wished is None else response.with_headers(wished.raw_headers)
+        return response if wished is None else response.with_wishes(wished)
 
 
 class WebSocketRoute(Route):

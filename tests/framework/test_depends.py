@@ -17,6 +17,7 @@ import pytest
 from anyio.lowlevel import checkpoint
 
 from minibg import (
+    BackgroundTask,
     BackgroundTasks,
     Depends,
     HTTPException,
@@ -718,3 +719,43 @@ def test_a_dependency_that_cannot_be_served_is_a_type_error_at_registration(
 def test_a_scope_that_does_not_exist_is_an_error_that_says_so() -> None:
     with pytest.raises(TypeError, match="scope"):
         Depends(function, scope="session")  # type: ignore[arg-type]
+
+
+def test_what_a_partial_binds_is_not_for_the_client_to_change() -> None:
+    def role(role: str) -> str:
+        return role
+
+    app = MiniBG()
+
+    @app.get("/")
+    async def endpoint(given: Annotated[str, Depends(partial(role, role="admin"))]) -> str:
+        return given
+
+    assert json.loads(ask(app, query_string=b"role=evil").body) == "admin"
+
+
+def test_a_default_that_a_request_changes_stays_its_own() -> None:
+    app = MiniBG()
+
+    @app.get("/")
+    async def endpoint(values: list[int] = []) -> list[int]:  # noqa: B006  # it is what is tested
+        values.append(1)
+        return values
+
+    assert [json.loads(ask(app).body) for _ in range(2)] == [[1], [1]]
+
+
+def test_a_background_and_a_content_type_set_on_the_injected_response_are_the_answers() -> None:
+    ran: list[str] = []
+    app = MiniBG()
+
+    @app.get("/")
+    async def endpoint(response: Response) -> str:
+        response.background = BackgroundTask(ran.append, "injected")
+        response.headers["content-type"] = "application/problem+json"
+        return "answer"
+
+    answer = ask(app)
+    assert ran == ["injected"]
+    types = [value for name, value in answer.headers if name == b"content-type"]
+    assert types == [b"application/problem+json"]
