@@ -135,7 +135,7 @@ class Response:
         response.raw_headers = [pair for pair in self.raw_headers if pair[0] not in replaced]
         response.raw_headers += wished.raw_headers
         if wished.background is not None:
-            both = [wished.background, self.background] if self.background else [wished.background]
+            both = [b for b in (wished.background, self.background) if b is not None]
             response.background = BackgroundTasks(both)
         return response
 
