@@ -138,14 +138,20 @@ class Dependant:
     async def solve_and_call(self, injection: Injection) -> Any:
         """Carry out the plan for one request, and return what the endpoint returns.
 
+        What was held no longer than that is closed by then (**release**).
+
         Raises:
             HTTPException: 422, with all values that are missing or do not fit, before anything
                 has been called.
         """
         arguments = await self._solve(injection) if self.slots else {}
         if self.is_async:
-            return await self.call(**arguments)
-        return await run_in_threadpool(self.call, **arguments)
+            result = await self.call(**arguments)
+        else:
+            result = await run_in_threadpool(self.call, **arguments)
+        if injection.held:
+            await injection.release("function")
+        return result
 
     async def _solve(self, injection: Injection) -> dict[str, Any]:
         slots: list[Any] = [None] * len(self.slots)

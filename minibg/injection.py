@@ -39,12 +39,13 @@ SCOPES: tuple[Scope, ...] = ("function", "request")
 class Injection:
     """What one request is given, and what is held for it until it is released."""
 
+    response: Response | None = None
+    body = b""
+    form: FormData | None = None
+
     def __init__(self, connection: HTTPConnection) -> None:
         self.connection = connection
         self.lists: dict[type[BackgroundTasks], BackgroundTasks] = {}
-        self.response: Response | None = None
-        self.body = b""
-        self.form: FormData | None = None
         self.held: dict[Scope, AsyncExitStack] = {}
 
     def tasks(self, cls: type[BackgroundTasks]) -> BackgroundTasks:

@@ -174,12 +174,13 @@ class Request(HTTPConnection):
         receive: Where the body comes from.
     """
 
+    _body: bytes | None = None
+    _form: FormData | None = None
+    _stream_consumed = False
+
     def __init__(self, scope: Scope, receive: Receive = _no_receive) -> None:
-        super().__init__(scope)
+        self.scope = scope
         self._receive = receive
-        self._body: bytes | None = None
-        self._form: FormData | None = None
-        self._stream_consumed = False
 
     @cached_property
     def inbox(self) -> Inbox:

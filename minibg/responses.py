@@ -45,17 +45,16 @@ def has_no_body(status_code: int) -> bool:
 Release = Callable[[BaseException | None], Awaitable[None]]
 
 
-async def _hold_nothing(exc: BaseException | None) -> None:
-    """What is released where no framework holds anything."""
-
-
 async def run_in_turn(lists: list[BackgroundTasks]) -> None:
     """Run all that a request left behind, list after list.
 
     Each list keeps its own policy; a failure that this lets through ends the whole run.
     """
+    if len(lists) == 1:
+        await lists[0]()
+        return
     while any(tasks.tasks for tasks in lists):  # a task may add to a list that has run
-        await (FailFastTasks(lists) if len(lists) > 1 else lists[0])()
+        await FailFastTasks(lists)()
 
 
 @lru_cache
@@ -109,10 +108,11 @@ class Response:
 
     def _init_headers(self, headers: Mapping[str, str] | None, length: int | None) -> RawHeaders:
         raw = []
-        if length is not None and not has_no_body(self.status_code):
-            raw.append((b"content-length", b"%d" % length))
-        if self.media_type is not None and not has_no_body(self.status_code):
-            raw.append(_content_type(self.media_type, self.charset))
+        if not has_no_body(self.status_code):
+            if length is not None:
+                raw.append((b"content-length", b"%d" % length))
+            if self.media_type is not None:
+                raw.append(_content_type(self.media_type, self.charset))
         if headers:
             given = [encode_header(*item) for item in headers.items()]
             names = {name for name, _ in given}
@@ -213,14 +213,15 @@ class Response:
         receive: Receive,
         send: Send,
         injected: Iterable[BackgroundTasks] = (),
-        release: Release = _hold_nothing,
+        release: Release | None = None,
     ) -> None:
         """Send the response, then release what the request held, then run the background.
 
         Args:
             scope, receive, send: Those of the request.
             injected: Lists that run before the response's own background.
-            release: Awaited between response and background, with what sending raised.
+            release: Awaited between response and background, with what sending raised, if anything
+                is held.
         """
         lists, own = list(injected), self.background
         if own is not None:
@@ -228,15 +229,18 @@ class Response:
         try:
             await self.send_response(scope, receive, send)
         except BaseException as exc:
-            await release(exc)
+            if release is not None:
+                await release(exc)
             for tasks in lists:
                 tasks.abandon(f"the response was not sent, {type(exc).__name__}")
             if isinstance(exc, ClientDisconnect):
                 return  # nobody is left to answer, and nothing of ours has failed
             raise
         try:
-            await release(None)
-            await run_in_turn(lists)
+            if release is not None:
+                await release(None)
+            if lists:
+                await run_in_turn(lists)
         except BaseException as exc:
             for tasks in lists:
                 tasks.abandon(f"cancelled, {type(exc).__name__}")

@@ -82,21 +82,17 @@ class Route:
         except ValueError:  # an int of more digits than Python converts
             return None
 
-    async def call(self, injection: Injection) -> Any:
-        """Call the endpoint, and close what it needed no longer than that (**release**)."""
-        dependant = self.dependant
-        if dependant.steps:
-            overrides = getattr(injection.connection.scope.get("app"), "dependency_overrides", None)
+    def plan(self, connection: HTTPConnection) -> Dependant:
+        """How the endpoint is called, with the dependencies that the application overrides."""
+        if self.dependant.steps:
+            overrides = getattr(connection.scope.get("app"), "dependency_overrides", None)
             if overrides:
-                dependant = Dependant(self.endpoint, self.convertors, self.connection, overrides)
-        result = await dependant.solve_and_call(injection)
-        if injection.held:
-            await injection.release("function")
-        return result
+                return Dependant(self.endpoint, self.convertors, self.connection, overrides)
+        return self.dependant
 
     async def respond(self, injection: Injection) -> Response:
         """Call the endpoint and make a response of what it returns."""
-        result = await self.call(injection)
+        result = await self.plan(injection.connection).solve_and_call(injection)
         wished = injection.response
         if isinstance(result, Response):
             response = result
@@ -208,10 +204,9 @@ class Router:
             if not isinstance(failure, Exception):
                 raise failure from None
             response = await self.recover(request, failure)
-        receive = request.receive_disconnect
-        await response.respond(
-            request.scope, receive, send, injection.lists.values(), injection.let_go
-        )
+        release = injection.let_go if injection.held or request.has_form else None
+        receive, lists = request.receive_disconnect, injection.lists.values()
+        await response.respond(request.scope, receive, send, lists, release)
 
     async def _serve_websocket(self, websocket: WebSocket) -> None:
         """Serve one WebSocket: endpoint, release, background."""
@@ -219,7 +214,7 @@ class Router:
         try:
             scope = websocket.scope
             route, scope["path_params"] = self.find(WEBSOCKET, _route_path(scope))
-            await route.call(injection)
+            await route.plan(websocket).solve_and_call(injection)
         except WebSocketDisconnect:
             pass  # the client's way to end the conversation
         except BaseException as exc:  # noqa: BLE001  # raised, or answered, below

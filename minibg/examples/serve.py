@@ -15,7 +15,9 @@ from minibg.types import ASGIApp
 
 def directory() -> Path:
     """Where an example keeps its files: `MINIBG_EXAMPLES_DIR`, or a new temporary directory."""
-    return Path(os.environ.get("MINIBG_EXAMPLES_DIR") or mkdtemp(prefix="minibg-"))
+    chosen = Path(os.environ.get("MINIBG_EXAMPLES_DIR") or mkdtemp(prefix="minibg-"))
+    chosen.mkdir(parents=True, exist_ok=True)
+    return chosen
 
 
 def serve(app: ASGIApp, *try_this: str) -> None:
