@@ -7,16 +7,15 @@ from minibg.exceptions import HTTPException
 from minibg.formparsers import UploadFile
 from minibg.requests import ClientDisconnect, InvalidJSON, Request
 from minibg.responses import (
-    EventSourceResponse,
     HTMLResponse,
     JSONResponse,
     PlainTextResponse,
     RedirectResponse,
     Response,
-    ServerSentEvent,
     StreamingResponse,
 )
 from minibg.routing import Route, WebSocketRoute
+from minibg.sse import EventSourceResponse, ServerSentEvent
 from minibg.websockets import WebSocket, WebSocketDisconnect
 
 __all__ = [

@@ -8,7 +8,6 @@ What may live here: turning content into ASGI messages (ASGI specification, "Res
 "Response Body"), and what follows them. What is answered is decided above.
 """
 
-import re
 from collections.abc import (
     AsyncIterable,
     AsyncIterator,
@@ -18,7 +17,6 @@ from collections.abc import (
     Mapping,
 )
 from copy import copy
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import cached_property, lru_cache
 from http.cookies import CookieError, SimpleCookie
@@ -26,7 +24,7 @@ from typing import Any, Literal, Self
 from urllib.parse import quote
 
 import msgspec
-from anyio import CancelScope, create_task_group, sleep
+from anyio import CancelScope, create_task_group
 from anyio.abc import TaskGroup
 from anyio.lowlevel import checkpoint
 
@@ -361,88 +359,3 @@ async def _cancel_on_disconnect(receive: Receive, scope: CancelScope) -> None:
     while (await receive())["type"] != "http.disconnect":
         pass
     scope.cancel()
-
-
-@dataclass
-class ServerSentEvent:
-    """One event of an `EventSourceResponse` (WHATWG HTML, section 9.2).
-
-    Args:
-        data: What it carries, as JSON.
-        raw_data: What it carries, as text, in place of `data`.
-        event: Its type; the browser calls the listeners for that, or else for "message".
-        id: What the browser sends as `Last-Event-ID` when it connects again.
-        retry: After how many milliseconds the browser shall connect again.
-        comment: Text that the browser passes over.
-
-    Raises:
-        ValueError: If the type or the id holds a line break or NUL, or `retry` is no such number.
-    """
-
-    data: Any = None
-    raw_data: str | None = None
-    event: str | None = None
-    id: str | None = None
-    retry: int | None = None
-    comment: str | None = None
-
-    def __post_init__(self) -> None:
-        for field in ("event", "id"):
-            if re.search(r"[\r\n\0]", getattr(self, field) or ""):
-                raise ValueError(f"the {field} of an event must be one line, without NUL")
-        if self.retry is not None and not (isinstance(self.retry, int) and self.retry >= 0):
-            raise ValueError(f"an event's retry is a number of milliseconds, not {self.retry!r}")
-
-    def encode(self) -> bytes:
-        """The event as it is sent."""
-        text = self.raw_data
-        if text is None and self.data is not None:
-            text = msgspec.json.encode(self.data).decode()
-        fields = {"": self.comment, "event": self.event, "id": self.id, "retry": self.retry}
-        lines = [
-            f"{name}: {line}\n"
-            for name, value in (*fields.items(), ("data", text))
-            if value is not None
-            for line in re.split(r"\r\n|\r|\n", str(value))
-        ]
-        return "".join([*lines, "\n"]).encode()
-
-
-class EventSourceResponse(StreamingResponse):
-    """A stream of Server-Sent Events, with a comment now and then that keeps it alive.
-
-    Args:
-        content: What yields the events: `ServerSentEvent`, or what becomes the data of one.
-        ping: After how many seconds a comment is sent, again and again.
-
-    The other arguments are those of `Response`.
-    """
-
-    media_type = "text/event-stream"
-
-    def __init__(
-        self,
-        content: AsyncIterable[Any] | Iterable[Any],
-        status_code: int = 200,
-        headers: Mapping[str, str] | None = None,
-        background: Background | None = None,
-        ping: float = 15.0,
-    ) -> None:
-        headers = {"cache-control": "no-cache", "x-accel-buffering": "no", **(headers or {})}
-        super().__init__(content, status_code, headers, background=background)
-        self.ping = ping
-
-    def _encode(self, chunk: Any) -> bytes:
-        if isinstance(chunk, ServerSentEvent):
-            return chunk.encode()
-        return ServerSentEvent(raw_data=msgspec.json.encode(chunk).decode()).encode()
-
-    def _accompany(self, group: TaskGroup, receive: Receive, send: Send) -> None:
-        super()._accompany(group, receive, send)
-        group.start_soon(self._keep_alive, send)
-
-    async def _keep_alive(self, send: Send) -> None:
-        comment = ServerSentEvent(comment="keep-alive").encode()
-        while True:
-            await sleep(self.ping)
-            await send({"type": "http.response.body", "body": comment, "more_body": True})
