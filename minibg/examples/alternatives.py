@@ -1,7 +1,7 @@
 """Teaches what background tasks are for, by measuring them beside three other ways. Read it last.
 
 Three jobs, of which the second fails, run before the answer, as background tasks, in threads, as
-asyncio tasks. Each way is served twice: until all is over, and until SIGTERM while work is in flight.
+asyncio tasks. Each way is served twice: to its end, and until SIGTERM while it works.
 """
 
 import argparse
