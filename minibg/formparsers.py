@@ -7,7 +7,6 @@ client.
 """
 
 from collections.abc import AsyncIterable
-from tempfile import SpooledTemporaryFile
 from typing import Any, BinaryIO
 from urllib.parse import parse_qsl
 
@@ -111,6 +110,8 @@ class Multipart:
         _, options = parse_options(self.headers.get(b"content-disposition", b""))
         self.name, self.file = options.get(b"name", b"").decode("utf-8", "replace"), None
         if b"filename" in options:
+            from tempfile import SpooledTemporaryFile  # noqa: PLC0415  # slow to import
+
             filename = plain_filename(options[b"filename"].decode("utf-8", "replace"))
             content_type = self.headers.get(b"content-type", b"").decode("latin-1") or None
             file: Any = SpooledTemporaryFile(MAX_MEMORY_FILE_SIZE)  # noqa: SIM115  # by release
