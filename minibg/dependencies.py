@@ -31,7 +31,7 @@ from minibg.background import BackgroundTasks
 from minibg.concurrency import is_async_callable, run_in_threadpool
 from minibg.exceptions import HTTPException, name_of
 from minibg.injection import SCOPES, Injection, Scope, in_threads
-from minibg.params import MISSING, READ, fault, from_path, kind_of
+from minibg.params import MISSING, READ, fault, from_path, kind_of, whole_body
 from minibg.requests import HTTPConnection, Request
 from minibg.responses import Response
 
@@ -264,15 +264,14 @@ class Dependant:
             raise TypeError(f"{endpoint} asks for JSON and for uploads ({bodies}) in one body")
         if bodies and self.connection is not Request:
             raise TypeError(f"{endpoint} asks for {bodies}, but a WebSocket has no body")
-        taken = {name for loc in (value.loc for value in self.values) for name in loc[-1:]}
+        taken = {value.loc for value in self.values}
         for name in () if self.overrides else self.path_params:
-            if name not in taken and "connection" not in taken:
+            if ("path", name) not in taken and ("connection",) not in taken:
                 raise TypeError(f"{endpoint} has no parameter for {{{name}}} in its path")
         if len(self.bodies) == 1:  # the body as a whole; several are keyed by name
             for index, value in enumerate(self.values):
                 if value.loc == ("body", *self.bodies):
-                    whole = lambda injection: injection.body or MISSING  # noqa: E731
-                    self.values[index] = value._replace(loc=("body",), read=whole)
+                    self.values[index] = value._replace(loc=("body",), read=whole_body)
 
 
 def _function(call: Call) -> Any:

@@ -77,6 +77,10 @@ def _all_from_query(name: str, injection: Injection) -> Any:
     return injection.connection.query_params.getlist(name) or MISSING
 
 
+def whole_body(injection: Injection) -> Any:
+    return injection.body or MISSING
+
+
 def _from_body(name: str, injection: Injection) -> Any:
     body = injection.body or b"{}"
     return msgspec.json.decode(body, type=dict[str, msgspec.Raw]).get(name, MISSING)

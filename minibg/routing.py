@@ -20,8 +20,8 @@ from minibg.responses import JSONResponse, Response, run_in_turn
 from minibg.types import Receive, Scope, Send
 from minibg.websockets import WebSocket, WebSocketDisconnect
 
-WEBSOCKET = "WEBSOCKET"
-"""What stands for the method where a route serves WebSocket connections."""
+WEBSOCKET = "WEB SOCKET"
+"""Stands for the method of a WebSocket route; with its space it is none that a client can send."""
 
 CONVERTORS: dict[str, tuple[str, Callable[[str], Any]]] = {
     "str": (r"[^/]+", str),

@@ -759,3 +759,10 @@ def test_a_background_and_a_content_type_set_on_the_injected_response_are_the_an
     assert ran == ["injected"]
     types = [value for name, value in answer.headers if name == b"content-type"]
     assert types == [b"application/problem+json"]
+
+
+def test_a_query_parameter_called_connection_does_not_stand_for_the_request() -> None:
+    async def endpoint(connection: str) -> None: ...
+
+    with pytest.raises(TypeError, match=r"no parameter for \{item\} in its path"):
+        MiniBG().get("/{item}")(endpoint)

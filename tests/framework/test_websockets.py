@@ -25,7 +25,7 @@ from minibg import (
     WebSocketRoute,
 )
 from minibg.types import Message
-from tests.framework.asgi import http_scope
+from tests.framework.asgi import ask, http_scope
 
 Endpoint = Callable[..., Awaitable[None]]
 
@@ -420,3 +420,12 @@ def test_tasks_of_an_endpoint_that_raised_are_named(
     assert [(record.levelno, record.getMessage()) for record in caplog.records] == [
         (logging.WARNING, f"background tasks not run ({reason}): builtins.print")
     ]
+
+
+def test_an_http_request_never_reaches_a_websocket_route_whatever_its_method() -> None:
+    async def endpoint(websocket: WebSocket) -> None:
+        raise AssertionError("an HTTP request reached it")
+
+    app = MiniBG()
+    app.websocket("/")(endpoint)
+    assert ask(app, "WEBSOCKET").status == 404
