@@ -6,7 +6,7 @@ What may live here: containers that know the form of their data and nothing of a
 import re
 from collections.abc import Iterable, Iterator, Mapping, MutableMapping
 from typing import Any, NamedTuple, TypeVar
-from urllib.parse import SplitResult, parse_qsl
+from urllib.parse import SplitResult, unquote
 
 V = TypeVar("V")
 
@@ -112,6 +112,14 @@ class MultiDict(Mapping[str, V]):
         return f"{type(self).__name__}({self._items!r})"
 
 
+def parse_urlencoded(text: str) -> list[tuple[str, str]]:
+    """The pairs of name and value in a query string or form (WHATWG URL, section 5.1)."""
+    pairs = [pair.partition("=") for pair in text.replace("+", " ").split("&") if pair]
+    if "%" in text:
+        return [(unquote(name), unquote(value)) for name, _, value in pairs]
+    return [(name, value) for name, _, value in pairs]
+
+
 class QueryParams(MultiDict[str]):
     """The parameters of a query string.
 
@@ -120,9 +128,9 @@ class QueryParams(MultiDict[str]):
     """
 
     def __init__(self, query: bytes | Iterable[tuple[str, str]] = b"") -> None:
-        if isinstance(query, bytes):
-            query = parse_qsl(query.decode("latin-1"), keep_blank_values=True)
-        super().__init__(query)
+        super().__init__(
+            parse_urlencoded(query.decode("latin-1")) if isinstance(query, bytes) else query
+        )
 
 
 class URL(SplitResult):

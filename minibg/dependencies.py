@@ -144,7 +144,14 @@ class Dependant:
             HTTPException: 422, with all values that are missing or do not fit, before anything
                 has been called.
         """
-        arguments = await self._solve(injection) if self.slots else {}
+        arguments = {}
+        if self.slots:
+            if self.bodies or self.files:
+                await self._read_body(injection)
+            slots = self._read_values(injection)
+            for step in self.steps:
+                slots[step.slot] = await step.solve(injection, slots)
+            arguments = {name: slots[slot] for name, slot in self.arguments.items()}
         if self.is_async:
             result = await self.call(**arguments)
         else:
@@ -153,13 +160,17 @@ class Dependant:
             await injection.release("function")
         return result
 
-    async def _solve(self, injection: Injection) -> dict[str, Any]:
-        slots: list[Any] = [None] * len(self.slots)
-        request, faults = injection.connection, []
-        if self.bodies and isinstance(request, Request):
+    async def _read_body(self, injection: Injection) -> None:
+        request = injection.connection
+        assert isinstance(request, Request)
+        if self.bodies:
             injection.body = await request.body()
-        if self.files and isinstance(request, Request):
+        else:
             injection.form = await request.form()
+
+    def _read_values(self, injection: Injection) -> list[Any]:
+        slots: list[Any] = [None] * len(self.slots)
+        faults = []
         for slot, read, decode, loc, default in self.values:
             try:
                 raw = read(injection)
@@ -173,9 +184,7 @@ class Dependant:
                 faults.append(fault(loc, exc))
         if faults:  # each once, also where several ask for the same
             raise HTTPException(422, [f for i, f in enumerate(faults) if f not in faults[:i]])
-        for step in self.steps:
-            slots[step.slot] = await step.solve(injection, slots)
-        return {name: slots[slot] for name, slot in self.arguments.items()}
+        return slots
 
     def _compile(self, call: Call, scope: Scope) -> dict[str, int]:
         """The slots of a function's arguments, after adding to the plan what will fill them."""

@@ -8,10 +8,9 @@ client.
 
 from collections.abc import AsyncIterable
 from typing import Any, BinaryIO
-from urllib.parse import parse_qsl
 
 from minibg.concurrency import run_in_extra_thread, run_in_threadpool
-from minibg.datastructures import MultiDict
+from minibg.datastructures import MultiDict, parse_urlencoded
 from minibg.exceptions import HTTPException
 
 MAX_MEMORY_FILE_SIZE = 1024 * 1024
@@ -168,7 +167,9 @@ async def parse_form(
     try:
         if kind == b"application/x-www-form-urlencoded":
             text = b"".join([chunk async for chunk in stream]).decode("latin-1")
-            items = parse_qsl(text, keep_blank_values=True, max_num_fields=max_fields)
+            if text.count("&") >= max_fields:
+                raise TooLargeError(f"it has more than {max_fields} fields")
+            items = parse_urlencoded(text)
             if any(len(value.encode(errors="replace")) > max_field_size for _, value in items):
                 raise TooLargeError(f"a field has more than {max_field_size} bytes")
             return FormData(items)

@@ -66,7 +66,7 @@ def _is_plain(info: Any, seen: list[Any]) -> bool:
 
 
 def from_path(name: str, injection: Injection) -> Any:
-    return injection.connection.path_params[name]
+    return injection.connection.scope["path_params"][name]
 
 
 def _from_query(name: str, injection: Injection) -> Any:

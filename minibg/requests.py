@@ -108,6 +108,7 @@ class HTTPConnection:
 
     has_form = False
     """Whether a form was read, so that it has to be closed."""
+    _query_params: QueryParams | None = None
 
     def __init__(self, scope: Scope) -> None:
         self.scope = scope
@@ -132,10 +133,12 @@ class HTTPConnection:
         """The headers. Their names know no case."""
         return Headers(self.scope["headers"])
 
-    @cached_property
+    @property
     def query_params(self) -> QueryParams:
         """The parameters of the query string, decoded."""
-        return QueryParams(self.scope.get("query_string", b""))
+        if self._query_params is None:
+            self._query_params = QueryParams(self.scope.get("query_string", b""))
+        return self._query_params
 
     @property
     def path_params(self) -> dict[str, Any]:

@@ -48,11 +48,8 @@ async def run_in_turn(lists: list[BackgroundTasks]) -> None:
 
     Each list keeps its own policy; a failure that this lets through ends the whole run.
     """
-    if len(lists) == 1:
-        await lists[0]()
-        return
     while any(tasks.tasks for tasks in lists):  # a task may add to a list that has run
-        await FailFastTasks(lists)()
+        await (lists[0] if len(lists) == 1 else FailFastTasks(lists))()
 
 
 @lru_cache

@@ -77,10 +77,13 @@ class Route:
         found = self.path_regex.fullmatch(path)
         if found is None:
             return None
+        params: dict[str, Any] = found.groupdict()
         try:
-            return {name: self.convertors[name](text) for name, text in found.groupdict().items()}
+            for name, convertor in self.convertors.items():
+                params[name] = convertor(params[name])
         except ValueError:  # an int of more digits than Python converts
             return None
+        return params
 
     def plan(self, connection: HTTPConnection) -> Dependant:
         """How the endpoint is called, with the dependencies that the application overrides."""
@@ -90,10 +93,8 @@ class Route:
                 return Dependant(self.endpoint, self.convertors, self.connection, overrides)
         return self.dependant
 
-    async def respond(self, injection: Injection) -> Response:
-        """Call the endpoint and make a response of what it returns."""
-        result = await self.plan(injection.connection).solve_and_call(injection)
-        wished = injection.response
+    def response(self, result: Any, wished: Response | None) -> Response:
+        """The response to a request for which the endpoint returned that, and wished that."""
         if isinstance(result, Response):
             response = result
         else:
@@ -198,7 +199,8 @@ class Router:
         try:
             scope = request.scope
             route, scope["path_params"] = self.find(scope["method"], _route_path(scope))
-            response = await route.respond(injection)
+            result = await route.plan(request).solve_and_call(injection)
+            response = route.response(result, injection.response)
         except BaseException as exc:  # noqa: BLE001  # raised, or answered, below
             failure = await injection.fail(f"the endpoint raised {type(exc).__name__}", exc)
             if not isinstance(failure, Exception):
