@@ -33,16 +33,14 @@ exec {CURL} --fail --silent --show-error --noproxy '*' --max-time {LIMIT} "$@"
 
 
 @pytest.fixture
-def environment(tmp_path: Path) -> dict[str, str]:
+def environment(directory: Path) -> dict[str, str]:
     """What the example and the lines to try run in."""
-    wrapper = tmp_path / "bin" / "curl"
+    wrapper = directory / "bin" / "curl"
     wrapper.parent.mkdir()
     wrapper.write_text(WRAPPER)
     wrapper.chmod(0o755)
-    state = tmp_path / "state"
-    state.mkdir()
     path = f"{wrapper.parent}{os.pathsep}{os.environ['PATH']}"
-    return {**os.environ, "PATH": path, "MINIBG_EXAMPLES_DIR": str(state), "no_proxy": "127.0.0.1"}
+    return {**os.environ, "PATH": path, "no_proxy": "127.0.0.1"}
 
 
 @contextmanager

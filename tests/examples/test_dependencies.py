@@ -1,42 +1,30 @@
 """The example `dependencies`: which tasks run, in which order, and what became of the session."""
 
 import sqlite3
-from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing
 from pathlib import Path
 
 import httpx
 import pytest
 
 from minibg.examples.dependencies import app
-from tests.servers.live import uvicorn_with
+from tests.examples.conftest import serving
 
 
-@contextmanager
-def serving() -> Iterator[httpx.Client]:
-    """A client of the example. What its requests left behind has run at the end."""
-    with (
-        uvicorn_with("auto", "auto")(app) as live,
-        httpx.Client(base_url=f"http://127.0.0.1:{live.port}", trust_env=False) as client,
-    ):
-        yield client
-
-
-@pytest.fixture(autouse=True)
-def database(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+@pytest.fixture
+def database(directory: Path) -> Path:
     """Where the example keeps its notes."""
-    monkeypatch.setenv("MINIBG_EXAMPLES_DIR", str(tmp_path))
-    return tmp_path / "notes.sqlite"
+    return directory / "notes.sqlite"
 
 
 def create(path: str, text: str) -> httpx.Response:
     """The answer to a new note, after its tasks have run."""
-    with serving() as client:
+    with serving(app) as client:
         return client.post(path, params={"text": text})
 
 
 def read(path: str) -> object:
-    with serving() as client:
+    with serving(app) as client:
         return client.get(path).json()
 
 
@@ -62,7 +50,7 @@ def test_a_task_that_was_given_the_session_finds_it_closed(
 
 
 def test_a_note_is_committed_when_the_answer_says_so(database: Path) -> None:
-    with serving() as client:
+    with serving(app) as client:
         client.post("/notes/careless", params={"text": "bread"})
         with closing(sqlite3.connect(database)) as connection:
             assert connection.execute("SELECT text FROM notes").fetchall() == [("bread",)]
@@ -93,5 +81,5 @@ def test_the_journal_holds_what_both_dependencies_had_written() -> None:
 
 
 def test_a_note_that_does_not_exist_is_not_found() -> None:
-    with serving() as client:
+    with serving(app) as client:
         assert client.get("/notes/1").status_code == 404

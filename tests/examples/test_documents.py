@@ -1,54 +1,35 @@
 """The example `documents`: what is answered when, what can be found, what is left on the disk."""
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from itertools import chain
 from pathlib import Path
 from threading import Event
 from typing import Any
 
-import httpx
 import pytest
 
 from minibg.examples import documents
-from tests.servers.live import LIMIT, uvicorn_with
+from tests.examples.conftest import serving
+from tests.servers.live import LIMIT
 
 ROOT = Path(__file__).parents[2]
 
 
-@contextmanager
-def serving() -> Iterator[httpx.Client]:
-    """A client of the example. What its requests left behind has run at the end."""
-    with (
-        uvicorn_with("auto", "auto")(documents.app) as live,
-        httpx.Client(base_url=f"http://127.0.0.1:{live.port}", trust_env=False) as client,
-    ):
-        yield client
-
-
-@pytest.fixture(autouse=True)
-def files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Where the example keeps its files."""
-    monkeypatch.setenv("MINIBG_EXAMPLES_DIR", str(tmp_path))
-    return tmp_path
-
-
 def upload(content: bytes, name: str = "notes.md") -> None:
     """Upload a document, and wait until its tasks have run."""
-    with serving() as client:
+    with serving(documents.app) as client:
         answer = client.post("/documents", files={"file": (name, content)})
         assert answer.status_code == 202
 
 
 def read(path: str, **params: str) -> Any:
-    with serving() as client:
+    with serving(documents.app) as client:
         answer = client.get(path, params=params)
         assert answer.status_code == 200
         return answer.json()
 
 
 def test_an_upload_is_answered_while_it_is_not_indexed_yet(
-    files: Path, monkeypatch: pytest.MonkeyPatch
+    directory: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     may_go_on, sections = Event(), documents.sections
 
@@ -57,24 +38,24 @@ def test_an_upload_is_answered_while_it_is_not_indexed_yet(
         return sections(text)
 
     monkeypatch.setattr(documents, "sections", wait_and_parse)
-    with serving() as client:
+    with serving(documents.app) as client:
         try:
             answer = client.post("/documents", files={"file": ("notes.md", b"bread")})
             assert (answer.status_code, answer.json()) == (202, {"id": 1})
             assert client.get("/documents/1").json() == {"name": "notes.md", "state": "waiting"}
-            assert len(list(files.glob("upload-*"))) == 1
+            assert len(list(directory.glob("upload-*"))) == 1
         finally:
             may_go_on.set()
     assert read("/documents/1") == {"name": "notes.md", "state": "indexed"}
-    assert list(files.glob("upload-*")) == []
+    assert list(directory.glob("upload-*")) == []
 
 
 def test_a_document_that_cannot_be_indexed_has_failed_and_its_file_is_removed(
-    files: Path, caplog: pytest.LogCaptureFixture
+    directory: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     upload(b"\xff\xfe no text")
     assert read("/documents/1") == {"name": "notes.md", "state": "failed"}
-    assert list(files.glob("upload-*")) == []
+    assert list(directory.glob("upload-*")) == []
     (record,) = caplog.records
     assert record.getMessage() == "background task minibg.examples.documents.index failed"
     assert record.exc_info is not None
@@ -115,7 +96,7 @@ def test_an_upload_that_stood_on_the_disk_is_indexed_to_its_end() -> None:
 def test_a_search_has_no_operators() -> None:
     upload(b"bread, butter")
     operators = ["", '"', "AND", "bre*", "text:bread", "_", "bread NOT butter", "bread OR cheese"]
-    with serving() as client:
+    with serving(documents.app) as client:
         answers = [client.get("/search", params={"q": q}) for q in [*operators, "Bread, BUTTER!"]]
     assert [answer.status_code for answer in answers] == [200] * 9
     assert [len(answer.json()) for answer in answers] == [0] * 8 + [1]
@@ -138,5 +119,5 @@ def test_a_passage_is_small_and_no_word_is_lost() -> None:
 
 
 def test_a_document_that_does_not_exist_is_not_found() -> None:
-    with serving() as client:
+    with serving(documents.app) as client:
         assert client.get("/documents/1").status_code == 404

@@ -6,30 +6,23 @@ which waits for its tasks.
 
 from pathlib import Path
 
-import httpx
 import pytest
 
 from minibg.examples.order import app
-from tests.servers.live import uvicorn_with
+from tests.examples.conftest import serving
 
 
 @pytest.fixture
-def log(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def log(directory: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """The file that the tasks write to."""
-    monkeypatch.setenv("MINIBG_EXAMPLES_DIR", str(tmp_path))
     monkeypatch.setenv("no_proxy", "127.0.0.1")
-    return tmp_path / "order.log"
+    return directory / "order.log"
 
 
 def post(path: str, *urls: str) -> None:
     """Have these pages fetched, of the server `other`; the tasks have ended when this returns."""
-    serve = uvicorn_with("auto", "auto")
-    with (
-        serve(app) as other,
-        serve(app) as live,
-        httpx.Client(base_url=f"http://127.0.0.1:{live.port}", trust_env=False) as client,
-    ):
-        pages = [url.replace("other", f"127.0.0.1:{other.port}") for url in urls]
+    with serving(app) as other, serving(app) as client:
+        pages = [url.replace("other", other.base_url.netloc.decode()) for url in urls]
         assert client.post(path, params={"url": pages}).status_code == 202
 
 
@@ -59,7 +52,7 @@ def test_no_step_runs_after_one_that_failed(log: Path, caplog: pytest.LogCapture
 
 
 def test_the_log_can_be_read_before_and_after_a_task(log: Path) -> None:
-    with uvicorn_with("auto", "auto")(app) as live:
-        assert live.get("/log").body == b""
+    with serving(app) as client:
+        assert client.get("/log").content == b""
         log.write_text("5 words\n")
-        assert live.get("/log").body == b"5 words\n"
+        assert client.get("/log").content == b"5 words\n"

@@ -1,11 +1,6 @@
-"""The example `progress`: each way tells the client how far the task is, to its end.
-
-It runs in a process of its own, on a server that also speaks WebSocket.
-"""
+"""The example `progress`: each way tells the client how far the task is, to its end."""
 
 import re
-import subprocess
-import sys
 from collections.abc import Callable, Iterator
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from typing import Any
@@ -18,7 +13,8 @@ import pytest
 from websockets.exceptions import InvalidStatus
 from websockets.sync.client import connect
 
-from minibg.examples.progress import Job, Progress, call_back
+from minibg.examples.progress import Job, Progress, app, call_back
+from tests.examples.conftest import serving
 from tests.servers.live import LIMIT
 
 BELOW = 300_000
@@ -27,23 +23,8 @@ PRIMES = BELOW - 2 - len(COMPOSITES)
 
 
 @pytest.fixture(scope="module")
-def url() -> Iterator[str]:
-    """Where the example is served, without a slash at the end."""
-    command = [sys.executable, "-m", "minibg.examples.progress", "0"]
-    with subprocess.Popen(
-        command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
-    ) as process:
-        try:
-            assert process.stderr is not None
-            said = (re.search(r"running on (http://\S+)", line) for line in process.stderr)
-            yield next(found[1] for found in said if found)
-        finally:
-            process.kill()
-
-
-@pytest.fixture(scope="module")
-def client(url: str) -> Iterator[httpx.Client]:
-    with httpx.Client(base_url=url, trust_env=False, timeout=LIMIT) as client:
+def client() -> Iterator[httpx.Client]:
+    with serving(app) as client:
         yield client
 
 
@@ -141,15 +122,15 @@ def test_the_client_is_called_at_the_end(client: httpx.Client) -> None:
     )
 
 
-def test_what_comes_in_by_callback_is_shown(client: httpx.Client, url: str) -> None:
+def test_what_comes_in_by_callback_is_shown(client: httpx.Client) -> None:
     progress = Progress(1_000_000, BELOW, BELOW, PRIMES)
-    call_back(Job(progress), f"{url}/inbox")
+    call_back(Job(progress), f"{client.base_url}/inbox")
     assert msgspec.to_builtins(progress) in client.get("/inbox").json()
 
 
-def test_a_callback_that_is_refused_is_a_failure(url: str) -> None:
+def test_a_callback_that_is_refused_is_a_failure(client: httpx.Client) -> None:
     with pytest.raises(HTTPError, match="404") as failure:
-        call_back(Job(Progress(1, 100)), f"{url}/nowhere")
+        call_back(Job(Progress(1, 100)), f"{client.base_url}/nowhere")
     failure.value.close()
 
 

@@ -2,26 +2,21 @@
 
 from pathlib import Path
 
-import httpx
 import pytest
 
 from minibg.examples.register import app
-from tests.servers.live import uvicorn_with
+from tests.examples.conftest import serving
 
 
 @pytest.fixture
-def sheet(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def sheet(directory: Path) -> Path:
     """The file that the tasks write to."""
-    monkeypatch.setenv("MINIBG_EXAMPLES_DIR", str(tmp_path))
-    return tmp_path / "register.txt"
+    return directory / "register.txt"
 
 
 def names_answered_to(path: str) -> list[str]:
     """What the example answers; its tasks have ended when this returns."""
-    with (
-        uvicorn_with("auto", "auto")(app) as live,
-        httpx.Client(base_url=f"http://127.0.0.1:{live.port}", trust_env=False) as client,
-    ):
+    with serving(app) as client:
         response = client.post(path, params={"names": ["Ada", "Grace"]})
         assert response.status_code == 202
         names: list[str] = response.json()["names"]
@@ -49,7 +44,7 @@ def test_a_copy_stays_as_it_was(sheet: Path) -> None:
 
 
 def test_the_sheet_can_be_read_before_and_after_a_task(sheet: Path) -> None:
-    with uvicorn_with("auto", "auto")(app) as live:
-        assert live.get("/sheet").body == b""
+    with serving(app) as client:
+        assert client.get("/sheet").content == b""
         sheet.write_text("mixed: Ada\n")
-        assert live.get("/sheet").body == b"mixed: Ada\n"
+        assert client.get("/sheet").content == b"mixed: Ada\n"

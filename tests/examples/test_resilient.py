@@ -1,8 +1,7 @@
 """The example `resilient`: what is tried again, what is logged and counted, what is done once."""
 
 import sqlite3
-from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing
 from pathlib import Path
 from time import monotonic
 
@@ -10,26 +9,16 @@ import httpx
 import pytest
 
 from minibg.examples import resilient
-from tests.servers.live import LIMIT, uvicorn_with
-
-
-@contextmanager
-def serving() -> Iterator[httpx.Client]:
-    """A client of the example. What its requests left behind has run at the end."""
-    with (
-        uvicorn_with("auto", "auto")(resilient.app) as live,
-        httpx.Client(base_url=f"http://127.0.0.1:{live.port}", trust_env=False) as client,
-    ):
-        yield client
+from tests.examples.conftest import serving
+from tests.servers.live import LIMIT
 
 
 @pytest.fixture(autouse=True)
-def database(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def database(directory: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Where the example keeps its deliveries. Nothing is counted yet, and no attempt too slow."""
-    monkeypatch.setenv("MINIBG_EXAMPLES_DIR", str(tmp_path))
     monkeypatch.setattr(resilient, "TIME_LIMIT", LIMIT)
     resilient.metrics.clear()
-    return tmp_path / "deliveries.sqlite"
+    return directory / "deliveries.sqlite"
 
 
 def ask(client: httpx.Client, key: str, receiver: str, text: str = "hello") -> httpx.Response:
@@ -57,7 +46,7 @@ def wait_for(client: httpx.Client, key: str) -> str:
 
 def deliver(receiver: str) -> str:
     """What becomes of a delivery to that receiver, after its task has ended."""
-    with serving() as client:
+    with serving(resilient.app) as client:
         answer = ask(client, "1", receiver)
         assert (answer.status_code, answer.json()) == (202, {"state": "accepted"})
         return wait_for(client, "1")
@@ -99,7 +88,7 @@ def test_a_receiver_that_refuses_is_not_asked_again(caplog: pytest.LogCaptureFix
 
 @pytest.mark.parametrize("state", ["accepted", "delivered"])
 def test_a_request_that_is_repeated_starts_nothing(state: str, database: Path) -> None:
-    with serving() as client:
+    with serving(resilient.app) as client:
         insert(database, state)
         answer = ask(client, "1", "works")
     assert (answer.status_code, answer.json()) == (202, {"state": state})
@@ -107,7 +96,7 @@ def test_a_request_that_is_repeated_starts_nothing(state: str, database: Path) -
 
 
 def test_what_has_failed_may_be_asked_for_again() -> None:
-    with serving() as client:
+    with serving(resilient.app) as client:
         for _ in range(2):
             assert ask(client, "1", "refuses").json() == {"state": "accepted"}
             assert wait_for(client, "1") == "failed"
@@ -119,7 +108,7 @@ def test_what_has_failed_may_be_asked_for_again() -> None:
 def test_a_key_belongs_to_one_delivery(
     receiver: str, text: str, state: str, database: Path
 ) -> None:
-    with serving() as client:
+    with serving(resilient.app) as client:
         insert(database, state)
         assert ask(client, "1", receiver, text).status_code == 422
         assert client.get("/deliveries").json() == {"1": state}
@@ -127,23 +116,23 @@ def test_a_key_belongs_to_one_delivery(
 
 
 def test_what_a_crash_interrupted_may_be_asked_for_again(database: Path) -> None:
-    with serving():
+    with serving(resilient.app):
         insert(database, "accepted")
-    with serving() as client:
+    with serving(resilient.app) as client:
         assert client.get("/deliveries").json() == {"1": "failed"}
         ask(client, "1", "works")
         assert wait_for(client, "1") == "delivered"
 
 
 def test_a_request_without_a_key_is_refused() -> None:
-    with serving() as client:
+    with serving(resilient.app) as client:
         assert client.post("/deliveries/works", params={"text": "hello"}).status_code == 400
         assert client.get("/deliveries").json() == {}
 
 
 def test_what_is_counted_can_be_read() -> None:
     resilient.metrics.update(run=3, failed=1)
-    with serving() as client:
+    with serving(resilient.app) as client:
         answer = client.get("/metrics")
     assert answer.headers["content-type"].startswith("text/plain; version=0.0.4")
     assert answer.text.splitlines() == [

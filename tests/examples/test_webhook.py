@@ -10,7 +10,7 @@ import httpx
 import pytest
 
 from minibg.examples import webhook
-from tests.servers.live import uvicorn_with
+from tests.examples.conftest import serving
 
 SECRET = b"It's a Secret to Everybody"
 SIGNATURE = "sha256=757107ea0eb2509fc211221cce984b8a37570b6d7586c22c46f4379c8b043e17"
@@ -24,10 +24,7 @@ Deliver = Callable[..., int]
 @contextmanager
 def delivering() -> Iterator[Deliver]:
     """Delivers to the example and gives the status; what it left behind has run at the end."""
-    with (
-        uvicorn_with("auto", "auto")(webhook.app) as live,
-        httpx.Client(base_url=f"http://127.0.0.1:{live.port}", trust_env=False) as client,
-    ):
+    with serving(webhook.app) as client:
 
         def deliver(body: bytes, signature: str | None = None, delivery: str = "1") -> int:
             headers = {
@@ -42,11 +39,10 @@ def delivering() -> Iterator[Deliver]:
 
 
 @pytest.fixture
-def database(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def database(directory: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Where the example stores deliveries; its secret is `SECRET`."""
     monkeypatch.setattr(webhook, "SECRET", SECRET)
-    monkeypatch.setenv("MINIBG_EXAMPLES_DIR", str(tmp_path))
-    return tmp_path / "webhook.sqlite"
+    return directory / "webhook.sqlite"
 
 
 def stored(database: Path) -> list[tuple[str, str, str]]:
@@ -74,9 +70,9 @@ def test_a_delivery_that_is_repeated_is_stored_once(database: Path) -> None:
 def test_what_is_stored_can_be_read(database: Path) -> None:
     with delivering() as deliver:
         deliver(PUSH)
-    with uvicorn_with("auto", "auto")(webhook.app) as live:
-        answer = live.get("/deliveries")
-    assert answer.body == b'[{"id":"1","event":"push","repository":"octocat/hello"}]'
+    with serving(webhook.app) as client:
+        answer = client.get("/deliveries")
+    assert answer.content == b'[{"id":"1","event":"push","repository":"octocat/hello"}]'
 
 
 def test_a_body_that_is_no_json_is_acknowledged_and_logged(

@@ -1,57 +1,77 @@
 """Task functions of every kind that `add_task` takes, each doing what one plain function does.
 
+That function, the body, may be a generator: at each `yield` an async task lets the loop turn.
+
 What may live here: making tasks. What must be seen of them is said by the test of each rule.
 """
 
 import asyncio
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Generator
 from functools import partial
+from inspect import iscoroutinefunction
 from typing import Any
 
+import anyio
 from hypothesis import strategies as st
 
 Body = Callable[..., Any]
 
 
+def _do(steps: Any) -> None:
+    if isinstance(steps, Generator):
+        for _ in steps:
+            pass
+
+
+async def _do_in_turns(steps: Any) -> None:
+    if isinstance(steps, Generator):
+        for _ in steps:
+            await anyio.lowlevel.checkpoint()
+
+
+def _named(task: Any, body: Body) -> Any:
+    """The task under its body's name, by which logs then speak of it."""
+    task.__qualname__ = getattr(body, "__qualname__", "task")
+    return task
+
+
 def _function(body: Body) -> Body:
     def task(*args: Any, **kwargs: Any) -> None:
-        body(*args, **kwargs)
+        _do(body(*args, **kwargs))
 
-    return task
+    return _named(task, body)
 
 
 def _coroutine_function(body: Body) -> Body:
     async def task(*args: Any, **kwargs: Any) -> None:
-        body(*args, **kwargs)
+        await _do_in_turns(body(*args, **kwargs))
 
-    return task
-
-
-class _Holder:
-    def __init__(self, body: Body) -> None:
-        self.body = body
-
-    def method(self, /, *args: Any, **kwargs: Any) -> None:
-        self.body(*args, **kwargs)
-
-    async def async_method(self, /, *args: Any, **kwargs: Any) -> None:
-        self.body(*args, **kwargs)
+    return _named(task, body)
 
 
-class _Callable(_Holder):
-    __call__ = _Holder.method
+def _method(task: Body, name: str = "method") -> Any:
+    """An object of a class of its own, which has the task as a method of that name."""
+
+    def method(self: object, /, *args: Any, **kwargs: Any) -> Any:
+        return task(*args, **kwargs)
+
+    async def async_method(self: object, /, *args: Any, **kwargs: Any) -> Any:
+        return await task(*args, **kwargs)
+
+    bound = _named(async_method if iscoroutinefunction(task) else method, task)
+    return _named(type("Holder", (), {name: bound}), task)()
 
 
-class _AsyncCallable(_Holder):
-    __call__ = _Holder.async_method
+def _async_callable(body: Body) -> Any:
+    return _method(_coroutine_function(body), "__call__")
 
 
 def _unmarked(task: Body) -> Body:
     def wrapper(*args: Any, **kwargs: Any) -> Any:
         return task(*args, **kwargs)
 
-    return wrapper
+    return _named(wrapper, task)
 
 
 def _marked(body: Body) -> Body:
@@ -67,16 +87,16 @@ def _marked(body: Body) -> Body:
 SYNC: dict[str, Callable[[Body], Body]] = {
     "a function": _function,
     "a partial": lambda body: partial(_function(body)),
-    "a method": lambda body: _Holder(body).method,
-    "a callable object": _Callable,
+    "a method": lambda body: _method(_function(body)).method,
+    "a callable object": lambda body: _method(_function(body), "__call__"),
 }
 
 ASYNC: dict[str, Callable[[Body], Body]] = {
     "a coroutine function": _coroutine_function,
     "a partial of a coroutine function": lambda body: partial(partial(_coroutine_function(body))),
-    "a partial of an async callable object": lambda body: partial(_AsyncCallable(body)),
-    "an async method": lambda body: _Holder(body).async_method,
-    "an async callable object": _AsyncCallable,
+    "a partial of an async callable object": lambda body: partial(_async_callable(body)),
+    "an async method": lambda body: _method(_coroutine_function(body)).method,
+    "an async callable object": _async_callable,
     "a marked wrapper": _marked,
 }
 

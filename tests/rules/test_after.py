@@ -21,6 +21,7 @@ from minibg import (
 )
 from minibg.types import Message
 from tests.rules.exchange import Exchange
+from tests.rules.programs import PROGRAMS, AnyProgram, check
 from tests.rules.tasks import kinds, make
 
 
@@ -60,6 +61,11 @@ def app_that(answers: Callable[[], Any], programme: list[str], events: list[Any]
         return answers()
 
     return app
+
+
+@given(program=PROGRAMS["after"])
+def test_tasks_start_after_the_response_of_any_request(backend: str, program: AnyProgram) -> None:
+    check("after", backend, program)
 
 
 @pytest.mark.parametrize("answer", ANSWERS)

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from minibg import BackgroundTask, BackgroundTasks
 from minibg.concurrency import background_limiter, run_in_threadpool
+from tests.rules.programs import PROGRAMS, AnyProgram, check
 from tests.rules.tasks import ASYNC, kinds, make
 
 SECONDS = 10
@@ -63,6 +64,13 @@ async def let_it_be_delivered() -> None:
 
 WAYS = [("asyncio", in_a_scope), ("trio", in_a_scope), ("asyncio", in_a_task)]
 both_ways = pytest.mark.parametrize(("backend", "run"), WAYS)
+
+
+@given(program=PROGRAMS["cancel"])
+def test_no_task_starts_once_the_run_is_cancelled_in_any_program(
+    backend: str, program: AnyProgram
+) -> None:
+    check("cancel", backend, program)
 
 
 @both_ways

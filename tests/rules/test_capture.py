@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from minibg import BackgroundTask, BackgroundTasks
+from tests.rules.programs import PROGRAMS, AnyProgram, check
 from tests.rules.tasks import kinds, make
 
 values = st.none() | st.integers() | st.text() | st.lists(st.integers()) | st.builds(object)
@@ -29,6 +30,13 @@ def run_and_collect(
     anyio.run(tasks, backend=backend)
     (call,) = called
     return call
+
+
+@given(program=PROGRAMS["capture"])
+def test_a_task_is_called_with_what_it_was_given_in_any_program(
+    backend: str, program: AnyProgram
+) -> None:
+    check("capture", backend, program)
 
 
 @given(kind=kinds(), given_arguments=arguments)

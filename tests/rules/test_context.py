@@ -7,10 +7,18 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from minibg import BackgroundTasks
+from tests.rules.programs import PROGRAMS, AnyProgram, check
 from tests.rules.tasks import ASYNC, HANDED_BACK, kinds, make
 
 SHARING = ASYNC | HANDED_BACK
 value: ContextVar[int] = ContextVar("value")
+
+
+@given(program=PROGRAMS["context"])
+def test_each_task_sees_the_context_as_it_is_then_in_any_program(
+    backend: str, program: AnyProgram
+) -> None:
+    check("context", backend, program)
 
 
 @given(programme=st.lists(kinds()))

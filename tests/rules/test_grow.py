@@ -10,12 +10,20 @@ from hypothesis import strategies as st
 
 from minibg import BackgroundTask, BackgroundTasks, Depends, FailFastTasks, MiniBG, Response
 from tests.rules.exchange import Exchange
+from tests.rules.programs import PROGRAMS, AnyProgram, check
 from tests.rules.tasks import kinds, make
 
 Tree = list[tuple[str, "Tree"]]  # type: ignore[misc]
 trees = st.recursive(
     st.just([]), lambda deeper: st.lists(st.tuples(kinds(), deeper), max_size=3), max_leaves=12
 )
+
+
+@given(program=PROGRAMS["grow"])
+def test_what_is_added_runs_in_the_same_run_in_any_program(
+    backend: str, program: AnyProgram
+) -> None:
+    check("grow", backend, program)
 
 
 @given(tree=trees)

@@ -10,16 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from minibg import BackgroundTask, BackgroundTasks, FailFastTasks
+from tests.rules.programs import PROGRAMS, AnyProgram, Stop, UnprintableError, check
 from tests.rules.tasks import KINDS, kinds, make
-
-
-class UnprintableError(Exception):
-    def __str__(self) -> str:
-        raise RuntimeError("not even its text can be had")
-
-
-class Stop(BaseException):
-    """What is no `Exception`, as `KeyboardInterrupt` is, without its effect on a test run."""
 
 
 failures: st.SearchStrategy[Callable[[], Exception]] = st.sampled_from(
@@ -51,6 +43,13 @@ def task_that(failure: Exception | None, ran: list[str]) -> Callable[[str], None
             raise failure
 
     return body
+
+
+@given(program=PROGRAMS["isolate"])
+def test_failures_go_to_on_error_and_no_further_in_any_program(
+    backend: str, program: AnyProgram
+) -> None:
+    check("isolate", backend, program)
 
 
 @given(programme=programmes)

@@ -24,6 +24,7 @@ from minibg import (
 )
 from minibg.types import Message
 from tests.rules.exchange import Exchange
+from tests.rules.programs import PROGRAMS, AnyProgram, check
 from tests.rules.tasks import kinds, make
 
 
@@ -40,6 +41,13 @@ class Log(logging.Handler):
     @property
     def warnings(self) -> list[str]:
         return [r.getMessage() for r in self.records if r.levelno == logging.WARNING]
+
+
+@given(program=PROGRAMS["nothing lost"])
+def test_each_task_starts_or_is_named_in_any_program_and_request(
+    backend: str, program: AnyProgram
+) -> None:
+    check("nothing lost", backend, program)
 
 
 @contextmanager

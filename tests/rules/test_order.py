@@ -7,7 +7,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from minibg import BackgroundTasks
+from tests.rules.programs import PROGRAMS, AnyProgram, check
 from tests.rules.tasks import kinds, make
+
+
+@given(program=PROGRAMS["order"])
+def test_tasks_run_one_after_another_in_any_program(backend: str, program: AnyProgram) -> None:
+    check("order", backend, program)
 
 
 @given(programme=st.lists(kinds()))

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 import minibg.background
 from minibg import BackgroundTask, BackgroundTasks
 from minibg.concurrency import is_async_callable, run_in_background_thread
+from tests.rules.programs import PROGRAMS, AnyProgram, check
 from tests.rules.tasks import ASYNC, HANDED_BACK, KINDS, SYNC, kinds, make
 
 
@@ -38,6 +39,11 @@ def where_it_runs(backend: str, kind: str, *, alone: bool = False) -> tuple[bool
     anyio.run(request, backend=backend)
     ((thread, task),) = seen
     return thread == loop_thread, task == request_task
+
+
+@given(program=PROGRAMS["place"])
+def test_each_task_runs_in_its_place_in_any_program(backend: str, program: AnyProgram) -> None:
+    check("place", backend, program)
 
 
 @pytest.mark.parametrize("alone", [False, True])

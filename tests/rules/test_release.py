@@ -8,6 +8,7 @@ from typing import Any, Literal
 import anyio
 import pytest
 from anyio.lowlevel import checkpoint
+from hypothesis import given
 
 from minibg import (
     BackgroundTasks,
@@ -20,6 +21,7 @@ from minibg import (
 )
 from minibg.types import ASGIApp, Message, Receive, Scope, Send
 from tests.rules.exchange import Exchange
+from tests.rules.programs import PROGRAMS, AnyProgram, check
 
 DependsScope = Literal["function", "request"]
 
@@ -53,6 +55,13 @@ def app_that_streams(content: Callable[[list[Any]], Any], events: list[Any]) -> 
         return StreamingResponse(content(events))
 
     return app
+
+
+@given(program=PROGRAMS["release"])
+def test_what_a_request_holds_closes_in_between_in_any_request(
+    backend: str, program: AnyProgram
+) -> None:
+    check("release", backend, program)
 
 
 @streams

@@ -112,12 +112,12 @@ class _Uvicorn(uvicorn.Server):
         self.should_exit = True
 
 
-def uvicorn_with(http: str, loop: str) -> Server:
-    """uvicorn with that HTTP parser and that event loop."""
+def uvicorn_with(http: str, loop: str, *, ws: str = "none") -> Server:
+    """uvicorn with that HTTP parser, that event loop and that implementation of WebSockets."""
 
     @contextmanager
     def serve(app: ASGIApp) -> Iterator[Live]:
-        server = _Uvicorn(uvicorn.Config(app, http=http, loop=loop, ws="none", log_config=None))
+        server = _Uvicorn(uvicorn.Config(app, http=http, loop=loop, ws=ws, log_config=None))
         with socket.create_server(("127.0.0.1", 0)) as listener:
             port = listener.getsockname()[1]
             thread = threading.Thread(target=server.run, args=([listener],), daemon=True)

@@ -5,14 +5,12 @@ task did is known once the context of the server has been left.
 """
 
 import logging
-import socket
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
 from http import HTTPStatus
+from typing import Any, Literal
 
 import pytest
-import uvicorn
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 from websockets.sync.client import ClientConnection, connect
 
@@ -24,38 +22,15 @@ from minibg import (
     WebSocket,
     WebSocketDisconnect,
 )
-from tests.servers.live import LIMIT
+from tests.servers.live import LIMIT, Live, uvicorn_with
+
+serve = uvicorn_with("auto", "auto", ws="websockets-sansio")
 
 
-class _Uvicorn(uvicorn.Server):
-    def __init__(self, config: uvicorn.Config) -> None:
-        super().__init__(config)
-        self.listening = threading.Event()
-
-    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        await super().startup(sockets)
-        self.listening.set()
-
-
-@contextmanager
-def serving(app: MiniBG) -> Iterator[str]:
-    """Serve the application with uvicorn; the URL at which it is served."""
-    config = uvicorn.Config(app, ws="websockets-sansio", log_config=None)
-    server = _Uvicorn(config)
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        thread = threading.Thread(target=server.run, args=([listener],), daemon=True)
-        thread.start()
-        try:
-            assert server.listening.wait(LIMIT), "the server did not start"
-            yield f"ws://127.0.0.1:{listener.getsockname()[1]}"
-        finally:
-            server.should_exit = True
-            thread.join(2 * LIMIT)
-            assert not thread.is_alive(), "the server did not end"
-
-
-def open_connection(url: str, **options: object) -> ClientConnection:
-    return connect(url, open_timeout=LIMIT, close_timeout=LIMIT, proxy=None, **options)  # type: ignore[arg-type]
+def open_connection(live: Live, path: str = "/", **options: Any) -> ClientConnection:
+    """A client's connection to that path. `options` are those of `websockets`."""
+    url = f"ws://127.0.0.1:{live.port}{path}"
+    return connect(url, open_timeout=LIMIT, close_timeout=LIMIT, proxy=None, **options)
 
 
 def test_text_bytes_and_json_come_back_as_they_were_sent() -> None:
@@ -75,13 +50,13 @@ def test_text_bytes_and_json_come_back_as_they_were_sent() -> None:
                 await websocket.send_json(value)
 
     large = "ü" * 100_000
-    with serving(app) as url:
+    with serve(app) as live:
         for kind, said, heard in [
             ("text", large, large),
             ("bytes", b"\0\xff" * 1000, b"\0\xff" * 1000),
             ("json", '{"a": [1, null]}', '{"a":[1,null]}'),
         ]:
-            with open_connection(f"{url}/{kind}") as connection:
+            with open_connection(live, f"/{kind}") as connection:
                 for _ in range(3):
                     connection.send(said)
                     assert connection.recv(LIMIT) == heard
@@ -95,7 +70,7 @@ def test_a_subprotocol_and_headers_are_part_of_the_acceptance() -> None:
         await websocket.accept("chat", [(b"x-a", b"1")])
         await websocket.receive_text()
 
-    with serving(app) as url, open_connection(url, subprotocols=["other", "chat"]) as connection:
+    with serve(app) as live, open_connection(live, subprotocols=["other", "chat"]) as connection:
         assert connection.subprotocol == "chat"
         assert connection.response is not None
         assert connection.response.headers["x-a"] == "1"
@@ -109,7 +84,7 @@ def test_a_close_has_the_code_and_the_reason_that_were_given() -> None:
         await websocket.accept()
         await websocket.close(3001, "enough")
 
-    with serving(app) as url, open_connection(url) as connection:
+    with serve(app) as live, open_connection(live) as connection:
         with pytest.raises(ConnectionClosed):
             connection.recv(LIMIT)
         assert (connection.close_code, connection.close_reason) == (3001, "enough")
@@ -130,9 +105,9 @@ def test_a_connection_that_is_not_accepted_is_answered_with_403(path: str) -> No
     @app.websocket("/wrong")
     async def wrong(websocket: WebSocket, n: int) -> None: ...
 
-    with serving(app) as url:
+    with serve(app) as live:
         with pytest.raises(InvalidStatus) as refused:
-            open_connection(url + path)
+            open_connection(live, path)
         assert refused.value.response.status_code == HTTPStatus.FORBIDDEN
 
 
@@ -146,7 +121,7 @@ def test_an_endpoint_that_fails_closes_with_1011_and_the_server_logs_it(
         await websocket.accept()
         raise LookupError("lost")
 
-    with serving(app) as url, open_connection(url) as connection:
+    with serve(app) as live, open_connection(live) as connection:
         with pytest.raises(ConnectionClosed):
             connection.recv(LIMIT)
         assert connection.close_code == 1011
@@ -156,7 +131,7 @@ def test_an_endpoint_that_fails_closes_with_1011_and_the_server_logs_it(
 
 @pytest.mark.parametrize("scope", ["function", "request"])
 def test_a_client_that_goes_away_ends_it_and_then_the_tasks_run(
-    scope: str, caplog: pytest.LogCaptureFixture
+    scope: Literal["function", "request"], caplog: pytest.LogCaptureFixture
 ) -> None:
     events: list[object] = []
     app = MiniBG()
@@ -169,7 +144,7 @@ def test_a_client_that_goes_away_ends_it_and_then_the_tasks_run(
     async def endpoint(
         websocket: WebSocket,
         tasks: BackgroundTasks,
-        held: None = Depends(resource, scope=scope),  # type: ignore[arg-type]
+        held: None = Depends(resource, scope=scope),
     ) -> None:
         tasks.add_task(events.append, "task")
         await websocket.accept()
@@ -179,7 +154,7 @@ def test_a_client_that_goes_away_ends_it_and_then_the_tasks_run(
             events.append((exc.code, exc.reason))
             raise
 
-    with serving(app) as url, open_connection(url) as connection:
+    with serve(app) as live, open_connection(live) as connection:
         connection.close(3002, "bye")
     assert events == [(3002, "bye"), "close", "task"]
     assert caplog.records == []
@@ -195,7 +170,7 @@ def test_a_client_need_not_wait_for_the_tasks_of_an_endpoint_that_has_returned()
         await websocket.accept()
         tasks.add_task(lambda: ran.append(client_knows.wait(LIMIT / 5)))
 
-    with serving(app) as url, open_connection(url) as connection:
+    with serve(app) as live, open_connection(live) as connection:
         with pytest.raises(ConnectionClosed):
             connection.recv(LIMIT)
         client_knows.set()

@@ -1,0 +1,349 @@
+"""Task programs as inputs: they are generated, run on minibg, and compared with the model.
+
+What may live here: making programs, running them, and showing what was seen of them. What must be
+seen is said by `model.py`.
+"""
+
+import logging
+import re
+import threading
+from collections.abc import AsyncGenerator, Callable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from inspect import Parameter, Signature
+from pprint import pformat
+from typing import Any
+
+import anyio
+from hypothesis import strategies as st
+
+from minibg import (
+    BackgroundTask,
+    BackgroundTasks,
+    Depends,
+    FailFastTasks,
+    HTTPException,
+    MiniBG,
+    Response,
+)
+from minibg.types import Message
+from tests.rules.exchange import Exchange
+from tests.rules.model import RULES, Event, Held, Program, Request, Task, expected, labelled
+from tests.rules.tasks import kinds, make
+
+AnyProgram = Program | Request
+
+
+class UnprintableError(Exception):
+    """A failure whose text cannot be had."""
+
+    def __str__(self) -> str:
+        raise RuntimeError("not even its text can be had")
+
+
+class SeveralErrors(ExceptionGroup[Exception]):  # what it is called for
+    """A failure that is a group of failures."""
+
+    def __new__(cls) -> "SeveralErrors":
+        return super().__new__(cls, "several", [ValueError(), KeyError("x")])
+
+
+class Stop(BaseException):
+    """What is no `Exception`, as `KeyboardInterrupt` is, without its effect on a test run."""
+
+
+FAILURES: list[type[BaseException]] = [
+    ValueError,
+    OSError,
+    UnprintableError,
+    SeveralErrors,
+    StopIteration,
+]
+
+values = st.none() | st.booleans() | st.integers() | st.text(max_size=3) | st.builds(object)
+names = st.sampled_from(["func", "self", "args", "kwargs", "task"]) | st.text(max_size=3)
+arguments = {
+    "args": st.lists(values, max_size=2).map(tuple),
+    "kwargs": st.dictionaries(names, values, max_size=2).map(lambda given: tuple(given.items())),
+    "appends": st.none() | st.integers(0, 9),
+}
+failures = {"raises": st.none() | st.sampled_from([*FAILURES, Stop])}
+additions = {"adds": st.lists(st.builds(Task, kind=kinds()), max_size=2).map(tuple)}
+context = {"sets": st.none() | st.integers(1, 9)}
+cancellation = {"cancels": st.sampled_from([False, False, True])}
+everything = arguments | failures | additions | context | cancellation
+
+policies = st.sampled_from(["isolate", "fail fast", "report"])
+
+
+def programs(
+    features: dict[str, st.SearchStrategy[Any]], policies: st.SearchStrategy[Any] = policies
+) -> st.SearchStrategy[Program]:
+    """Programs whose tasks are of all kinds and have these features. Lists stand in lists."""
+    task = st.builds(Task, kind=kinds(), **features)
+    inner = st.builds(Program, st.lists(task, max_size=3).map(tuple), policies)
+    tasks = st.lists(task | inner, max_size=5).map(tuple)
+    appended = st.lists(st.integers(0, 9), max_size=2).map(tuple)
+    return st.builds(Program, tasks, policies, appended if "appends" in features else st.just(()))
+
+
+def requests(features: dict[str, st.SearchStrategy[Any]]) -> st.SearchStrategy[Request]:
+    """Requests that leave such programs behind, and hold something meanwhile."""
+    some = programs(features)
+    held = st.builds(Held, st.sampled_from(["request", "function"]), **additions)
+    fails = st.sampled_from([None, None, "the endpoint raised", "the response was not sent"])
+    return st.builds(Request, some, some, st.lists(held, max_size=3).map(tuple), fails)
+
+
+plain: dict[str, Any] = {}
+isolating = st.just("isolate")
+
+PROGRAMS: dict[str, st.SearchStrategy[Any]] = {
+    "capture": programs(arguments, isolating),
+    "place": programs(plain, isolating),
+    "order": programs(plain, isolating),
+    "isolate": programs(failures),
+    "grow": programs(additions | {"raises": st.sampled_from([None, ValueError])}),
+    "after": requests(plain),
+    "release": requests(plain),
+    "nothing lost": programs(everything) | requests(everything),
+    "context": programs(context, isolating),
+    "cancel": programs(cancellation),
+}
+"""For each rule, programs that have what it speaks of."""
+
+
+def _told(*what: str) -> Callable[[list[Event]], list[Event]]:
+    return lambda events: [event[:2] for event in events if event[0] in what]
+
+
+def _picked(*places: int) -> Callable[[list[Event]], list[Event]]:
+    return lambda events: [tuple(e[i] for i in places) for e in events if e[0] == "start"]
+
+
+VIEWS: dict[str, Callable[[list[Event]], list[Event]]] = {
+    "capture": _picked(1, 3),
+    "place": _picked(1, 2),
+    "order": _told("start", "end"),
+    "isolate": _told("start", "error", "raised"),
+    "grow": _told("start"),
+    "after": _told("endpoint", "response", "start"),
+    "release": _told("response", "closed", "start"),
+    "nothing lost": lambda events: (
+        sorted(e[:3] for e in events if e[0] == "not run") + sorted(_told("start")(events))
+    ),
+    "context": lambda events: _picked(1, 4)(events) + _told("left")(events),
+    "cancel": _told("start", "end"),
+}
+"""For each rule, what of the events it speaks of."""
+
+REASONS = ("an earlier failure", "cancelled", "the endpoint raised", "the response was not sent")
+
+variable: ContextVar[int] = ContextVar("variable")
+
+
+class Player:
+    """Runs one program on minibg; `events` tells what was seen, in the model's words."""
+
+    def __init__(self) -> None:
+        self.events: list[Event] = []
+        self.given: list[int] = []
+        self.labels: dict[int, str] = {}
+
+    async def play(self, program: AnyProgram) -> list[Event]:
+        """Run the program in this task."""
+        self.loop_thread, self.task = threading.get_ident(), anyio.get_current_task().id
+        variable.set(0)
+        with self._log_read(), anyio.CancelScope() as self.scope:
+            try:
+                if isinstance(program, Request):
+                    await self.serve(program)
+                else:
+                    tasks = self.list_of(program)
+                    self.given += program.appended
+                    await tasks()
+            except (Exception, Stop) as exc:  # noqa: BLE001  # it is compared
+                self.events.append(("raised", type(exc).__name__))
+        if isinstance(program, Program):
+            self.events.append(("left", variable.get()))
+        return self.events
+
+    def list_of(self, program: Program, prefix: str = "") -> BackgroundTasks:
+        """The list for a program."""
+        tasks = self.class_of(program.policy)()
+        self.add_all(tasks, program.tasks, prefix)
+        return tasks
+
+    def class_of(self, policy: str) -> type[BackgroundTasks]:
+        """A class of lists that has this policy, and notes what it is told of failures."""
+        base = FailFastTasks if policy == "fail fast" else BackgroundTasks
+
+        class Noting(base):  # type: ignore[misc, valid-type]  # which, is said by the program
+            def on_error(tasks, task: BackgroundTask, exc: Exception) -> None:  # noqa: N805
+                label = self.labels[id(task.func)]
+                self.events.append(("error", label, type(exc).__name__))
+                if policy == "report":
+                    self.add(tasks, f"{label}!", Task())
+                super().on_error(task, exc)
+
+        return Noting
+
+    def add_all(self, tasks: BackgroundTasks, added: Any, prefix: str) -> None:
+        for label, task in labelled(added, prefix):
+            self.add(tasks, label, task)
+
+    def add(self, tasks: BackgroundTasks, label: str, task: Task | Program) -> None:
+        """Add a task, or a list, to a list."""
+        if isinstance(task, Program):
+            func: Any = self.list_of(task, f"{label}.")
+            tasks.add_task(func)
+        else:
+            func = make(task.kind, self.body(tasks, label, task))
+            tasks.add_task(func, *task.args, self.given, **dict(task.kwargs))
+        self.labels[id(func)] = label
+
+    def body(self, tasks: BackgroundTasks, label: str, task: Task) -> Callable[..., Any]:
+        """What a task does: it notes what it sees, then does what the program says."""
+
+        def body(*args: Any, **kwargs: Any) -> Iterator[None]:
+            *positional, given = args
+            seen = (
+                tuple(map(_same, positional, task.args)),
+                tuple((name, _same(kwargs.get(name), value)) for name, value in task.kwargs),
+                tuple(given) if given is self.given else ("a copy", *given),
+            )
+            self.events.append(("start", label, self.place(), seen, variable.get()))
+            if task.sets is not None:
+                variable.set(task.sets)
+            if task.appends is not None:
+                self.given.append(task.appends)
+            self.add_all(tasks, task.adds, f"{label}.")
+            if task.cancels:
+                self.cancel()
+            yield
+            if task.raises is not None:
+                raise task.raises
+            self.events.append(("end", label))
+
+        body.__qualname__ = f"<{label}>"  # by which the log speaks of the task
+        return body
+
+    def place(self) -> str:
+        """Where this is called."""
+        if threading.get_ident() != self.loop_thread:
+            return "thread"
+        return "loop" if anyio.get_current_task().id == self.task else "another task of the loop"
+
+    def cancel(self) -> None:
+        if self.place() == "thread":
+            anyio.from_thread.run_sync(self.scope.cancel)
+        else:
+            self.scope.cancel()
+
+    async def serve(self, request: Request) -> None:
+        """Have an application serve the request."""
+
+        def dependency(label: str, held: Held) -> Callable[..., Any]:
+            async def hold(tasks: injected_class) -> AsyncGenerator[None]:  # type: ignore[valid-type]
+                try:
+                    yield
+                finally:
+                    self.events.append(("closed", label))
+                    self.add_all(tasks, held.adds, f"{label}.")
+
+            return hold
+
+        async def endpoint(tasks: BackgroundTasks, **held: None) -> Response:
+            self.add_all(tasks, request.injected.tasks, "injected ")
+            self.given += (*request.injected.appended, *request.own.appended)
+            self.events.append(("endpoint",))
+            if request.fails == "the endpoint raised":
+                raise HTTPException(418)
+            return Response(background=self.list_of(request.own, "own "))
+
+        async def refuse(message: Message) -> None:
+            raise OSError("the client is gone")
+
+        injected_class = self.class_of(request.injected.policy)
+        parameters = [Parameter("tasks", Parameter.KEYWORD_ONLY, annotation=injected_class)]
+        for number, held in enumerate(request.held):
+            depends = Depends(dependency(f"held {number}", held), scope=held.scope)
+            name = f"held_{number}"
+            parameters.append(Parameter(name, Parameter.KEYWORD_ONLY, default=depends))
+        endpoint.__signature__ = Signature(parameters)  # type: ignore[attr-defined]  # as many as are held
+        app = MiniBG()
+        app.get("/")(endpoint)
+        refuses = refuse if request.fails == "the response was not sent" else None
+        await Exchange(events=_Events(self.events), on_send=refuses)(app)
+
+    @contextmanager
+    def _log_read(self) -> Iterator[None]:
+        """Take what is logged about tasks that were not run as an event for each of them."""
+        logger, handler = logging.getLogger("minibg.background"), _Handler(self._not_run)
+        logger.addHandler(handler)
+        logger.propagate = False
+        try:
+            yield
+        finally:
+            logger.propagate = True
+            logger.removeHandler(handler)
+
+    def _not_run(self, message: str) -> None:
+        found = re.fullmatch(r"background tasks not run \((.*?)\): (.*)", message)
+        if found is None:
+            return
+        reason = next((known for known in REASONS if found[1].startswith(known)), found[1])
+        for label in re.findall("<(.*?)>", found[2]):
+            self.events.append(("not run", label, reason))
+
+
+class _Events(list[Any]):
+    """What an exchange notes, in the model's words."""
+
+    def __init__(self, events: list[Event]) -> None:
+        self.events = events
+
+    def append(self, event: str) -> None:
+        self.events.append((event,))
+
+
+class _Handler(logging.Handler):
+    def __init__(self, read: Callable[[str], None]) -> None:
+        super().__init__()
+        self.read = read
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self.read(record.getMessage())
+
+
+def _same(seen: Any, given: Any) -> Any:
+    return seen if seen is given else ("a copy of", seen)
+
+
+def check(rule: str, backend: str, program: AnyProgram) -> None:
+    """Run the program, and compare what the rule speaks of with what the model expects."""
+    seen = anyio.run(Player().play, program, backend=backend)
+    compare(rule, program, seen)
+
+
+def compare(rule: str, program: AnyProgram, seen: list[Event]) -> None:
+    """Compare what was seen of a program with what the model expects, as far as the rule says.
+
+    Raises:
+        AssertionError: If they differ; it names the rule.
+    """
+    hold(rule, program, VIEWS[rule](expected(program)), VIEWS[rule](seen))
+
+
+def hold(rule: str, program: Any, wanted: Any, seen: Any) -> None:
+    """Say which rule does not hold for a program, where what was seen is not what is wanted.
+
+    Raises:
+        AssertionError: If so.
+    """
+    assert seen == wanted, (
+        f"the rule **{rule}** is broken: {RULES[rule]}.\n"
+        f"program:  {program!r}\n"
+        f"expected: {pformat(wanted, width=80)}\n"
+        f"seen:     {pformat(seen, width=80)}"
+    )

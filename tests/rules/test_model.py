@@ -1,0 +1,43 @@
+"""All rules at once: what is seen of a program is what the model expects of it."""
+
+from itertools import product
+
+import anyio
+from hypothesis import given
+
+from tests.rules.model import RULES, Program, Task
+from tests.rules.programs import VIEWS, AnyProgram, Player, compare, everything, programs, requests
+
+
+@given(program=programs(everything) | requests(everything))
+def test_every_rule_holds_for_any_program(backend: str, program: AnyProgram) -> None:
+    seen = anyio.run(Player().play, program, backend=backend)
+    for rule in VIEWS:
+        compare(rule, program, seen)
+
+
+SMALL = [
+    Task(kind=kind, raises=raises, adds=adds)
+    for kind in ("a function", "a coroutine function")
+    for raises, adds in [(None, ()), (ValueError, ()), (None, (Task(),))]
+]
+
+
+def test_every_rule_holds_for_every_small_program(backend: str) -> None:
+    """All lists of up to five tasks, sync or async, that return, fail or add a task: 9,331."""
+    small_programs = [
+        Program(tasks) for length in range(6) for tasks in product(SMALL, repeat=length)
+    ]
+    assert len(small_programs) == sum(6**length for length in range(6))
+
+    async def play_all() -> None:
+        for program in small_programs:
+            seen = await Player().play(program)
+            for rule in VIEWS:
+                compare(rule, program, seen)
+
+    anyio.run(play_all, backend=backend)
+
+
+def test_each_rule_has_a_view_or_a_test_that_needs_no_program() -> None:
+    assert set(RULES) - set(VIEWS) == {"own list", "room"}
