@@ -9,6 +9,7 @@ from hypothesis import HealthCheck, settings
 settings.register_profile(
     "ci",
     derandomize=True,
+    report_multiple_bugs=False,
     deadline=None,
     max_examples=50,
     suppress_health_check=[HealthCheck.function_scoped_fixture],

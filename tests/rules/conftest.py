@@ -6,8 +6,9 @@ anything holds. `pytest tests/rules -x` stops at the rule itself.
 
 import pytest
 
-RULES = "capture place order isolate grow own_list after release nothing_lost context cancel room"
-PLACES = {f"test_{rule}": place for place, rule in enumerate(RULES.split())}
+from tests.rules.model import RULES
+
+PLACES = {f"test_{rule.replace(' ', '_')}": place for place, rule in enumerate(RULES)}
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

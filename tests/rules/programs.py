@@ -104,13 +104,19 @@ PROGRAMS: dict[str, st.SearchStrategy[Any]] = {
     "order": programs(plain, isolating),
     "isolate": programs(failures),
     "grow": programs(additions | {"raises": st.sampled_from([None, ValueError])}),
+    "own list": st.tuples(st.lists(kinds(), max_size=3), st.integers(2, 5)),
     "after": requests(plain),
     "release": requests(plain),
     "nothing lost": programs(everything) | requests(everything),
     "context": programs(context, isolating),
     "cancel": programs(cancellation),
+    "room": st.integers(1, 10),
 }
-"""For each rule, programs that have what it speaks of."""
+"""For each rule, programs that have what it speaks of.
+
+For **own list** those are the tasks of a request and how many such requests overlap; for **room**,
+how many threads there are for background tasks.
+"""
 
 
 def _told(*what: str) -> Callable[[list[Event]], list[Event]]:

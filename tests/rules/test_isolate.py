@@ -13,7 +13,6 @@ from minibg import BackgroundTask, BackgroundTasks, FailFastTasks
 from tests.rules.programs import PROGRAMS, AnyProgram, Stop, UnprintableError, check
 from tests.rules.tasks import KINDS, kinds, make
 
-
 failures: st.SearchStrategy[Callable[[], Exception]] = st.sampled_from(
     [
         ValueError,

@@ -1,6 +1,7 @@
 """All rules at once: what is seen of a program is what the model expects of it."""
 
 from itertools import product
+from pathlib import Path
 
 import anyio
 from hypothesis import given
@@ -37,6 +38,12 @@ def test_every_rule_holds_for_every_small_program(backend: str) -> None:
                 compare(rule, program, seen)
 
     anyio.run(play_all, backend=backend)
+
+
+def test_the_readme_states_the_rules_in_the_same_words() -> None:
+    readme = (Path(__file__).parents[2] / "README.md").read_text()
+    for rule, sentence in RULES.items():
+        assert f"| {rule} | {sentence} |" in readme
 
 
 def test_each_rule_has_a_view_or_a_test_that_needs_no_program() -> None:

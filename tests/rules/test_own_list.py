@@ -10,13 +10,15 @@ from hypothesis import strategies as st
 
 from minibg import BackgroundTask, BackgroundTasks, Depends, FailFastTasks, MiniBG
 from tests.rules.exchange import Exchange
+from tests.rules.programs import PROGRAMS, hold
 from tests.rules.tasks import kinds, make
 
 
-@given(programme=st.lists(kinds(), max_size=3), requests=st.integers(2, 5))
+@given(program=PROGRAMS["own list"])
 def test_requests_that_overlap_run_their_own_tasks_only(
-    backend: str, programme: list[str], requests: int
+    backend: str, program: tuple[list[str], int]
 ) -> None:
+    programme, requests = program
     ran: dict[int, list[int]] = {number: [] for number in range(requests)}
     app = MiniBG()
 
@@ -32,7 +34,8 @@ def test_requests_that_overlap_run_their_own_tasks_only(
                 group.start_soon(Exchange(f"/{number}"), app)
 
     anyio.run(server, backend=backend)
-    assert ran == {number: list(range(len(programme))) for number in range(requests)}
+    wanted = {number: list(range(len(programme))) for number in range(requests)}
+    hold("own list", program, wanted, ran)
 
 
 def test_the_annotation_chooses_the_policy(backend: str) -> None:

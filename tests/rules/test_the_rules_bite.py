@@ -1,0 +1,282 @@
+"""Each rule is broken on purpose, and its own property says so, by the rule's name.
+
+A saboteur is one change to one function, as a reader would make it by hand. What may live here: the
+saboteurs, and nothing that depends on what a rule's property looks like.
+"""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from inspect import getsource
+from textwrap import dedent
+from typing import Any, NamedTuple
+
+import pytest
+from hypothesis import Phase, given, settings
+
+from minibg import BackgroundTask, BackgroundTasks
+from minibg.concurrency import run_in_background_thread
+from minibg.dependencies import Dependant
+from minibg.injection import Injection
+from minibg.responses import Response
+from tests.rules import (
+    test_after,
+    test_cancel,
+    test_capture,
+    test_context,
+    test_grow,
+    test_isolate,
+    test_nothing_lost,
+    test_order,
+    test_own_list,
+    test_place,
+    test_release,
+    test_room,
+)
+from tests.rules.model import RULES
+from tests.rules.programs import PROGRAMS
+
+PROPERTIES: dict[str, Callable[..., None]] = {
+    "capture": test_capture.test_a_task_is_called_with_what_it_was_given_in_any_program,
+    "place": test_place.test_each_task_runs_in_its_place_in_any_program,
+    "order": test_order.test_tasks_run_one_after_another_in_any_program,
+    "isolate": test_isolate.test_failures_go_to_on_error_and_no_further_in_any_program,
+    "grow": test_grow.test_what_is_added_runs_in_the_same_run_in_any_program,
+    "own list": test_own_list.test_requests_that_overlap_run_their_own_tasks_only,
+    "after": test_after.test_tasks_start_after_the_response_of_any_request,
+    "release": test_release.test_what_a_request_holds_closes_in_between_in_any_request,
+    "nothing lost": test_nothing_lost.test_each_task_starts_or_is_named_in_any_program_and_request,
+    "context": test_context.test_each_task_sees_the_context_as_it_is_then_in_any_program,
+    "cancel": test_cancel.test_no_task_starts_once_the_run_is_cancelled_in_any_program,
+    "room": test_room.test_blocked_background_threads_leave_all_others_free,
+}
+
+
+class Saboteur(NamedTuple):
+    """Which rule it breaks, how, and in which function it puts what in place of what."""
+
+    rule: str
+    how: str
+    function: Callable[..., Any]
+    intact: str
+    broken: str
+
+
+SABOTEURS = [
+    Saboteur(
+        "capture",
+        "arguments are copied when they are captured",
+        BackgroundTask.__init__,
+        "self.args = args",
+        "self.args = __import__('copy').deepcopy(args)",
+    ),
+    Saboteur(
+        "capture",
+        "keyword arguments are dropped",
+        BackgroundTask.call,
+        "self.func(*self.args, **self.kwargs)",
+        "self.func(*self.args)",
+    ),
+    Saboteur(
+        "capture",
+        "a keyword may not be called func",
+        BackgroundTasks.add_task,
+        "func: Callable[P, Any], /,",
+        "func: Callable[P, Any],",
+    ),
+    Saboteur(
+        "place",
+        "sync tasks are called on the event loop",
+        BackgroundTasks.__call__,
+        "if self.tasks[0].is_async:",
+        "if True:",
+    ),
+    Saboteur(
+        "place",
+        "an awaitable that is handed back is not awaited",
+        BackgroundTasks.__call__,
+        "await handed_back",
+        "handed_back.close()",
+    ),
+    Saboteur(
+        "order",
+        "tasks are added at the head",
+        BackgroundTasks.add_task,
+        "self.tasks.append(",
+        "self.tasks.appendleft(",
+    ),
+    Saboteur(
+        "order",
+        "async tasks are taken from the end",
+        BackgroundTasks.__call__,
+        "self.tasks.popleft()",
+        "self.tasks.pop()",
+    ),
+    Saboteur(
+        "order",
+        "a row is run from its end",
+        BackgroundTasks._run_row,
+        "self.tasks.popleft()",
+        "self.tasks.pop()",
+    ),
+    Saboteur(
+        "isolate",
+        "the first failure stops the rest",
+        BackgroundTasks.on_error,
+        "return None",
+        "raise exc",
+    ),
+    Saboteur(
+        "isolate",
+        "what is no Exception is isolated too",
+        BackgroundTasks.__call__,
+        "except Exception as exc:\n",
+        "except BaseException as exc:\n",
+    ),
+    Saboteur(
+        "isolate",
+        "on_error is not told",
+        BackgroundTasks.__call__,
+        "if isawaitable(reaction := self.on_error(started[0], exc)):",
+        "if isawaitable(reaction := None):",
+    ),
+    Saboteur(
+        "grow",
+        "only those run that stood in the list at first",
+        BackgroundTasks.__call__,
+        "while self.tasks:",
+        "stop = len(self.tasks)\n        while self.tasks and (stop := stop - 1) >= 0:",
+    ),
+    Saboteur(
+        "own list",
+        "requests share a list",
+        Injection.tasks,
+        "= cls()",
+        "= type(self).tasks.__dict__.setdefault(cls, cls())",
+    ),
+    Saboteur(
+        "after",
+        "tasks run before the body is sent",
+        Response.respond,
+        "await self.send_response(scope, receive, send)",
+        "await run_in_turn(lists); await self.send_response(scope, receive, send)",
+    ),
+    Saboteur(
+        "after",
+        "tasks run though the response was not sent",
+        Response.respond,
+        'tasks.abandon(f"the response',
+        'await tasks(); tasks.abandon(f"the response',
+    ),
+    Saboteur(
+        "release",
+        "what is held is closed after the tasks",
+        Response.respond,
+        "await release(None)",
+        "await run_in_turn(lists); await release(None)",
+    ),
+    Saboteur(
+        "release",
+        "scope='function' closes after the response",
+        Dependant.solve_and_call,
+        "if injection.held:",
+        "if False:",
+    ),
+    Saboteur(
+        "nothing lost",
+        "a run that ends early says nothing",
+        BackgroundTasks.__call__,
+        "self.abandon(f",
+        "self.tasks.clear(); self.abandon(f",
+    ),
+    Saboteur(
+        "nothing lost",
+        "lists within a list are forgotten",
+        BackgroundTasks.abandon,
+        "task.func.abandon(reason)",
+        "task.func.tasks.clear()",
+    ),
+    Saboteur(
+        "nothing lost",
+        "an endpoint that raises takes its tasks with it",
+        Injection.fail,
+        "tasks.abandon(reason)",
+        "tasks.tasks.clear()",
+    ),
+    Saboteur(
+        "nothing lost",
+        "injected tasks displace the response's own",
+        Response.respond,
+        "if own is not None:",
+        "own.tasks.clear()\n    if False:",
+    ),
+    Saboteur(
+        "context",
+        "sync tasks of a row share one context",
+        BackgroundTasks._run_row,
+        "copy_context().run(started[0].call)",
+        "started[0].call()",
+    ),
+    Saboteur(
+        "cancel",
+        "a row goes on when the run is cancelled",
+        BackgroundTasks._run_row,
+        "check_cancelled()",
+        "pass",
+    ),
+    Saboteur(
+        "cancel",
+        "the next task starts when the run is cancelled",
+        BackgroundTasks.__call__,
+        "await checkpoint_if_cancelled()",
+        "pass",
+    ),
+    Saboteur(
+        "room",
+        "background tasks take the threads of endpoints",
+        run_in_background_thread,
+        "background_limiter()",
+        "current_default_thread_limiter()",
+    ),
+]
+
+
+@contextmanager
+def at_work(saboteur: Saboteur) -> Iterator[None]:
+    """Have the function's code changed, wherever the function is known already."""
+    function, source = saboteur.function, dedent(getsource(saboteur.function))
+    assert source.count(saboteur.intact) == 1, f"{saboteur.how}: its line is there no more"
+    namespace = dict(function.__globals__)
+    exec(source.replace(saboteur.intact, saboteur.broken), namespace)
+    code, function.__code__ = function.__code__, namespace[function.__name__].__code__
+    try:
+        yield
+    finally:
+        function.__code__ = code
+
+
+def unshrunk(rule: str) -> Callable[..., None]:
+    """The property of a rule, over more programs than usual, with the first failure as it is."""
+    check = PROPERTIES[rule].hypothesis.inner_test  # type: ignore[attr-defined]  # Hypothesis adds it
+    generate = settings(phases=[Phase.generate], max_examples=500)
+    return generate(given(program=PROGRAMS[rule])(check))
+
+
+@pytest.mark.parametrize("saboteur", SABOTEURS, ids=lambda saboteur: saboteur.how)
+def test_a_rule_that_is_broken_is_named_by_its_own_property(
+    backend: str, saboteur: Saboteur
+) -> None:
+    named = rf"the rule \*\*{saboteur.rule}\*\* is broken: "
+    with at_work(saboteur), pytest.raises(AssertionError, match=named):
+        unshrunk(saboteur.rule)(backend=backend)
+
+
+def test_every_rule_has_a_property_and_a_saboteur() -> None:
+    assert set(PROPERTIES) == set(RULES) == {saboteur.rule for saboteur in SABOTEURS}
+
+
+@pytest.mark.parametrize("saboteur", SABOTEURS, ids=lambda saboteur: saboteur.how)
+def test_a_saboteur_leaves_the_function_as_it_was(saboteur: Saboteur) -> None:
+    code = saboteur.function.__code__
+    with at_work(saboteur):
+        assert saboteur.function.__code__ is not code
+    assert saboteur.function.__code__ is code
