@@ -1,4 +1,4 @@
-"""Calls of `add_task` for the type checkers, right ones and wrong ones; never run.
+"""Calls of `add_task`, and endpoints, for the type checkers, right ones and wrong ones; never run.
 
 The lines marked with `# refused` are those on which a type checker has to report an error.
 """
@@ -6,7 +6,7 @@ The lines marked with `# refused` are those on which a type checker has to repor
 from collections.abc import Awaitable, Callable
 from functools import partial
 
-from minibg import BackgroundTask, BackgroundTasks, FailFastTasks
+from minibg import BackgroundTask, BackgroundTasks, FailFastTasks, MiniBG
 
 
 def mail(to: str, subject: str = "", *, urgent: bool = False) -> None: ...
@@ -90,3 +90,24 @@ def wrong(tasks: BackgroundTasks, mailer: Mailer, callback: Callable[[str], obje
     BackgroundTask(mail)  # refused
     BackgroundTask(send, "a", "1")  # refused
     BackgroundTasks([mail])  # refused
+
+
+def endpoints(app: MiniBG) -> None:
+    @app.get("/right")
+    async def right(tasks: BackgroundTasks, own: OwnPolicy) -> None:
+        tasks.add_task(mail, "a")
+        own.add_task(send, "a", 1)
+
+    @app.get("/one-task")
+    async def one_task(tasks: BackgroundTask) -> None:
+        tasks.add_task(mail, "a")  # refused
+
+    @app.get("/not-the-list")
+    async def not_the_list(tasks: list[BackgroundTask]) -> None:
+        tasks.add_task(mail, "a")  # refused
+
+    @app.get("/may-be-none")
+    async def may_be_none(tasks: BackgroundTasks | None) -> None:
+        tasks.add_task(mail, "a")  # refused
+
+    app.get("/no-endpoint")("endpoint")  # refused
