@@ -9,6 +9,7 @@ import logging
 import traceback
 from collections.abc import Awaitable, Callable, Collection, Iterable, Iterator, Mapping
 from contextlib import nullcontext
+from functools import partial
 from typing import Any, TypeVar
 
 from minibg.concurrency import is_async_callable, run_in_threadpool
@@ -80,12 +81,7 @@ class MiniBG:
         self, path: str, *, methods: Collection[str] = ("GET",), status_code: int = 200
     ) -> Callable[[Endpoint], Endpoint]:
         """Serve the path with the decorated function. See `Route`."""
-
-        def register(endpoint: Endpoint) -> Endpoint:
-            self.router.add(Route(path, endpoint, methods=methods, status_code=status_code))
-            return endpoint
-
-        return register
+        return self._registering(path, partial(Route, methods=methods, status_code=status_code))
 
     def get(self, path: str, *, status_code: int = 200) -> Callable[[Endpoint], Endpoint]:
         """Serve GET, and HEAD, on that path."""
@@ -109,9 +105,14 @@ class MiniBG:
 
     def websocket(self, path: str) -> Callable[[Endpoint], Endpoint]:
         """Serve the WebSocket connections to that path."""
+        return self._registering(path, WebSocketRoute)
+
+    def _registering(self, path: str, make: Callable[..., Route]) -> Callable[[Endpoint], Endpoint]:
+        if not isinstance(path, str):
+            raise TypeError(f"a path is text, as in @app.get('/'), not {name_of(path)}")
 
         def register(endpoint: Endpoint) -> Endpoint:
-            self.router.add(WebSocketRoute(path, endpoint))
+            self.router.add(make(path, endpoint))
             return endpoint
 
         return register

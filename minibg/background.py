@@ -5,8 +5,7 @@ until none is left. So a task runs once, what is added meanwhile runs too, and w
 early leaves in the list is what has to be named.
 
 Rules kept here: **capture**, **order**, **place**, **isolate**, **nothing lost**, **grow**,
-**cancel**, **context**. Threads (**room**) come from `concurrency.py`; `routing.py` decides when a
-run begins (**after**, **release**). Nothing about HTTP may live here.
+**cancel**, **context**. Nothing about HTTP, nor about how a thread is had, may live here.
 """
 
 import logging
@@ -16,15 +15,13 @@ from contextvars import copy_context
 from inspect import isawaitable
 from typing import Any, ParamSpec
 
-from anyio.from_thread import check_cancelled
-from anyio.lowlevel import checkpoint, checkpoint_if_cancelled
+from anyio import from_thread, lowlevel
 
 from minibg.concurrency import is_async_callable, run_in_background_thread
 from minibg.exceptions import name_of
 from minibg.types import Background
 
 P = ParamSpec("P")
-
 logger = logging.getLogger("minibg.background")
 
 
@@ -106,14 +103,16 @@ class BackgroundTasks:
         """Run the tasks, each after the last has ended (**order**), until the list is empty."""
         try:
             while self.tasks:
-                await checkpoint_if_cancelled()
+                await lowlevel.checkpoint_if_cancelled()
                 started: deque[BackgroundTask] = deque(maxlen=1)
                 try:
                     if self.tasks[0].is_async:
                         started.append(self.tasks.popleft())
                         await started[0].call()
                     else:
-                        handed_back = await run_in_background_thread(self._run_row, started)
+                        handed_back = await run_in_background_thread(
+                            self._run_row, started, when_cancelled=lambda: self.abandon("cancelled")
+                        )
                         if handed_back is not None:
                             await handed_back
                 except Exception as exc:
@@ -123,24 +122,24 @@ class BackgroundTasks:
                         if isawaitable(reaction := self.on_error(started[0], exc)):
                             await reaction
                     finally:  # a cancellation that the thread put off comes here
-                        await checkpoint()
+                        await lowlevel.checkpoint()
         except BaseException as exc:
             cause = "an earlier failure" if isinstance(exc, Exception) else "cancelled"
             self.abandon(f"{cause}, {type(exc).__name__}")
             raise
 
     def _run_row(self, started: deque[BackgroundTask]) -> Awaitable[Any] | None:
-        """Run the row of sync tasks at the head of the list, in this worker thread.
-
-        They share one hop, which costs more than most calls. The row ends where the loop is
-        needed: by an async task, a failure, an awaitable that a call hands back.
-        """
-        while self.tasks and not self.tasks[0].is_async:
-            check_cancelled()
-            started.append(self.tasks.popleft())
+        """Run the sync tasks at the head of the list, in this thread: one hop for the whole row."""
+        while True:
+            try:
+                if self.tasks[0].is_async:
+                    return None
+                from_thread.check_cancelled()
+                started.append(self.tasks.popleft())
+            except IndexError:  # all have run, or the loop has abandoned the rest meanwhile
+                return None
             if isawaitable(result := copy_context().run(started[0].call)):
                 return result
-        return None
 
 
 class FailFastTasks(BackgroundTasks):

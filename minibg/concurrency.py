@@ -12,14 +12,23 @@ from concurrent.futures import Future, wait
 from contextlib import suppress
 from functools import partial
 from inspect import isawaitable, iscoroutinefunction
-from typing import Any, ParamSpec, TypeVar
+from math import inf
+from typing import Any, ParamSpec, TypeVar, TypeVarTuple
 
-from anyio import CancelScope, CapacityLimiter, WouldBlock, get_cancelled_exc_class, to_thread
+from anyio import (
+    CancelScope,
+    CapacityLimiter,
+    WouldBlock,
+    current_effective_deadline,
+    get_cancelled_exc_class,
+    to_thread,
+)
 from anyio.lowlevel import RunVar
 from anyio.to_thread import current_default_thread_limiter
 
 P = ParamSpec("P")
 T = TypeVar("T")
+Ts = TypeVarTuple("Ts")
 
 _background_limiter: RunVar[CapacityLimiter] = RunVar("minibg background limiter")
 
@@ -66,14 +75,19 @@ async def run_in_threadpool(func: Callable[P, T], /, *args: P.args, **kwargs: P.
     return await _run_in_thread(partial(func, *args, **kwargs), current_default_thread_limiter())
 
 
-async def run_in_background_thread(func: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> T:
+async def run_in_background_thread(
+    func: Callable[[*Ts], T],
+    /,
+    *args: *Ts,
+    when_cancelled: Callable[[], None] = lambda: None,
+) -> T:
     """`run_in_threadpool`, in one of the threads that are kept for background tasks (**room**).
 
-    Where asyncio cancels meanwhile, a failure, or an awaitable that is handed back, comes first,
-    and the cancellation with the caller's next await: what became of a task is never lost.
+    Where asyncio cancels meanwhile, `when_cancelled` is called at once: a server that ends may not
+    wait for the thread. Then a failure, or an awaitable that is handed back, comes first, and the
+    cancellation with the caller's next await: what became of a task is never lost.
     """
-    call = partial(func, *args, **kwargs)
-    return await _run_in_thread(call, background_limiter(), outcome_first=True)
+    return await _run_in_thread(partial(func, *args), background_limiter(), when_cancelled)
 
 
 async def run_in_extra_thread(func: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> T:
@@ -86,7 +100,9 @@ async def run_in_extra_thread(func: Callable[P, T], /, *args: P.args, **kwargs: 
 
 
 async def _run_in_thread(
-    call: Callable[[], T], limiter: CapacityLimiter, *, outcome_first: bool = False
+    call: Callable[[], T],
+    limiter: CapacityLimiter,
+    when_cancelled: Callable[[], None] | None = None,
 ) -> T:
     """Make the call in a worker thread, and come back only when the thread has.
 
@@ -100,9 +116,9 @@ async def _run_in_thread(
     except WouldBlock:
         await limiter.acquire_on_behalf_of(outcome)
     try:
-        cancelled = await _hop(outcome, call)
+        cancelled = await _hop(outcome, call, when_cancelled)
         if cancelled is not None:
-            if not (outcome_first and _matters(outcome)):
+            if when_cancelled is None or not _matters(outcome):
                 raise cancelled
             _cancel_again(cancelled)
         return outcome.result()
@@ -111,7 +127,11 @@ async def _run_in_thread(
         del outcome  # an exception's traceback holds this frame: no circle with what holds it
 
 
-async def _hop(outcome: Future[T], call: Callable[[], T]) -> BaseException | None:
+async def _hop(
+    outcome: Future[T],
+    call: Callable[[], T],
+    when_cancelled: Callable[[], None] | None,
+) -> BaseException | None:
     """Go to a thread and back; give asyncio's cancellation, if there was one on the way.
 
     The limiter's place is the caller's, so none is needed here.
@@ -123,6 +143,8 @@ async def _hop(outcome: Future[T], call: Callable[[], T]) -> BaseException | Non
             if outcome.cancel() or outcome.done():
                 raise  # the call has not begun and never will, or it raised this itself
             scope.cancel()  # so that anyio.from_thread.check_cancelled() raises in the thread
+            if when_cancelled is not None:
+                when_cancelled()
             while not outcome.done():
                 with CancelScope(shield=True), suppress(type(exc)):
                     await to_thread.run_sync(wait, [outcome], limiter=CapacityLimiter(1))
@@ -152,6 +174,17 @@ def _cancel_again(cancelled: BaseException) -> None:
     assert task is not None
     task.uncancel()
     task.cancel(*cancelled.args)
+
+
+def is_cancelled() -> bool:
+    """Whether the current task is to end, though somebody may have caught what says so."""
+    if get_cancelled_exc_class().__module__.startswith("trio"):
+        return current_effective_deadline() == -inf
+    import asyncio  # noqa: PLC0415  # loaded long since where this runs
+
+    task = asyncio.current_task()
+    assert task is not None
+    return task.cancelling() > 0
 
 
 _END: Any = object()

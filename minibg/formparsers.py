@@ -7,7 +7,10 @@ client.
 """
 
 from collections.abc import AsyncIterable
+from contextlib import AsyncExitStack
 from typing import Any, BinaryIO
+
+from anyio import CancelScope
 
 from minibg.concurrency import run_in_extra_thread, run_in_threadpool
 from minibg.datastructures import MultiDict, parse_urlencoded
@@ -60,10 +63,11 @@ class FormData(MultiDict[str | UploadFile]):
     """The fields and the files of a form."""
 
     async def close(self) -> None:
-        """Close the files."""
-        for _, value in self._items:
-            if isinstance(value, UploadFile):
-                await value.close()
+        """Close the files, also where to close one of them fails; that is raised afterwards."""
+        async with AsyncExitStack() as stack:
+            for _, value in self._items:
+                if isinstance(value, UploadFile):
+                    stack.push_async_callback(value.close)
 
 
 def plain_filename(name: str) -> str:
@@ -195,6 +199,7 @@ async def _parse_multipart(
         if not parts.is_complete:
             raise ValueError("it ends before its last boundary")
     except BaseException:
-        await FormData(parts.items).close()
+        with CancelScope(shield=True):
+            await FormData(parts.items).close()
         raise
     return FormData(parts.items)

@@ -22,7 +22,7 @@ from typing import Any, Literal
 from anyio import CancelScope
 
 from minibg.background import BackgroundTasks
-from minibg.concurrency import run_in_extra_thread, run_in_threadpool
+from minibg.concurrency import is_cancelled, run_in_extra_thread, run_in_threadpool
 from minibg.formparsers import FormData
 from minibg.requests import HTTPConnection, Request
 from minibg.responses import Response
@@ -42,6 +42,8 @@ class Injection:
     response: Response | None = None
     body = b""
     form: FormData | None = None
+    guard: CancelScope | None = None
+    """Shields what is closed. It is entered before all that is held, so that it is left last."""
 
     def __init__(self, connection: HTTPConnection) -> None:
         self.connection = connection
@@ -62,6 +64,8 @@ class Injection:
 
     async def hold(self, scope: Scope, context: AbstractAsyncContextManager[Any]) -> Any:
         """Enter a context, and hold it until that scope is released."""
+        if self.guard is None:
+            self.guard = CancelScope().__enter__()
         stack = self.held.setdefault(scope, AsyncExitStack())
         return await stack.enter_async_context(context)
 
@@ -70,18 +74,29 @@ class Injection:
 
         Raises:
             BaseException: `exc`, which is thrown into the generators, or what they make of it.
+                Nothing, if one of them swallows it.
         """
-        with CancelScope(shield=True):
-            try:
-                stack = self.held.pop(scope, None)
-                details = (type(exc), exc, exc.__traceback__) if exc else (None, None, None)
-                if stack is not None and await stack.__aexit__(*details):
-                    raise RuntimeError("a dependency swallowed the exception, so nothing answers")
-            finally:
-                if scope == "request" and isinstance(self.connection, Request):
+        try:
+            swallowed = scope in self.held and await self._close(scope, exc)
+        finally:
+            if scope == "request" and isinstance(self.connection, Request):
+                with CancelScope(shield=True):
                     await self.connection.close()
-        if exc is not None:
+        if exc is not None and not swallowed:
             raise exc
+
+    async def _close(self, scope: Scope, exc: BaseException | None) -> bool | None:
+        """Close what is held in that scope, and give whether it swallows the exception."""
+        details = (type(exc), exc, exc.__traceback__) if exc else (None, None, None)
+        assert self.guard is not None
+        self.guard.shield = True
+        try:
+            return await self.held.pop(scope).__aexit__(*details)
+        finally:
+            self.guard.shield = False
+            if not self.held:
+                self.guard.__exit__(None, None, None)
+                self.guard = None
 
     async def let_go(self, exc: BaseException | None) -> None:
         """Release all, after the response; what the closing raises is logged, and goes no further.
@@ -91,7 +106,7 @@ class Injection:
         """
         if exc is not None:
             raised = await self.throw(exc)
-            if raised is not exc:
+            if raised is not None and raised is not exc:
                 logger.error(NOT_CLOSED, exc_info=raised)
         elif self.held or self.connection.has_form:
             for scope in SCOPES:
@@ -101,30 +116,42 @@ class Injection:
                     logger.exception(NOT_CLOSED)
 
     async def fail(self, reason: str, exc: BaseException) -> BaseException:
-        """`throw`, then give up the tasks for that reason."""
-        exc = await self.throw(exc)
+        """`throw`, then give up the tasks for that reason, and give what has to be answered."""
+        failure = await self.throw(exc)
         for tasks in self.lists.values():
             tasks.abandon(reason)
-        return exc
+        if failure is not None:
+            return failure
+        if is_cancelled():  # no generator can undo that
+            return exc
+        return RuntimeError("a dependency swallowed the exception, so nothing answers")
 
-    async def throw(self, exc: BaseException) -> BaseException:
-        """Throw an exception into all that is held, and give what comes out of it."""
+    async def throw(self, exc: BaseException) -> BaseException | None:
+        """Throw an exception into all that is held, and give what comes out of it, if anything."""
         if not (self.held or self.connection.has_form):
             return exc
+        thrown: BaseException | None = exc
         for scope in SCOPES:
             try:
-                await self.release(scope, exc)
+                await self.release(scope, thrown)
+                thrown = None
             except BaseException as raised:  # noqa: BLE001  # the caller raises it
-                exc = raised
-        return exc
+                thrown = raised
+        return thrown
 
 
 @asynccontextmanager
 async def in_threads(context: AbstractContextManager[Any]) -> AsyncIterator[Any]:
     """A sync context as an async one: it is entered and left in worker threads."""
-    value = await run_in_threadpool(context.__enter__)
+    entered: list[Any] = []  # asyncio's cancellation may come in place of what is returned
     try:
-        yield value
+        await run_in_threadpool(lambda: entered.append(context.__enter__()))
+    except BaseException as exc:
+        if entered:
+            await run_in_extra_thread(context.__exit__, type(exc), exc, exc.__traceback__)
+        raise
+    try:
+        yield entered[0]
     except BaseException as exc:
         leave = partial(context.__exit__, type(exc), exc, exc.__traceback__)
         if not await run_in_extra_thread(leave):

@@ -6,8 +6,11 @@ is the business of `dependencies.py`.
 
 import re
 from collections.abc import Callable
+from functools import reduce
 from inspect import Parameter
-from typing import Any
+from operator import or_
+from types import NoneType, UnionType
+from typing import Any, Union, get_args, get_origin
 
 import msgspec
 from msgspec import inspect as types
@@ -23,14 +26,15 @@ SCALARS = (
 )
 COLLECTIONS = (types.ListType, types.SetType, types.FrozenSetType, types.VarTupleType)
 BODIES = (types.DictType, types.DataclassType, types.TypedDictType, types.StructType)
+UNHASHABLE = (types.AnyType, types.ListType, types.SetType, *BODIES)
 
 
 def kind_of(annotation: Any) -> str:
     """What a value is, so that it is known which part of a request can hold it."""
     if annotation in (Parameter.empty, Any):
         return "anything"
-    if annotation in (UploadFile, UploadFile | None, list[UploadFile]):
-        return "uploads" if annotation == list[UploadFile] else "upload"
+    if annotation in (UploadFile, UploadFile | None, list[UploadFile], list[UploadFile] | None):
+        return "upload" if annotation in (UploadFile, UploadFile | None) else "uploads"
     try:
         info = types.type_info(annotation)
     except Exception:  # noqa: BLE001  # whatever msgspec cannot read, no request can give
@@ -57,12 +61,31 @@ def _is_plain(info: Any, seen: list[Any]) -> bool:
     """Whether a type is made of what JSON can be turned into, all the way down."""
     if isinstance(info, types.CustomType):
         return False
+    if isinstance(info, (types.SetType, types.FrozenSetType)) and not _is_hashable(info.item_type):
+        return False
     if any(info is other for other in seen):
         return True
+    return all(_is_plain(part, [*seen, info]) for part in _parts(info))
+
+
+def _parts(info: Any) -> list[Any]:
+    """The types that a type is made of."""
     parts = [getattr(info, name, None) for name in ("item_type", "key_type", "value_type")]
     parts += [*getattr(info, "types", ()), *getattr(info, "item_types", ())]
     parts += [field.type for field in getattr(info, "fields", ())]
-    return all(_is_plain(part, [*seen, info]) for part in parts if part is not None)
+    return [part for part in parts if part is not None]
+
+
+def _is_hashable(info: Any) -> bool:
+    """Whether what JSON becomes, read as that type, can stand in a set."""
+    return not isinstance(info, UNHASHABLE) and all(_is_hashable(part) for part in _parts(info))
+
+
+def without_none(annotation: Any) -> Any:
+    """What text is read as where it is optional: it may be missing, but `null` is no None."""
+    if get_origin(annotation) in (Union, UnionType):
+        return reduce(or_, (m for m in get_args(annotation) if m is not NoneType))
+    return annotation
 
 
 def from_path(name: str, injection: Injection) -> Any:
@@ -88,6 +111,8 @@ def _from_body(name: str, injection: Injection) -> Any:
 
 def _all_from_form(name: str, injection: Injection) -> Any:
     given = injection.form.getlist(name) if injection.form else []
+    if any(item and isinstance(item, str) for item in given):
+        raise msgspec.ValidationError("Expected a file, got text")
     # A browser sends a file without a name where none was chosen.
     return [item for item in given if isinstance(item, UploadFile) and item.filename] or MISSING
 
@@ -109,11 +134,19 @@ READ: dict[str, tuple[str, Callable[[str, Injection], Any]]] = {
 
 def fault(loc: tuple[str, ...], exc: Exception) -> dict[str, Any]:
     """A fault as FastAPI reports it: where, what, and of which kind."""
-    message, _, path = str(exc).partition(" - at `$")
-    within = [int(n) if n else name for name, n in re.findall(r"\.(\w+)|\[(\d+)\]", path)]
-    is_json = isinstance(exc, msgspec.ValidationError)
-    return {
-        "loc": [*loc, *within],
-        "msg": message,
-        "type": "value_error" if is_json else "json_invalid",
-    }
+    message, within = _place(exc)
+    kind = "value_error" if isinstance(exc, msgspec.ValidationError) else "json_invalid"
+    missing = re.fullmatch(r"Object missing required field `(.+)`", message)
+    if missing:
+        message, kind, within = "Field required", "missing", [*within, missing[1]]
+    return {"loc": [*loc, *within], "msg": message, "type": kind}
+
+
+def _place(exc: Exception) -> tuple[str, list[str | int]]:
+    """What msgspec says, parted from where: ` - at `$.names[0]``. The rest may be a client's."""
+    text, own_words = str(exc), str(exc.__cause__ or "")
+    place = re.compile(r" - at (?:`key` in )?`\$([^`]*)`$").search(text, len(own_words))
+    if place is None or text.startswith("Object contains unknown field"):
+        return text, []
+    steps = re.findall(r"\[\.\.\.\]|\.([^.\[]+)|\[(\d+)\]", place[1])
+    return text[: place.start()], [int(n) if n else name for name, n in steps if n or name]

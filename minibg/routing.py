@@ -16,7 +16,13 @@ from minibg.dependencies import Dependant
 from minibg.exceptions import HTTPException
 from minibg.injection import Injection
 from minibg.requests import HTTPConnection, Request
-from minibg.responses import JSONResponse, Response, run_in_turn
+from minibg.responses import (
+    JSONResponse,
+    RedirectResponse,
+    Response,
+    StreamingResponse,
+    run_in_turn,
+)
 from minibg.types import Receive, Scope, Send
 from minibg.websockets import WebSocket, WebSocketDisconnect
 
@@ -47,7 +53,7 @@ class Route:
         status_code: The status where the endpoint returns no `Response`.
 
     Raises:
-        ValueError: If the path is malformed.
+        ValueError: If the path is malformed, or the status is none of an answer.
         TypeError: If the methods are a string, or the endpoint's signature cannot be served.
     """
 
@@ -66,6 +72,8 @@ class Route:
         if isinstance(methods, str):
             raise TypeError(f"methods are a collection, [{methods!r}], not a string")
         self.methods = {method.upper() for method in methods}
+        if not (isinstance(status_code, int) and 200 <= status_code <= 599):
+            raise ValueError(f"a status is a number from 200 to 599, not {status_code!r}")
         if "GET" in self.methods:
             self.methods.add("HEAD")
         self.status_code = status_code
@@ -140,6 +148,19 @@ def compile_path(path: str) -> tuple[re.Pattern[str], dict[str, Callable[[str], 
     return re.compile(regex, re.DOTALL), converts
 
 
+def _other_slash(path: str) -> str:
+    """The path without the slash at its end, or with one."""
+    return path.rstrip("/") if path.endswith("/") else path + "/"
+
+
+async def _redirect(request: Request) -> RedirectResponse:
+    url = request.url
+    return RedirectResponse(url._replace(path=_other_slash(url.path)).geturl())
+
+
+TO_OTHER_SLASH = Route("/", _redirect)
+
+
 class Router:
     """An ASGI application that gives each connection to the route that serves it.
 
@@ -170,23 +191,30 @@ class Router:
     def find(self, method: str, path: str) -> tuple[Route, dict[str, Any]]:
         """The route that serves the connection, and the values of its path's parameters.
 
+        Where the path is served only with, or only without, a slash at its end, that is a redirect.
+
         Raises:
             HTTPException: 404, or 405 where other methods are served (RFC 9110, section 15.5.6).
         """
         methods = self.static.get(path, {})
         if method in methods:
             return methods[method], {}
-        allowed = set(methods)
         for route in self.patterns:
-            params = route.match(path)
-            if params is not None:
-                if method in route.methods:
-                    return route, params
-                allowed |= route.methods
-        allowed.discard(WEBSOCKET)
-        if allowed:
+            if method in route.methods and (params := route.match(path)) is not None:
+                return route, params
+        if allowed := self._allowed(path):
             raise HTTPException(405, headers={"allow": ", ".join(sorted(allowed))})
+        if method != WEBSOCKET and self._allowed(_other_slash(path)):
+            return TO_OTHER_SLASH, {}
         raise HTTPException(404)
+
+    def _allowed(self, path: str) -> set[str]:
+        """The methods of HTTP for which the path is served."""
+        allowed = set(self.static.get(path, ()))
+        for route in self.patterns:
+            if route.match(path) is not None:
+                allowed |= route.methods
+        return allowed - {WEBSOCKET}
 
     def __call__(self, scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:
         if scope["type"] == "websocket":
@@ -206,7 +234,8 @@ class Router:
             if not isinstance(failure, Exception):
                 raise failure from None
             response = await self.recover(request, failure)
-        release = injection.let_go if injection.held or request.has_form else None
+        holds = injection.held or request.has_form or isinstance(response, StreamingResponse)
+        release = injection.let_go if holds else None  # a stream may read the form yet
         receive, lists = request.receive_disconnect, injection.lists.values()
         await response.respond(request.scope, receive, send, lists, release)
 
@@ -217,20 +246,21 @@ class Router:
             scope = websocket.scope
             route, scope["path_params"] = self.find(WEBSOCKET, _route_path(scope))
             await route.plan(websocket).solve_and_call(injection)
-        except WebSocketDisconnect:
-            pass  # the client's way to end the conversation
+            if not websocket.is_closed:
+                with suppress(OSError):  # the client may be gone
+                    await websocket.close()
+        except WebSocketDisconnect as exc:  # the client's way to end the conversation
+            await injection.let_go(exc)
         except BaseException as exc:  # noqa: BLE001  # raised, or answered, below
             failure = await injection.fail(f"the endpoint raised {type(exc).__name__}", exc)
             if not websocket.is_closed:
-                with suppress(OSError):  # the client may be gone
+                with suppress(OSError):
                     await websocket.close(1008 if isinstance(failure, HTTPException) else 1011)
             if isinstance(failure, HTTPException):
                 return
             raise failure from None
-        if not websocket.is_closed:
-            with suppress(OSError):
-                await websocket.close()
-        await injection.let_go(None)
+        else:
+            await injection.let_go(None)
         await run_in_turn(list(injection.lists.values()))
 
 

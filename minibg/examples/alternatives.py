@@ -30,6 +30,7 @@ from minibg import BackgroundTasks, MiniBG
 app = MiniBG()
 journal = logging.getLogger("jobs")
 JOBS = {"first": 3_000_000, "second": 0, "third": 3_000_000}
+LEGEND = "ms: until the answer. failure: who logs it. SIGTERM: what becomes of the jobs in flight."
 IN_ORDER = ["first began", "first ended", "second began", "third began", "third ended"]
 
 
@@ -138,8 +139,9 @@ def main() -> None:
     if options.serve is not None:
         serve(options.serve)
         return
+    print("measuring four ways, about ten seconds", flush=True)
     seen = [measure(way) for way in app.router.static]
-    table = Table(show_header=False, show_lines=True)
+    table = Table(show_header=False, show_lines=True, caption=LEGEND)
     for aspect in seen[0]:
         table.add_row(aspect, *(str(outcome[aspect]).replace(", ", "\n") for outcome in seen))
     Console().print(table)

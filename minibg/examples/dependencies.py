@@ -141,7 +141,8 @@ if __name__ == "__main__":
         app,
         "curl -X POST '{url}/notes?text=bread+and+butter'",
         "curl {url}/notes/1",
-        "curl -X POST '{url}/notes/careless?text=bread+and+butter'",
+        "curl -X POST '{url}/notes/careless?text=bread+and+butter'"
+        "  # fails on purpose: see the log",
         "curl {url}/notes/2",
         "curl {url}/journal",
     )

@@ -1,7 +1,7 @@
 """Resilience: what to do about a receiver that fails, hangs, or may be given everything twice.
 
 Read `deliver`, the task, first. Each attempt has a time limit; what is temporary is tried again by
-stamina, which logs each retry; what remains is raised, so that the list logs it with its traceback.
+stamina, and logged; what remains is raised, so that the list logs it with its traceback.
 The last step depends on those before it, so all are one task.
 
 Then `accept`. A key of the client's, kept in SQLite with what it was used for, makes a repeated
@@ -11,6 +11,7 @@ interrupted, for tasks are kept in memory only. The receiver gets the key too, t
 Last `MeteredTasks`: the annotation in `accept` chooses what becomes of a failure in that request.
 """
 
+import logging
 import sqlite3
 from collections import Counter
 from collections.abc import AsyncIterator, Awaitable
@@ -21,11 +22,13 @@ from typing import Any, Literal
 import httpx
 from anyio import fail_after
 from stamina import retry_context
+from stamina.instrumentation import set_on_retry_hooks
 
 from minibg import BackgroundTask, BackgroundTasks, HTTPException, MiniBG, Request, Response
 from minibg.concurrency import run_in_background_thread
 from minibg.examples.serve import directory, serve
 
+logger = logging.getLogger("minibg.examples.resilient")
 TIME_LIMIT = 0.5  # seconds for one attempt; a receiver on the same machine needs milliseconds
 
 # What is "accepted" at the start was interrupted: its task is gone with the process that had it.
@@ -96,6 +99,9 @@ async def deliver(database: Path, client: httpx.AsyncClient, url: str, key: str,
         await run_in_background_thread(set_state, database, key, state)
 
 
+set_on_retry_hooks(
+    [lambda details: logger.warning("%r: again in %.1f s", details.caused_by, details.wait_for)]
+)
 app = MiniBG(lifespan=lifespan)
 
 
@@ -144,5 +150,7 @@ async def receive(receiver: Receiver, request: Request, response: Response) -> N
 
 if __name__ == "__main__":
     ask = "curl -X POST -H 'Idempotency-Key: %s' '{url}/deliveries/%s?text=hello'"
-    asked = [(1, "works"), (1, "works"), (2, "recovers"), (3, "refuses"), (4, "hangs")]
-    serve(app, *[ask % each for each in asked], "curl {url}/deliveries", "curl {url}/metrics")
+    asked = [ask % each for each in [(1, "works"), (1, "works"), (2, "recovers")]]
+    ask += "  # fails on purpose: see the log"
+    asked += [ask % each for each in [(3, "refuses"), (4, "hangs")]]
+    serve(app, *asked, "curl {url}/deliveries  # a few seconds later", "curl {url}/metrics")

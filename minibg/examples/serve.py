@@ -3,8 +3,10 @@
 What may live here: what all examples have in common, and nothing that teaches.
 """
 
+import logging
 import os
-import sys
+from argparse import ArgumentParser
+from contextlib import suppress
 from pathlib import Path
 from tempfile import mkdtemp
 
@@ -27,8 +29,15 @@ def serve(app: ASGIApp, *try_this: str) -> None:
         app: The application.
         try_this: Lines for another terminal; `{url}` in them stands for the server's address.
     """
-    port = int(sys.argv[1]) if len(sys.argv) > 1 else 8000
+    parser = ArgumentParser(description="Serve this example, and print what to try.")
+    parser.add_argument("port", type=int, nargs="?", default=8000, help="8000 by default")
+    config = uvicorn.Config(app, port=parser.parse_args().port)
+    listener = config.bind_socket()  # or there is nothing to try
     print("In another terminal, try:", flush=True)
     for line in try_this:
-        print("   ", line.replace("{url}", f"http://127.0.0.1:{port}"), flush=True)
-    uvicorn.run(app, host="127.0.0.1", port=port)
+        print("   ", line.replace("{url}", f"http://127.0.0.1:{config.port}"), flush=True)
+    logging.basicConfig(
+        level=logging.INFO, format="%(levelname)s: %(asctime)s %(name)s: %(message)s"
+    )
+    with suppress(KeyboardInterrupt):
+        uvicorn.Server(config).run(sockets=[listener])

@@ -1,11 +1,15 @@
 """The example `alternatives`: what it measures, and that it says so."""
 
 import json
+import re
 import subprocess
 import sys
 from typing import Any, NamedTuple
 
 import pytest
+
+from minibg.examples import alternatives
+from tests.examples.conftest import serving
 
 WAYS = ["inline", "BackgroundTasks", "Thread", "create_task"]
 
@@ -29,6 +33,15 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Run:
 @pytest.mark.parametrize("way", WAYS)
 def test_only_inline_does_the_failure_reach_the_client(run: Run, way: str) -> None:
     assert run.seen[way]["status"] == (500 if way == "inline" else 202)
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_where_no_job_fails_all_ways_answer_alike(
+    way: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(alternatives, "JOBS", {"first": 1, "third": 1})
+    with serving(alternatives.app) as client:
+        assert client.post(way).status_code == 202
 
 
 @pytest.mark.parametrize("way", WAYS[1:])
@@ -79,3 +92,15 @@ def test_all_that_is_seen_is_printed_whole(run: Run) -> None:
         for value in outcome.values():
             for word in str(value).replace(",", "").split():
                 assert word in words
+
+
+def test_without_a_file_to_write_it_is_printed_all_the_same(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(alternatives, "measure", lambda way: {"way": way, "status": 202})
+    monkeypatch.setattr(sys, "argv", ["alternatives"])
+    alternatives.main()
+    assert re.findall(r"/(\w+)|(\d+)", capsys.readouterr().out) == [
+        *((way, "") for way in WAYS),
+        *[("", "202")] * len(WAYS),
+    ]

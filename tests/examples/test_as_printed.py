@@ -27,7 +27,7 @@ CURL = shutil.which("curl")
 
 WRAPPER = f"""\
 #!/bin/sh
-exec {CURL} --fail --silent --show-error --noproxy '*' --max-time {LIMIT} "$@"
+exec {CURL} --fail --silent --show-error --noproxy '*' --max-time {3 * LIMIT} "$@"
 """
 """Stands before curl on the path, so that the lines stay as they are. An error is a failure."""
 
@@ -72,7 +72,7 @@ def read_until_it_serves(process: subprocess.Popen[str]) -> str:
     printed = ""
     for line in process.stdout:
         printed += line
-        if "Uvicorn running on" in line:
+        if "Application startup complete" in line:
             return printed
     raise AssertionError(f"it did not come to serve:\n{printed}")
 
@@ -94,7 +94,7 @@ def test_each_line_to_try_works_and_the_example_ends_when_told(
                     env=environment,
                     capture_output=True,
                     text=True,
-                    timeout=LIMIT,
+                    timeout=3 * LIMIT,
                 )
                 assert tried.returncode == 0, f"{line}\n{tried.stdout}{tried.stderr}"
         process.terminate()
@@ -103,3 +103,20 @@ def test_each_line_to_try_works_and_the_example_ends_when_told(
         # uvicorn ends in order, and then by the signal that told it to.
         assert f"Finished server process [{process.pid}]" in rest
         assert process.wait(LIMIT) == -signal.SIGTERM
+
+
+def test_where_the_port_is_taken_nothing_is_offered(environment: dict[str, str]) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        command = [sys.executable, "-m", "minibg.examples.order", str(listener.getsockname()[1])]
+        done = subprocess.run(
+            command,
+            check=False,
+            cwd=ROOT,
+            env=environment,
+            capture_output=True,
+            text=True,
+            timeout=LIMIT,
+        )
+    assert done.returncode != 0
+    assert "curl" not in done.stdout
+    assert "in use" in done.stderr

@@ -244,3 +244,19 @@ def test_a_lifespan_that_fails_says_so_to_the_server(phase: str, backend: str) -
     failed = f"lifespan.{phase}.failed"
     assert types(said) == ([failed] if phase == "startup" else [COMPLETE[0], failed])
     assert "LookupError: no database" in said[-1]["message"]
+
+
+def test_a_state_that_the_server_would_not_keep_is_a_startup_that_fails() -> None:
+    closed: list[bool] = []
+
+    @asynccontextmanager
+    async def lifespan(app: MiniBG) -> AsyncIterator[dict[str, Any]]:
+        try:
+            yield {"pool": "a pool"}
+        finally:
+            closed.append(True)
+
+    said = live(MiniBG(lifespan=lifespan), fails=RuntimeError)
+    assert types(said) == ["lifespan.startup.failed"]
+    assert "which this server does not keep" in said[0]["message"]
+    assert closed == [True]

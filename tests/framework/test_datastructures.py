@@ -101,6 +101,13 @@ def test_a_query_string_is_parsed_as_the_standard_library_parses_it(query: bytes
         assert params.getlist(key) == oracle.getlist(key)
 
 
+def test_headers_and_parameters_show_all_that_they_hold() -> None:
+    raw = [(b"x-a", b"1"), (b"x-a", b"2")]
+    assert repr(Headers(raw)) == f"Headers({raw})"
+    assert repr(MutableHeaders(raw)) == f"MutableHeaders({raw})"
+    assert repr(QueryParams(b"a=1&a=2")) == "QueryParams([('a', '1'), ('a', '2')])"
+
+
 def test_a_state_is_free_attributes_over_the_dictionary_it_was_given() -> None:
     values: dict[str, Any] = {"a": 1}
     state = State(values)

@@ -4,9 +4,11 @@ What `Depends` adds to that is shown by `test_depends.py`, uploads by `test_uplo
 request has its own lists is shown by the rules' tests.
 """
 
+import asyncio
 import json
 import threading
 from collections.abc import Callable
+from concurrent.futures import Future
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
 from decimal import Decimal
@@ -16,6 +18,7 @@ from typing import Annotated, Any, Literal, NotRequired, TypedDict
 from urllib.parse import urlencode
 from uuid import UUID
 
+import anyio
 import msgspec
 import pytest
 from hypothesis import given
@@ -23,6 +26,7 @@ from hypothesis import strategies as st
 
 from minibg import (
     BackgroundTasks,
+    Depends,
     FailFastTasks,
     JSONResponse,
     MiniBG,
@@ -32,7 +36,9 @@ from minibg import (
     UploadFile,
     WebSocket,
     WebSocketRoute,
+    concurrency,
 )
+from minibg.concurrency import run_in_threadpool
 from minibg.dependencies import Dependant
 from tests.framework.asgi import Answer, ask
 
@@ -102,6 +108,33 @@ def test_an_async_endpoint_runs_on_the_event_loop(
     endpoint: Callable[..., Any], backend: str
 ) -> None:
     assert on_loop(json.loads(served(endpoint, backend=backend).body))
+
+
+def test_what_asyncio_cancels_on_its_way_to_a_thread_is_not_called(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    called: list[str] = []
+    arrived: Future[threading.Thread] = Future()
+    cancelled = threading.Event()
+
+    class Outcome(Future[Any]):
+        def set_running_or_notify_cancel(self) -> bool:
+            arrived.set_result(threading.current_thread())
+            assert cancelled.wait(10)
+            return super().set_running_or_notify_cancel()
+
+    async def main() -> None:
+        call = asyncio.ensure_future(run_in_threadpool(called.append, "called"))
+        await asyncio.wrap_future(arrived)
+        call.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await call
+        cancelled.set()
+
+    monkeypatch.setattr(concurrency, "Future", Outcome)
+    anyio.run(main)
+    arrived.result().join(10)
+    assert called == []
 
 
 def test_a_class_can_be_an_endpoint() -> None:
@@ -315,6 +348,12 @@ class Struct(msgspec.Struct):
     name: str = "unnamed"
 
 
+@dataclass
+class Tree:
+    n: int
+    branches: list["Tree"]
+
+
 @pytest.mark.parametrize(
     ("annotation", "body", "value"),
     [
@@ -326,6 +365,7 @@ class Struct(msgspec.Struct):
         (Item | None, b"null", None),
         (Typed, b'{"n":1}', {"n": 1}),
         (Struct, b'{"n":1}', Struct(1)),
+        (Tree, b'{"n":1,"branches":[{"n":2,"branches":[]}]}', Tree(1, [Tree(2, [])])),
     ],
 )
 def test_what_holds_several_values_comes_from_the_json_body(
@@ -370,7 +410,7 @@ def test_a_body_with_a_default_is_optional_and_one_without_is_not() -> None:
     ("body", "loc"),
     [
         (b'{"n":"x"}', ["body", "n"]),
-        (b"{}", ["body"]),
+        (b"{}", ["body", "n"]),
         (b"[]", ["body"]),
         (b"{", ["body"]),
         (b"\xff", ["body"]),
@@ -412,6 +452,19 @@ def test_headers_and_cookies_that_are_set_on_the_response_reach_the_answer(retur
     assert [value for name, value in answer.headers if name == b"set-cookie"] == [
         b"c=2; Path=/; SameSite=lax"
     ]
+
+
+def test_all_who_ask_for_the_response_set_the_same_one() -> None:
+    def limited(wished: Response) -> None:
+        wished.headers["x-a"] = "1"
+        wished.status_code = 202
+
+    def endpoint(response: Response, limit: Annotated[None, Depends(limited)]) -> None:
+        response.headers["x-b"] = "2"
+
+    answer = served(endpoint)
+    assert answer.status == 202
+    assert {(b"x-a", b"1"), (b"x-b", b"2")} <= set(answer.headers)
 
 
 def test_the_status_that_is_set_on_the_response_is_that_of_the_answer() -> None:
@@ -470,9 +523,6 @@ def asks_for_unknowns(values: list[Unknown]) -> None: ...
 def asks_for_unknowns_by_name(values: dict[str, Unknown]) -> None: ...
 
 
-def asks_for_files_or_nothing(values: list[UploadFile] | None) -> None: ...
-
-
 def asks_for_a_value_or_a_body(value: str | dict[str, int]) -> None: ...
 
 
@@ -500,7 +550,6 @@ def asks_for_one_of_two(tasks: BackgroundTasks | None) -> None: ...
         (asks_for_an_unknown_default, "value: "),
         (asks_for_unknowns, "values: "),
         (asks_for_unknowns_by_name, "values: "),
-        (asks_for_files_or_nothing, "values: "),
         (asks_for_a_value_or_a_body, "value: "),
         (asks_for_what_cannot_be_read, "value: "),
         (asks_for_many, "*tasks: "),
@@ -524,11 +573,14 @@ def test_a_parameter_of_the_path_is_given_by_keyword_only() -> None:
         Route("/{n}", endpoint)
 
 
-def test_a_parameter_of_the_path_must_be_one_of_the_endpoint() -> None:
-    def endpoint(n: int) -> None: ...
+def test_a_parameter_of_the_path_need_not_be_asked_for() -> None:
+    app = MiniBG()
 
-    with pytest.raises(TypeError, match=r"endpoint has no parameter for \{m\}"):
-        Route("/{n}/{m}", endpoint)
+    @app.get("/{n}/{m}")
+    def endpoint(n: int) -> int:
+        return n
+
+    assert ask(app, path="/1/2").body == b"1"
 
 
 def test_what_would_work_is_said_where_nothing_gives_a_parameter() -> None:

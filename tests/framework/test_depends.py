@@ -25,6 +25,7 @@ from minibg import (
     Request,
     Response,
     StreamingResponse,
+    UploadFile,
 )
 from tests.framework.asgi import Answer, ask
 
@@ -701,12 +702,30 @@ def bare(value=Depends()) -> None: ...  # type: ignore[no-untyped-def]  # noqa: 
 def of_a_number(value: int = Depends(5)) -> None: ...  # type: ignore[arg-type]
 
 
+def asks_for_numbers(item: dict[str, int]) -> None: ...
+
+
+def asks_for_one_file(item: UploadFile) -> None: ...
+
+
+def of_a_body_that_is_another(
+    item: dict[str, str], other: None = Depends(asks_for_numbers)
+) -> None: ...
+
+
+def of_a_file_that_are_several(
+    item: list[UploadFile], other: None = Depends(asks_for_one_file)
+) -> None: ...
+
+
 @pytest.mark.parametrize(
     ("endpoint", "named"),
     [
         (nested, r"asks_for_an_unknown asks for `value: "),
         (bare, r"bare asks for `value"),
         (of_a_number, r"of_a_number|signature of .*int cannot be read"),
+        (of_a_body_that_is_another, r"asks_for_numbers asks for `item: "),
+        (of_a_file_that_are_several, r"asks_for_one_file asks for `item: "),
     ],
 )
 def test_a_dependency_that_cannot_be_served_is_a_type_error_at_registration(
@@ -759,10 +778,3 @@ def test_a_background_and_a_content_type_set_on_the_injected_response_are_the_an
     assert ran == ["injected"]
     types = [value for name, value in answer.headers if name == b"content-type"]
     assert types == [b"application/problem+json"]
-
-
-def test_a_query_parameter_called_connection_does_not_stand_for_the_request() -> None:
-    async def endpoint(connection: str) -> None: ...
-
-    with pytest.raises(TypeError, match=r"no parameter for \{item\} in its path"):
-        MiniBG().get("/{item}")(endpoint)

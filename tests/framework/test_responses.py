@@ -25,7 +25,8 @@ from minibg import (
 )
 from minibg.concurrency import iterate_in_threadpool
 from minibg.datastructures import MutableHeaders
-from tests.framework.asgi import Answer, ask
+from minibg.types import Message
+from tests.framework.asgi import Answer, ask, http_scope
 
 texts = st.text(st.characters(codec="utf-8"), max_size=10)
 any_text = st.text(max_size=6) | st.text('a\r\n\0;=", é€', max_size=8)
@@ -365,6 +366,18 @@ def test_an_iterator_is_closed_when_the_response_has_ended(
     assert pieces.closed
 
 
+def test_an_iterator_may_have_nothing_to_close(backend: str) -> None:
+    class Endless:
+        def __aiter__(self) -> "Endless":
+            return self
+
+        async def __anext__(self) -> str:
+            return "a"
+
+    answer = ask(StreamingResponse(Endless()), gone_after=3, backend=backend)
+    assert (answer.body, answer.complete) == (b"aa", False)
+
+
 def test_head_drives_no_iterator(backend: str) -> None:
     pieces = AsyncPieces(["a"])
     ask(StreamingResponse(pieces), "HEAD", backend=backend)
@@ -398,6 +411,40 @@ def test_a_body_may_be_streamed_back_as_it_comes_in(length: int, backend: str) -
     app = MiniBG(routes=[Route("/", echo, methods=["POST"])])
     body = [bytes([number]) for number in range(length)]
     assert ask(app, "POST", body=body, backend=backend).body == b"".join(body)
+
+
+@pytest.mark.parametrize("count", range(4))
+def test_a_client_may_wait_for_each_piece_to_come_back_and_then_leave(
+    count: int, backend: str
+) -> None:
+    """Two wait for its messages then: who reads the body, and who ends the stream."""
+
+    async def echo(request: Request) -> Response:
+        return StreamingResponse(request.stream())
+
+    async def main() -> None:
+        asked = 0
+        say, listen = anyio.create_memory_object_stream[Message]()
+        answer, hear = anyio.create_memory_object_stream[Message]()
+        app = MiniBG(routes=[Route("/", echo, methods=["POST"])])
+
+        async def receive() -> Message:
+            nonlocal asked
+            asked += 1
+            return await listen.receive()
+
+        with anyio.fail_after(5), say, listen, answer, hear:
+            async with anyio.create_task_group() as group:
+                group.start_soon(app, http_scope("POST"), receive, answer.send)
+                assert (await hear.receive())["status"] == 200
+                for number in range(count):
+                    piece = bytes([number])
+                    await say.send({"type": "http.request", "body": piece, "more_body": True})
+                    assert (await hear.receive())["body"] == piece
+                await say.send({"type": "http.disconnect"})
+        assert asked == count + 1, "once for each message, and never after the last"
+
+    anyio.run(main, backend=backend)
 
 
 # --- background ----------------------------------------------------------------------------------

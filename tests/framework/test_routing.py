@@ -24,8 +24,9 @@ from minibg import (
     Response,
     Route,
     StreamingResponse,
+    WebSocketRoute,
 )
-from minibg.routing import CONVERTORS
+from minibg.routing import CONVERTORS, TO_OTHER_SLASH, WEBSOCKET
 from tests.framework.asgi import ask, http_scope
 
 METHODS = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"]
@@ -49,6 +50,10 @@ def endpoint_for(names: list[str]) -> Callable[..., Any]:
     parameters = [Parameter(name, Parameter.KEYWORD_ONLY) for name in names]
     endpoint.__signature__ = Signature(parameters)  # type: ignore[attr-defined]
     return endpoint
+
+
+def other_slash(path: str) -> str:
+    return path.rstrip("/") if path.endswith("/") else path + "/"
 
 
 def route(path: str, methods: set[str]) -> Route:
@@ -78,11 +83,18 @@ def test_one_route_serves_what_starlettes_serves(
     oracle = StarletteRoute(path, endpoint_for([]), methods=list(served))
     match, found = oracle.matches(http_scope(method, asked))
     ours = route(path, served)
+    router = MiniBG(routes=[ours]).router
     if match is Match.FULL:
-        assert MiniBG(routes=[ours]).router.find(method, asked) == (ours, found["path_params"])
+        assert router.find(method, asked) == (ours, found["path_params"])
+        return
+    if (
+        match is Match.NONE
+        and oracle.matches(http_scope(method, other_slash(asked)))[0] is not Match.NONE
+    ):
+        assert router.find(method, asked) == (TO_OTHER_SLASH, {})
         return
     with pytest.raises(HTTPException) as raised:
-        MiniBG(routes=[ours]).router.find(method, asked)
+        router.find(method, asked)
     if match is Match.NONE:
         assert raised.value.status_code == 404
     else:
@@ -110,6 +122,9 @@ def test_of_many_routes_the_first_static_one_serves_then_the_first_pattern(
     router = MiniBG(routes=routes).router
     if serving:
         assert router.find(method, asked)[0] is serving[0]
+        return
+    if not fitting and any(route.match(other_slash(asked)) is not None for route in routes):
+        assert router.find(method, asked) == (TO_OTHER_SLASH, {})
         return
     with pytest.raises(HTTPException) as raised:
         router.find(method, asked)
@@ -157,10 +172,38 @@ def test_any_path_is_served_or_not_found(convertor: str, text: str) -> None:
         assert status == 404 or text.isascii()
 
 
-@pytest.mark.parametrize("path", ["/a\n", "/a/", "/A", "//a", "/a?", "a", ""])
+@pytest.mark.parametrize("path", ["/a\n", "/A", "//a", "/a?", "a", ""])
 def test_a_path_is_matched_exactly(path: str) -> None:
     app = MiniBG(routes=[Route("/a", endpoint_for([])), Route("/a{p:int}", endpoint_for(["p"]))])
     assert ask(app, path=path).status == 404
+
+
+@pytest.mark.parametrize(
+    ("asked", "location"),
+    [("/a/", "/a"), ("/a//", "/a"), ("/b", "/b/"), ("/7/c/", "/7/c"), ("/ü/d", "/%C3%BC/d/")],
+)
+def test_where_only_the_other_slash_is_served_the_client_is_sent_there(
+    asked: str, location: str
+) -> None:
+    paths = ["/", "/a", "/b/", "/{n:int}/c", "/{n}/d/"]
+    app = MiniBG(routes=[Route(path, endpoint_for(["n"] * ("n" in path))) for path in paths])
+    for root in ("", "/root"):
+        answer = ask(app, path=root + asked, root_path=root, query_string=b"q=1")
+        assert answer.status == 307
+        assert (
+            b"location",
+            f"http://127.0.0.1:8000{root}{location}?q=1".encode(),
+        ) in answer.headers
+
+
+def test_no_websocket_is_sent_to_the_other_slash_and_no_client_to_a_websocket() -> None:
+    router = MiniBG(
+        routes=[WebSocketRoute("/a", endpoint_for([])), Route("/b", endpoint_for([]))]
+    ).router
+    for method, path in (("GET", "/a/"), (WEBSOCKET, "/a/"), (WEBSOCKET, "/b/")):
+        with pytest.raises(HTTPException) as raised:
+            router.find(method, path)
+        assert raised.value.status_code == 404
 
 
 @pytest.mark.parametrize(
@@ -224,6 +267,12 @@ def test_the_decorator_for_any_method_serves_get_unless_told_otherwise() -> None
     app.route("/b", methods=["link", "POST"])(endpoint_for([]))
     assert ask(app, "GET", "/a").status == ask(app, "LINK", "/b").status == 200
     assert dict(ask(app, "GET", "/b").headers)[b"allow"] == b"LINK, POST"
+
+
+def test_methods_are_several_and_no_string() -> None:
+    """As one, "POST" would be the methods "P", "O", "S" and "T"."""
+    with pytest.raises(TypeError, match=r"a collection, \['POST'\]"):
+        Route("/", endpoint_for([]), methods="POST")
 
 
 def test_a_route_for_head_of_its_own_may_stand_before_that_for_get() -> None:

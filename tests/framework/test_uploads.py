@@ -5,6 +5,7 @@ That uploads are closed, and when, is shown by the tests of the rule **release**
 
 import json
 import logging
+import sys
 import unicodedata
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -248,6 +249,18 @@ def test_an_upload_that_a_task_reads_says_that_it_is_closed_and_what_to_do(
     message = str(record.exc_info[1])
     assert "'a.txt' was closed" in message
     assert "read it in the endpoint" in message
+
+
+# --- what it needs -------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("headers", [MULTIPART, URLENCODED])
+def test_without_python_multipart_a_form_is_an_error_that_says_what_to_install(
+    headers: list[tuple[bytes, bytes]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "python_multipart.multipart", None)
+    answer = sent(counts, b"", headers, fails=RuntimeError)
+    assert "pip install 'minibg[standard]'" in str(answer.error)
 
 
 # --- what a form may not be ----------------------------------------------------------------------

@@ -204,6 +204,11 @@ def test_a_client_that_goes_away_is_a_websocket_disconnect(
     assert ends == [(1001, "bye")]
 
 
+def test_a_websocket_disconnect_reads_as_its_code_and_reason() -> None:
+    assert str(WebSocketDisconnect(1001, "bye")) == "1001 bye"
+    assert str(WebSocketDisconnect(1006)) == "1006"
+
+
 def test_an_uncaught_disconnect_ends_the_endpoint_and_is_no_error(
     caplog: pytest.LogCaptureFixture,
 ) -> None:

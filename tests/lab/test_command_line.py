@@ -8,12 +8,15 @@ import socket
 import sqlite3
 import subprocess
 import sys
+import sysconfig
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from http.client import HTTPConnection
 from pathlib import Path
 
 import pytest
+
+from minibg.lab.receiver import MAX_PAYLOAD
 
 TIMEOUT = 30
 """Seconds after which a run is taken to hang."""
@@ -193,6 +196,13 @@ def test_a_payload_that_is_not_json_is_refused(tmp_path: Path, content: bytes, r
     assert_refused(done, f"payload.json: not JSON: {reason}")
 
 
+def test_a_payload_larger_than_github_sends_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "payload.json").write_bytes(b'"%b"' % (b"x" * MAX_PAYLOAD))
+    done = minibg("--payload", "payload.json", directory=tmp_path)
+    size = MAX_PAYLOAD + 2
+    assert_refused(done, f"payload.json: {size} bytes, and GitHub sends {MAX_PAYLOAD} at most")
+
+
 def test_a_port_in_use_is_refused(tmp_path: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
@@ -226,6 +236,13 @@ def test_help_gives_an_example(tmp_path: Path) -> None:
     assert "example: python -m minibg --requests 100" in done.stdout
 
 
+def test_the_command_that_is_installed_is_the_same(tmp_path: Path) -> None:
+    command = Path(sysconfig.get_path("scripts")) / "minibg"
+    done = python(str(command), "--help", directory=tmp_path)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout == minibg("--help", directory=tmp_path).stdout
+
+
 @contextmanager
 def started(*arguments: str, directory: Path) -> Iterator[tuple[subprocess.Popen[bytes], str]]:
     """`python -m minibg` as a process that runs, and its first line."""
@@ -251,12 +268,26 @@ def test_a_reader_who_leaves_early_sees_no_traceback(tmp_path: Path) -> None:
         assert process.communicate(timeout=TIMEOUT) == (None, b"")
 
 
+def ask(first_line: str) -> None:
+    """Ask the process for what it does not have, and wait for the answer: now it serves."""
+    netloc = first_line.removeprefix("POST http://").partition("/")[0]
+    with closing(HTTPConnection(netloc, timeout=TIMEOUT)) as connection:
+        connection.request("GET", "/")
+        connection.getresponse().read()
+
+
+def test_a_request_without_tasks_is_shown_and_nothing_compared(tmp_path: Path) -> None:
+    with started(directory=tmp_path) as (process, first_line):
+        ask(first_line)  # before the delivery, whose sender is a process that has yet to start
+        output, errors = process.communicate(timeout=TIMEOUT)
+    assert (process.returncode, errors) == (0, b"")
+    assert b"event loop  response start: 404" in output
+    assert b"Had the endpoint done the tasks itself" not in output
+
+
 def test_ctrl_c_ends_it_without_a_traceback(tmp_path: Path) -> None:
     with started("--requests", "1000000", directory=tmp_path) as (process, first_line):
-        netloc = first_line.removeprefix("POST http://").partition("/")[0]
-        with closing(HTTPConnection(netloc, timeout=TIMEOUT)) as connection:
-            connection.request("GET", "/")
-            connection.getresponse().read()  # so it serves, and Ctrl-C finds it delivering
+        ask(first_line)  # so that Ctrl-C finds it delivering
         process.send_signal(signal.SIGINT)
         assert process.communicate(timeout=TIMEOUT)[1] == b""
         assert process.returncode == 130

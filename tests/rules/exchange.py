@@ -1,4 +1,4 @@
-"""One request to an application in this process, and a record of what came when.
+"""Requests to an application in this process, and a record of what came when.
 
 What may live here: the server's side of ASGI, as small as a rule's test needs it.
 """
@@ -7,8 +7,9 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 
 import anyio
+from anyio.abc import TaskGroup
 
-from minibg.types import ASGIApp, Message
+from minibg.types import ASGIApp, Message, Receive, Scope, Send
 
 
 class Exchange:
@@ -57,5 +58,66 @@ class Exchange:
             await self.on_send(message)
         await anyio.lowlevel.checkpoint()
         self.messages.append(message)
-        if message["type"] == "http.response.body" and not message.get("more_body", False):
+        if is_last(message):
             self.events.append("response")
+
+
+def is_last(message: Message) -> bool:
+    """Whether the message holds the last byte of a response."""
+    return message["type"] == "http.response.body" and not message.get("more_body", False)
+
+
+class Connection:
+    """A connection that is kept alive, and what uvicorn does with the requests on it.
+
+    A request is begun when the one before it has been answered, whose background may still run. As
+    its client may close the connection, so does what the application raises. What has not been
+    begun by then never is.
+
+    Args:
+        app: What serves the requests.
+        group: In which each request has a task of its own.
+        name: What it is called where a test fails.
+    """
+
+    def __init__(self, app: ASGIApp, group: TaskGroup, name: str) -> None:
+        self.app = app
+        self.group = group
+        self.name = name
+        self.waiting: list[Exchange] = []
+        self.answering: Exchange | None = None
+        self.closed = anyio.Event()
+
+    def __repr__(self) -> str:
+        return self.name
+
+    def serve(self, exchange: Exchange) -> None:
+        """Have the request served in its turn; "over" is the last of its events."""
+        self.waiting.append(exchange)
+        self._begin_next()
+
+    def _begin_next(self) -> None:
+        if self.waiting and self.answering is None and not self.closed.is_set():
+            self.answering = self.waiting.pop(0)
+            self.group.start_soon(self._serve, self.answering)
+
+    async def _serve(self, exchange: Exchange) -> None:
+        try:
+            await exchange(self._app)
+        except Exception as exc:  # noqa: BLE001  # the test compares it
+            exchange.events.append(f"{type(exc).__name__} reached the server")
+            self.closed.set()
+        exchange.events.append("over")
+
+    async def _app(self, scope: Scope, receive: Receive, send: Send) -> None:
+        async def send_and_go_on(message: Message) -> None:
+            await send(message)
+            if is_last(message):
+                self.answering = None
+                self._begin_next()
+
+        await self.app(scope, self._receive, send_and_go_on)
+
+    async def _receive(self) -> Message:
+        await self.closed.wait()
+        return {"type": "http.disconnect"}

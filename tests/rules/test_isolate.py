@@ -167,7 +167,7 @@ def test_on_error_is_called_on_the_loop_and_may_be_async(backend: str, kind: str
 def test_without_a_thread_to_be_had_the_run_ends_and_names_its_tasks(
     backend: str, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    async def no_thread(*args: Any) -> None:
+    async def no_thread(*args: Any, **kwargs: Any) -> None:
         raise RuntimeError("can't start new thread")
 
     monkeypatch.setattr("minibg.background.run_in_background_thread", no_thread)

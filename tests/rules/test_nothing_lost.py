@@ -26,6 +26,7 @@ from minibg.types import Message
 from tests.rules.exchange import Exchange
 from tests.rules.programs import PROGRAMS, AnyProgram, check
 from tests.rules.tasks import kinds, make
+from tests.rules.test_cancel import Blocked, in_a_task, let_it_be_delivered
 
 
 class Log(logging.Handler):
@@ -169,6 +170,27 @@ def test_tasks_of_a_run_that_is_cancelled_are_named(backend: str, log: Log) -> N
     (warning,) = log.warnings
     assert warning.startswith("background tasks not run (cancelled, ")
     assert warning.endswith(f"): {NAMES}")
+
+
+def test_tasks_are_named_when_asyncio_cancels_and_not_when_the_blocked_thread_ends(
+    log: Log,
+) -> None:
+    """A server that is told to end cancels, and may be gone before the thread is."""
+    blocked, tasks = Blocked(), BackgroundTasks()
+    tasks.add_task(blocked)
+
+    async def request() -> None:
+        async with in_a_task(add_three(tasks)) as cancel:
+            await blocked.is_running()
+            cancel()
+            await let_it_be_delivered()
+            assert log.warnings == [f"background tasks not run (cancelled): {NAMES}"]
+            tasks.add_task(first)
+            blocked.leave.set()
+
+    asyncio.run(request())
+    late = f"background tasks not run (cancelled, CancelledError): {__name__}.first"
+    assert log.warnings[1:] == [late]
 
 
 def test_tasks_of_a_request_that_is_cancelled_in_the_endpoint_are_named(

@@ -74,10 +74,10 @@ def test_mocks_are_recognised_for_what_they_are() -> None:
 def test_a_row_of_sync_tasks_shares_one_hop(backend: str, programme: list[str]) -> None:
     hops = 0
 
-    async def count_and_run(*args: Any) -> Any:
+    async def count_and_run(*args: Any, **kwargs: Any) -> Any:
         nonlocal hops
         hops += 1
-        return await run_in_background_thread(*args)
+        return await run_in_background_thread(*args, **kwargs)
 
     tasks = BackgroundTasks()
     for kind in programme:

@@ -137,8 +137,10 @@ def test_a_client_that_goes_away_ends_it_and_then_the_tasks_run(
     app = MiniBG()
 
     def resource() -> Iterator[None]:
-        yield
-        events.append("close")
+        try:
+            yield
+        finally:
+            events.append("close")
 
     @app.websocket("/")
     async def endpoint(

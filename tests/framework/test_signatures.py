@@ -1,0 +1,335 @@
+"""What a signature may say, what of it a client can get wrong, and how a wrong one is refused."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import AsyncIterator, Callable, Generator, Iterator
+from dataclasses import dataclass
+from functools import wraps
+from typing import TYPE_CHECKING, Annotated, Any
+
+import msgspec
+import pytest
+from typing_extensions import TypeAliasType
+
+from minibg import (
+    BackgroundTasks,
+    Depends,
+    MiniBG,
+    Request,
+    Response,
+    Route,
+    UploadFile,
+    WebSocket,
+    WebSocketRoute,
+)
+from tests.framework.asgi import Answer, ask
+
+if TYPE_CHECKING:
+    from nowhere import KnownToTypeCheckers  # type: ignore[import-not-found]
+
+MULTIPART = [(b"content-type", b"multipart/form-data; boundary=xXx")]
+
+
+def served(endpoint: Callable[..., Any], query: bytes = b"", body: bytes = b"") -> Answer:
+    app = MiniBG()
+    app.post("/")(endpoint)
+    return ask(app, "POST", body=[body], query_string=query)
+
+
+def fault_of(answer: Answer) -> tuple[list[str | int], str, str]:
+    assert answer.status == 422
+    (fault,) = json.loads(answer.body)["detail"]
+    return fault["loc"], fault["type"], fault["msg"]
+
+
+# --- what it may say -----------------------------------------------------------------------------
+
+
+def test_what_a_function_returns_may_be_known_to_type_checkers_only() -> None:
+    def dependency(n: int) -> KnownToTypeCheckers:
+        return n
+
+    async def endpoint(n: int = Depends(dependency)) -> KnownToTypeCheckers:
+        return n
+
+    assert served(endpoint, b"n=1").body == b"1"
+
+
+class Counter:
+    def __init__(self, n: int) -> None:
+        self.n = n
+
+    def __call__(self, m: int) -> int:
+        return self.n + m
+
+
+@dataclass
+class Page:
+    number: int
+
+
+def test_annotations_of_classes_and_objects_are_evaluated_as_well() -> None:
+    async def endpoint(
+        counter: Annotated[Counter, Depends()],
+        added: Annotated[int, Depends(Counter(2))],
+        page: Annotated[Page, Depends()],
+    ) -> list[int]:
+        return [counter.n, added, page.number]
+
+    app = MiniBG()
+    app.get("/")(endpoint)
+    assert ask(app, query_string=b"n=1&m=3&number=7").body == b"[1,5,7]"
+
+
+Number = TypeAliasType("Number", Annotated[int, Depends(lambda: 5)])
+Alias = TypeAliasType("Alias", Number)
+
+
+def test_an_annotation_may_be_a_type_alias() -> None:
+    async def endpoint(number: Number, alias: Alias) -> list[int]:
+        return [number, alias]
+
+    assert served(endpoint).body == b"[5,5]"
+
+
+def test_what_a_sync_endpoint_hands_back_is_awaited() -> None:
+    def decorated(endpoint: Callable[..., Any]) -> Callable[..., Any]:
+        @wraps(endpoint)
+        def wrapper(**values: Any) -> Any:
+            return endpoint(**values)
+
+        return wrapper
+
+    @decorated
+    async def endpoint(n: int) -> int:
+        return n
+
+    assert served(endpoint, b"n=1").body == b"1"
+
+
+def test_a_generator_may_wrap_a_function_that_is_none() -> None:
+    def yielding(function: Callable[..., Any]) -> Callable[..., Any]:
+        @wraps(function)
+        def wrapper(**values: Any) -> Iterator[Any]:
+            yield function(**values)
+            closed.append(True)
+
+        return wrapper
+
+    def async_yielding(function: Callable[..., Any]) -> Callable[..., Any]:
+        @wraps(function)
+        async def wrapper(**values: Any) -> AsyncIterator[Any]:
+            for value in function(**values):
+                yield value
+            closed.append(True)
+
+        return wrapper
+
+    @yielding
+    def one(n: int) -> int:
+        return n
+
+    @async_yielding
+    def other(n: int) -> Iterator[int]:
+        yield -n
+
+    closed: list[bool] = []
+
+    async def endpoint(one: int = Depends(one), other: int = Depends(other)) -> list[int]:
+        return [one, other]
+
+    assert served(endpoint, b"n=1").body == b"[1,-1]"
+    assert closed == [True, True]
+
+
+def test_what_a_request_changes_within_a_default_stays_its_own() -> None:
+    async def endpoint(item: dict[str, list[int]] = {"n": []}) -> Any:  # noqa: B006  # the subject
+        item["n"].append(1)
+        return item
+
+    app = MiniBG()
+    app.post("/")(endpoint)
+    assert [ask(app, "POST").body for _ in range(2)] == [b'{"n":[1]}'] * 2
+
+
+# --- what a client can get wrong -----------------------------------------------------------------
+
+
+@pytest.mark.parametrize("annotation", [int | None, Annotated[int, msgspec.Meta(ge=0)] | None])
+def test_the_text_null_is_no_none(annotation: Any) -> None:
+    async def endpoint(n=None) -> Any:  # type: ignore[no-untyped-def]
+        return n
+
+    endpoint.__annotations__["n"] = annotation
+    assert served(endpoint).body == b"null"
+    assert served(endpoint, b"n=1").body == b"1"
+    assert fault_of(served(endpoint, b"n=null"))[0] == ["query", "n"]
+
+
+class Line(msgspec.Struct, rename="kebab"):
+    unit_price: int
+
+
+class Order(msgspec.Struct, forbid_unknown_fields=True):
+    lines: list[Line]
+    by_name: dict[str, Line] = {}
+
+
+class Checked(msgspec.Struct):
+    text: str
+
+    def __post_init__(self) -> None:
+        raise ValueError(self.text)
+
+
+@pytest.mark.parametrize(
+    ("body", "loc", "kind"),
+    [
+        ('{"lines":[]', [], "json_invalid"),
+        ("{}", ["lines"], "missing"),
+        ('{"lines":[{"unit-price":1},{}]}', ["lines", 1, "unit-price"], "missing"),
+        ('{"lines":[{"unit-price":"x"}]}', ["lines", 0, "unit-price"], "value_error"),
+        ('{"lines":[],"by_name":{"a.b":{}}}', ["by_name", "unit-price"], "missing"),
+        ('{"lines":[],"x` - at `$.lines":1}', [], "value_error"),
+    ],
+)
+def test_a_fault_in_a_body_says_where_it_is(body: str, loc: list[str | int], kind: str) -> None:
+    async def endpoint(order: Order) -> None: ...
+
+    seen_loc, seen_kind, message = fault_of(served(endpoint, body=body.encode()))
+    assert (seen_loc, seen_kind) == (["body", *loc], kind)
+    assert kind != "missing" or message == "Field required"
+
+
+def test_what_a_client_says_is_not_taken_for_a_place() -> None:
+    async def of_one(given: Checked) -> None: ...
+    async def of_many(given: list[Checked]) -> None: ...
+
+    told = "x - at `$.secret`"
+    answer = served(of_one, body=msgspec.json.encode({"text": told}))
+    assert fault_of(answer) == (["body"], "value_error", told)
+    answer = served(of_many, body=msgspec.json.encode([{"text": told}]))
+    assert fault_of(answer) == (["body", 0], "value_error", told)
+
+
+@pytest.mark.parametrize("annotation", [UploadFile, list[UploadFile]])
+@pytest.mark.parametrize(
+    ("text", "kind", "word"), [("abc", "value_error", "file"), ("", "missing", "required")]
+)
+def test_text_where_a_file_is_asked_for_is_a_422_that_says_so(
+    annotation: Any, text: str, kind: str, word: str
+) -> None:
+    async def endpoint(f) -> None: ...  # type: ignore[no-untyped-def]
+
+    endpoint.__annotations__["f"] = annotation
+    app = MiniBG()
+    app.post("/")(endpoint)
+    form = f'--xXx\r\nContent-Disposition: form-data; name="f"\r\n\r\n{text}\r\n--xXx--\r\n'
+    loc, seen, message = fault_of(ask(app, "POST", headers=MULTIPART, body=[form.encode()]))
+    assert (loc, seen) == (["body", "f"], kind)
+    assert word in message
+
+
+def test_a_list_of_uploads_may_be_optional() -> None:
+    async def endpoint(files: list[UploadFile] | None = None) -> Any:
+        return files and [file.filename for file in files]
+
+    app = MiniBG()
+    app.post("/")(endpoint)
+    file = b'--xXx\r\nContent-Disposition: form-data; name="files"; filename="a"\r\n\r\n\r\n'
+    assert ask(app, "POST", headers=MULTIPART, body=[file + b"--xXx--\r\n"]).body == b'["a"]'
+    assert ask(app, "POST", headers=MULTIPART, body=[b"--xXx--\r\n"]).body == b"null"
+
+
+# --- what is refused -----------------------------------------------------------------------------
+
+
+class Limited(BackgroundTasks):
+    def __init__(self, limit: int) -> None:
+        super().__init__()
+
+
+def numbers() -> Generator[int]:
+    yield 1
+
+
+@pytest.mark.parametrize(
+    ("annotation", "why"),
+    [
+        (WebSocket, "not what is served here; that is `Request`"),
+        (BackgroundTasks | None, "never None"),
+        (Request | None, "never None"),
+        (Response | None, "never None"),
+        (Limited, "cannot be made without arguments: .*limit"),
+        (set[dict[str, int]], "nothing gives"),
+        (frozenset[tuple[list[int], ...]], "nothing gives"),
+        (list[set], "nothing gives"),
+        (Annotated[int, Depends(numbers())], r"Depends\(f\), not Depends\(f\(\)\)"),
+        (Annotated[int, Depends(1)], r"Depends\(f\), not Depends\(f\(\)\)"),
+    ],
+)
+def test_what_nothing_gives_is_refused_with_the_reason(annotation: Any, why: str) -> None:
+    def endpoint(asked) -> None: ...  # type: ignore[no-untyped-def]
+
+    endpoint.__annotations__["asked"] = annotation
+    with pytest.raises(TypeError, match=f"endpoint asks for `asked: .*`, which .*{why}"):
+        Route("/", endpoint)
+
+
+def test_a_parameter_without_annotation_or_default_is_refused_with_the_reason() -> None:
+    def untyped(request) -> None: ...  # type: ignore[no-untyped-def]
+    def undepending(value=Depends()) -> None: ...  # type: ignore[no-untyped-def]  # noqa: B008
+    def of_a_request(asked: Request) -> None: ...
+
+    with pytest.raises(TypeError, match=r"`request`, .*`request: Request`"):
+        Route("/", untyped)
+    with pytest.raises(TypeError, match=r"undepending asks for `value=Depends\(\)`"):
+        Route("/", undepending)
+    with pytest.raises(TypeError, match="that is `WebSocket`"):
+        WebSocketRoute("/", of_a_request)
+
+
+@pytest.mark.parametrize("annotation", [list[int], Page, UploadFile])
+def test_a_parameter_of_the_path_is_a_scalar(annotation: Any) -> None:
+    def endpoint(value) -> None: ...  # type: ignore[no-untyped-def]
+
+    endpoint.__annotations__["value"] = annotation
+    with pytest.raises(TypeError, match=r"`value: .*`, which stands in the path.*scalar"):
+        Route("/{value}", endpoint)
+
+
+def test_one_name_is_no_two_bodies() -> None:
+    def dependency(page: dict[str, int]) -> None: ...
+    def endpoint(page: Page, other: None = Depends(dependency)) -> None: ...
+
+    with pytest.raises(TypeError, match=r"dependency asks for `page: .*another type elsewhere"):
+        Route("/", endpoint)
+
+
+@pytest.mark.parametrize("annotation", [set[int], set[frozenset[int]], list[set[str]]])
+def test_a_set_of_what_can_stand_in_one_is_read(annotation: Any) -> None:
+    async def endpoint(values) -> int:  # type: ignore[no-untyped-def]
+        return len(values)
+
+    endpoint.__annotations__["values"] = annotation
+    Route("/", endpoint)
+
+
+def test_an_endpoint_does_not_yield() -> None:
+    with pytest.raises(TypeError, match=r"numbers yields; .*StreamingResponse"):
+        Route("/", numbers)
+
+
+@pytest.mark.parametrize("status_code", ["201", 99, 600, None])
+def test_a_status_that_no_answer_has_is_refused(status_code: Any) -> None:
+    def endpoint() -> None: ...
+
+    with pytest.raises(ValueError, match=f"200 to 599, not {status_code!r}"):
+        MiniBG().post("/", status_code=status_code)(endpoint)
+
+
+@pytest.mark.parametrize("decorator", ["get", "route", "websocket"])
+def test_a_decorator_without_a_path_is_refused(decorator: str) -> None:
+    with pytest.raises(TypeError, match=r"a path is text.*numbers"):
+        getattr(MiniBG(), decorator)(numbers)

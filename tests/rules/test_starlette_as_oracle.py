@@ -1,0 +1,387 @@
+"""Starlette as an oracle: a task program leaves the same trace on its lists and on `FailFastTasks`.
+
+The trace is that of a whole response: what the server is sent, what each task sees and when, what
+is raised. Where minibg differs on purpose, a test names the trap and shows both sides of it.
+
+What may live here: the mechanism, driven in this process. What a trap does to a connection is shown
+in `tests/servers/test_traps.py`.
+"""
+
+import asyncio
+import logging
+from collections.abc import Callable
+from dataclasses import replace
+from itertools import groupby
+from typing import Any, Literal, NamedTuple
+
+import anyio
+import pytest
+from anyio.to_thread import current_default_thread_limiter
+from hypothesis import given
+from hypothesis import strategies as st
+from starlette.background import BackgroundTask as StarletteTask
+from starlette.background import BackgroundTasks as StarletteTasks
+from starlette.responses import JSONResponse as StarletteResponse
+
+from minibg import BackgroundTask, BackgroundTasks, FailFastTasks, JSONResponse
+from minibg.concurrency import background_limiter
+from minibg.types import ASGIApp, Background, Message
+from tests.rules.exchange import Exchange
+from tests.rules.model import Event, Program, Request, Task
+from tests.rules.programs import (
+    Player,
+    additions,
+    arguments,
+    context,
+    everything,
+    programs,
+    variable,
+)
+from tests.rules.tasks import ASYNC, HANDED_BACK
+from tests.rules.test_cancel import Blocked, let_it_be_delivered
+
+
+class Parts(NamedTuple):
+    """A class of responses and one of lists, each of them Starlette's or minibg's."""
+
+    response: Callable[..., ASGIApp]
+    tasks: type[Any]
+
+
+def letting_failures_through(content: object, background: Background) -> JSONResponse:
+    """minibg's response takes a list that it does not know for one task, and isolates it."""
+    return JSONResponse(content, background=FailFastTasks([background]))
+
+
+STARLETTE = Parts(StarletteResponse, StarletteTasks)
+MINIBG = Parts(JSONResponse, BackgroundTasks)
+FAIL_FAST = Parts(JSONResponse, FailFastTasks)
+
+ALIKE = {
+    "Starlette": STARLETTE,
+    "minibg": FAIL_FAST,
+    "minibg's list behind Starlette's response": Parts(StarletteResponse, FailFastTasks),
+    "Starlette's list behind minibg's response": Parts(letting_failures_through, StarletteTasks),
+}
+
+
+class Behind(Player):
+    """Runs a program's lists behind a response that is made of those parts."""
+
+    def __init__(self, parts: Parts) -> None:
+        super().__init__()
+        self.parts = parts
+
+    def class_of(self, policy: str) -> type[Any]:
+        """The class of all lists, which has its own policy."""
+        return self.parts.tasks
+
+    async def serve(self, request: Request) -> None:
+        """Send the response, and note what the server takes and what context is left in the end."""
+
+        async def take(message: Message) -> None:
+            await anyio.lowlevel.checkpoint()
+            if request.fails == "the response was not sent":
+                raise OSError("the client is gone")
+            self.events.append(("sent", message))
+
+        background = self.list_of(request.own)
+        self.given += request.own.appended
+        try:
+            await Exchange(on_send=take)(self.parts.response({"a": 1}, background=background))
+        finally:
+            self.events.append(("left", variable.get()))
+
+
+def common(task: Any) -> Any:
+    """What remains of a task, or a program, when all is left out that only minibg can do.
+
+    Nothing is left out of what is added during the run, of lists that stand in lists, of failures
+    that are no `Exception`, of context variables: there the two agree.
+    """
+    if isinstance(task, Program):
+        return replace(task, tasks=tuple(map(common, task.tasks)))
+    return replace(
+        task,
+        # Starlette does not await what a sync callable hands back.
+        kind="a coroutine function" if task.kind in HANDED_BACK else task.kind,
+        # Starlette's own parameters are in the way of these keywords.
+        kwargs=tuple((name, value) for name, value in task.kwargs if name not in ("func", "self")),
+        adds=tuple(map(common, task.adds)),
+        # Starlette does not ask whether it is cancelled between a thread and an async task.
+        cancels=task.cancels and task.kind in ASYNC,
+    )
+
+
+# A failure or a cancellation ends most programs after a task or two, so half of them have none.
+going_through = programs(arguments | additions | context, st.just("fail fast"))
+ending_early = programs(everything, st.just("fail fast"))
+
+
+@given(program=(going_through | ending_early).map(common))
+def test_a_program_leaves_the_same_trace_on_starlette_and_on_minibg(
+    backend: str, program: Program
+) -> None:
+    async def trace(parts: Parts) -> list[Event]:
+        events = await Behind(parts).play(Request(own=program))
+        return [event for event in events if event[0] != "not run"]  # Starlette does not say it
+
+    async def traces() -> dict[str, list[Event]]:
+        return {name: await trace(parts) for name, parts in ALIKE.items()}
+
+    seen = anyio.run(traces, backend=backend)
+    for name, events in seen.items():
+        assert events == seen["Starlette"], name
+
+
+# The traps: where minibg differs, and closes one.
+
+
+def outcome(
+    backend: str,
+    parts: Parts,
+    *tasks: Task,
+    fails: Literal[None, "the response was not sent"] = None,
+) -> list[str]:
+    """What becomes of a list of these tasks: which start, end, are named, and what is raised."""
+    request = Request(own=Program(tasks), fails=fails)
+    events = anyio.run(Behind(parts).play, request, backend=backend)
+    return [
+        f"{event[0]} {event[1]}"
+        for event in events
+        if event[0] in ("start", "end", "not run", "raised")
+    ]
+
+
+A_SYNC_TASK, AN_ASYNC_TASK = Task("a function"), Task("a coroutine function")
+
+
+def test_a_failing_task_stops_the_next_with_starlette_alone(backend: str) -> None:
+    tasks = Task(raises=ValueError), A_SYNC_TASK, AN_ASYNC_TASK
+    assert outcome(backend, STARLETTE, *tasks) == ["start 0", "raised ValueError"]
+    assert outcome(backend, MINIBG, *tasks) == ["start 0", "start 1", "end 1", "start 2", "end 2"]
+
+
+def test_what_a_failure_stops_is_named_by_minibg_alone(backend: str) -> None:
+    tasks = Task(raises=ValueError), A_SYNC_TASK, AN_ASYNC_TASK
+    assert outcome(backend, STARLETTE, *tasks) == ["start 0", "raised ValueError"]
+    assert outcome(backend, FAIL_FAST, *tasks) == [
+        "start 0",
+        "not run 1",
+        "not run 2",
+        "raised ValueError",
+    ]
+
+
+def test_tasks_whose_response_was_not_sent_are_named_by_minibg_alone(backend: str) -> None:
+    tasks, fails = (A_SYNC_TASK, AN_ASYNC_TASK), "the response was not sent"
+    assert outcome(backend, STARLETTE, *tasks, fails=fails) == ["raised OSError"]
+    assert outcome(backend, MINIBG, *tasks, fails=fails) == [
+        "not run 0",
+        "not run 1",
+        "raised OSError",
+    ]
+
+
+def test_tasks_of_a_list_that_nobody_awaits_are_named_by_minibg_alone(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    for cls in (StarletteTasks, BackgroundTasks):
+        cls().add_task(print)
+    assert caplog.record_tuples == [
+        (
+            "minibg.background",
+            logging.WARNING,
+            "background tasks not run (no run took them): builtins.print",
+        )
+    ]
+
+
+@pytest.mark.filterwarnings("ignore:coroutine .* was never awaited:RuntimeWarning")
+def test_a_coroutine_that_a_lambda_hands_back_is_awaited_by_minibg_alone(backend: str) -> None:
+    tasks = Task("a function that hands back a coroutine"), A_SYNC_TASK
+    ignored, refused = ["start 1", "end 1"], ["raised TypeError"]  # the latter by trio itself
+    assert outcome(backend, STARLETTE, *tasks) == (ignored if backend == "asyncio" else refused)
+    assert outcome(backend, MINIBG, *tasks) == ["start 0", "end 0", "start 1", "end 1"]
+
+
+@pytest.mark.parametrize("name", ["func", "self"])
+def test_a_keyword_that_starlette_uses_itself_reaches_the_task_with_minibg_alone(
+    backend: str, name: str
+) -> None:
+    called: list[dict[str, object]] = []
+    with pytest.raises(TypeError, match=f"multiple values for argument '{name}'"):
+        StarletteTasks().add_task(lambda **given: called.append(given), **{name: 1})
+    tasks = BackgroundTasks()
+    tasks.add_task(lambda **given: called.append(given), **{name: 1})
+    anyio.run(tasks, backend=backend)
+    assert called == [{name: 1}]
+
+
+@pytest.mark.parametrize("not_callable", [None, "send"])
+def test_what_is_not_callable_is_refused_when_it_is_added_by_minibg_alone(
+    backend: str, not_callable: Any
+) -> None:
+    """With Starlette it fails when the response has been sent, far from the line that is wrong."""
+    tasks = StarletteTasks()
+    tasks.add_task(not_callable)
+    with pytest.raises(TypeError, match="must be callable"):
+        anyio.run(tasks, backend=backend)
+    with pytest.raises(TypeError, match="a task is a callable"):
+        BackgroundTasks().add_task(not_callable)
+
+
+def test_a_class_whose_instances_are_async_callables_can_be_a_task_of_minibg_alone(
+    backend: str,
+) -> None:
+    """To call it is to construct; Starlette takes it for async and awaits the instance."""
+    made: list[object] = []
+
+    class Job:
+        def __init__(self) -> None:
+            made.append(self)
+
+        async def __call__(self) -> None: ...
+
+    with pytest.raises(TypeError, match="await"):
+        anyio.run(StarletteTasks([StarletteTask(Job)]), backend=backend)
+    assert len(made) == 1
+    anyio.run(FailFastTasks([BackgroundTask(Job)]), backend=backend)
+    assert len(made) == 2
+
+
+def test_an_async_task_starts_after_the_run_was_cancelled_with_starlette_alone(
+    backend: str,
+) -> None:
+    tasks = Task(cancels=True), AN_ASYNC_TASK, A_SYNC_TASK
+    assert outcome(backend, STARLETTE, *tasks) == ["start 0", "end 0", "start 1"]
+    assert outcome(backend, MINIBG, *tasks) == ["start 0", "end 0", "not run 1", "not run 2"]
+
+
+def test_a_sync_task_does_not_start_after_the_run_was_cancelled_and_minibg_alone_names_it(
+    backend: str,
+) -> None:
+    tasks = Task(cancels=True), A_SYNC_TASK
+    assert outcome(backend, STARLETTE, *tasks) == ["start 0", "end 0"]
+    assert outcome(backend, MINIBG, *tasks) == ["start 0", "end 0", "not run 1"]
+
+
+def test_a_failure_is_raised_in_place_of_the_cancellation_with_starlette_alone(
+    backend: str,
+) -> None:
+    tasks = Task(cancels=True, raises=ValueError), A_SYNC_TASK
+    assert outcome(backend, STARLETTE, *tasks) == ["start 0", "raised ValueError"]
+    assert outcome(backend, FAIL_FAST, *tasks) == ["start 0", "not run 1"]
+
+
+def test_a_thread_is_left_behind_when_asyncio_cancels_the_run_with_starlette_alone() -> None:
+    async def is_over_before_the_thread(tasks: Any) -> bool:
+        blocked = Blocked()
+        tasks.add_task(blocked)
+        run = asyncio.ensure_future(tasks())
+        await blocked.is_running()
+        run.cancel()
+        await let_it_be_delivered()
+        over = run.done()
+        blocked.leave.set()
+        with pytest.raises(asyncio.CancelledError):
+            await run
+        return over
+
+    assert anyio.run(is_over_before_the_thread, StarletteTasks())
+    assert not anyio.run(is_over_before_the_thread, BackgroundTasks())
+
+
+def test_a_task_that_awaits_its_own_list_is_started_again_by_starlette_alone(backend: str) -> None:
+    def run(tasks: Any) -> list[str]:
+        started: list[str] = []
+
+        async def first() -> None:
+            started.append("first")
+            if len(started) < 3:
+                await tasks()
+
+        tasks.add_task(first)
+        tasks.add_task(started.append, "second")
+        anyio.run(tasks, backend=backend)
+        return started
+
+    assert run(StarletteTasks()) == ["first", "first", "first", "second", "second", "second"]
+    assert run(BackgroundTasks()) == ["first", "second"]
+
+
+def test_a_row_of_sync_tasks_takes_a_hop_each_with_starlette_alone(
+    backend: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What each task sees of the context, and what it leaves there, is the same all the same."""
+
+    async def count_and_run(*args: Any, **options: Any) -> Any:
+        nonlocal hops
+        hops += 1
+        return await run_sync(*args, **options)
+
+    run_sync = anyio.to_thread.run_sync
+    monkeypatch.setattr(anyio.to_thread, "run_sync", count_and_run)
+    row = Program((Task(sets=1), Task(sets=2), Task(sets=3)))
+    for parts, wanted in ((STARLETTE, 3), (MINIBG, 1)):
+        hops = 0
+        events = anyio.run(Behind(parts).play, Request(own=row), backend=backend)
+        assert hops == wanted
+        assert [event[4] for event in events if event[0] == "start"] == [0, 0, 0]
+        assert events[-1] == ("left", 0)
+
+
+def test_sync_tasks_take_the_threads_of_endpoints_with_starlette_alone(backend: str) -> None:
+    def endpoint_threads_taken() -> int:
+        return current_default_thread_limiter().borrowed_tokens
+
+    def look() -> None:
+        taken.append(anyio.from_thread.run_sync(endpoint_threads_taken))
+
+    taken: list[int] = []
+    for tasks in (StarletteTasks(), BackgroundTasks()):
+        tasks.add_task(look)
+        anyio.run(tasks, backend=backend)
+    assert taken == [1, 0]
+
+
+# The prices: where minibg differs for the sake of something else.
+
+
+def test_a_response_that_is_sent_twice_runs_its_list_twice_with_starlette_alone(
+    backend: str,
+) -> None:
+    """A single task is run with each sending by both: nothing stands in a list that is emptied."""
+
+    def run(response: Any, background: Any) -> int:
+        app = response({}, background=background)
+        ran.clear()
+        for _ in range(2):
+            anyio.run(Exchange(), app, backend=backend)
+        return len(ran)
+
+    ran: list[str] = []
+    single, theirs = BackgroundTask(ran.append, "ran"), StarletteTask(ran.append, "ran")
+    assert run(StarletteResponse, StarletteTasks([theirs])) == 2
+    assert run(JSONResponse, BackgroundTasks([single])) == 1
+    assert run(StarletteResponse, theirs) == run(JSONResponse, single) == 2
+
+
+def test_sync_tasks_of_several_requests_take_turns_in_a_thread_with_starlette_alone(
+    backend: str,
+) -> None:
+    """The price of the shared hop: who waits for a thread waits for a row, not for a task."""
+
+    async def turns(cls: type[Any]) -> list[int]:
+        background_limiter().total_tokens = current_default_thread_limiter().total_tokens = 1
+        ran: list[str] = []
+        async with anyio.create_task_group() as group:
+            for request in ("one", "another"):
+                tasks = cls()
+                for _ in range(3):
+                    tasks.add_task(ran.append, request)
+                group.start_soon(tasks)
+        return [len(list(turn)) for _, turn in groupby(ran)]
+
+    assert anyio.run(turns, StarletteTasks, backend=backend) == [1] * 6
+    assert anyio.run(turns, BackgroundTasks, backend=backend) == [3, 3]
