@@ -90,13 +90,13 @@ async def run_in_background_thread(
     return await _run_in_thread(partial(func, *args), background_limiter(), when_cancelled)
 
 
-async def run_in_extra_thread(func: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> T:
+async def run_in_extra_thread(func: Callable[[*Ts], T], /, *args: *Ts) -> T:
     """`run_in_threadpool`, in a thread that is always to be had.
 
     For closing what others may be waiting for: if that had to wait for a thread in its turn, all
     could wait for each other.
     """
-    return await _run_in_thread(partial(func, *args, **kwargs), CapacityLimiter(1))
+    return await _run_in_thread(partial(func, *args), CapacityLimiter(1))
 
 
 async def _run_in_thread(

@@ -551,6 +551,17 @@ def test_an_exception_of_a_dependency_is_thrown_into_those_that_are_open(
     assert events == ["open a", "a got HTTPException", "close a"]
 
 
+def test_what_a_generator_raises_before_it_yields_is_answered(backend: str) -> None:
+    def unavailable() -> Iterator[None]:
+        raise HTTPException(503)
+        yield
+
+    def endpoint(a: None = Depends(unavailable)) -> None:
+        pytest.fail("it was called")
+
+    assert served(endpoint, backend=backend).status == 503
+
+
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("scope", ["function", "request"])
 def test_a_generator_that_swallows_an_exception_is_a_500_that_says_so(

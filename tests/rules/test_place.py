@@ -88,6 +88,19 @@ def test_a_row_of_sync_tasks_shares_one_hop(backend: str, programme: list[str]) 
     assert hops == sum(is_sync for is_sync, _ in groupby(kind in SYNC for kind in programme))
 
 
+@pytest.mark.parametrize("kind", ASYNC)
+def test_what_is_async_needs_no_thread(
+    backend: str, kind: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ran: list[str] = []
+    monkeypatch.delattr(minibg.background, "run_in_background_thread")
+    anyio.run(BackgroundTask(make(kind, ran.append), "alone"), backend=backend)
+    anyio.run(
+        BackgroundTasks([BackgroundTask(make(kind, ran.append), "in a list")]), backend=backend
+    )
+    assert ran == ["alone", "in a list"]
+
+
 @given(row=st.lists(kinds(SYNC), min_size=1, max_size=3))
 def test_the_loop_goes_on_while_a_sync_task_blocks(backend: str, row: list[str]) -> None:
     async def request() -> None:
