@@ -85,7 +85,7 @@ async def run_in_background_thread(
 
     Where asyncio cancels meanwhile, `when_cancelled` is called at once: a server that ends may not
     wait for the thread. Then a failure, or an awaitable that is handed back, comes first, and the
-    cancellation with the caller's next await: what became of a task is never lost.
+    cancellation with the caller's next await, which has to be inside of what cancels.
     """
     return await _run_in_thread(partial(func, *args), background_limiter(), when_cancelled)
 
@@ -111,6 +111,7 @@ async def _run_in_thread(
     outcome lost. So that kind of cancellation waits here too.
     """
     outcome: Future[T] = Future()
+    cancelled: BaseException | None = None
     try:
         limiter.acquire_on_behalf_of_nowait(outcome)  # without a turn of the loop
     except WouldBlock:
@@ -124,7 +125,7 @@ async def _run_in_thread(
         return outcome.result()
     finally:
         limiter.release_on_behalf_of(outcome)
-        del outcome  # an exception's traceback holds this frame: no circle with what holds it
+        del outcome, cancelled  # an exception's traceback holds this frame: no circle with it
 
 
 async def _hop(

@@ -41,10 +41,10 @@ async def _no_receive() -> Message:
 
 
 class Inbox:
-    """The messages of one request, for two readers at a time.
+    """The messages of one request, for several readers at a time.
 
-    One reads the body. The other, while a response is streamed, waits for the client to go away,
-    and keeps for the first what it comes upon.
+    One reads the body. Others, while a response is streamed for example, wait for the client to go
+    away, and keep for the first what they come upon.
     """
 
     def __init__(self, receive: Receive) -> None:
@@ -77,6 +77,7 @@ class Inbox:
         message, self._kept = self._kept, None
         if self._kept_was_taken is not None:
             self._kept_was_taken.set()
+            self._kept_was_taken = None
         return message
 
     async def receive_disconnect(self) -> Message:
@@ -87,7 +88,7 @@ class Inbox:
                     if self._has_room and not self.is_disconnected:
                         self._keep(await self._receive())
             else:
-                self._kept_was_taken = Event()
+                self._kept_was_taken = self._kept_was_taken or Event()
                 await self._kept_was_taken.wait()
         return {"type": "http.disconnect"}
 

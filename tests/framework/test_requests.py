@@ -324,3 +324,29 @@ def test_to_ask_does_not_wait_for_a_client_that_is_still_there(backend: str) -> 
         return await request.is_disconnected()
 
     assert read_by(read, [b"a"], backend=backend)[0] is False
+
+
+def test_all_who_wait_for_the_client_to_go_away_are_told(backend: str) -> None:
+    """Also where the body came in meanwhile, which is kept for the one who reads it."""
+    told: list[int] = []
+
+    async def server() -> None:
+        say, hear = anyio.create_memory_object_stream[Message](3)
+        request = Request(http_scope(), hear.receive)
+
+        async def wait(number: int) -> None:
+            await request.receive_disconnect()
+            told.append(number)
+
+        async with say, hear, anyio.create_task_group() as group:
+            for number in range(2):
+                group.start_soon(wait, number)
+            await say.send({"type": "http.request", "body": b"one ", "more_body": True})
+            await anyio.wait_all_tasks_blocked()
+            await say.send({"type": "http.request", "body": b"two", "more_body": False})
+            assert await request.body() == b"one two"
+            await say.send({"type": "http.disconnect"})
+
+    with anyio.from_thread.start_blocking_portal(backend) as portal:
+        portal.start_task_soon(server).result(timeout=10)
+    assert sorted(told) == [0, 1]
