@@ -2,6 +2,7 @@
 
 import json
 import threading
+import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from datetime import UTC, datetime, timedelta, timezone
 from typing import Any
@@ -13,6 +14,7 @@ from hypothesis import strategies as st
 from starlette import responses as oracle
 
 from minibg import (
+    BackgroundTask,
     HTMLResponse,
     JSONResponse,
     MiniBG,
@@ -176,6 +178,16 @@ def test_a_redirect_goes_where_starlettes_goes(url: str) -> None:
     assert not set(location) & set("\r\n\0")
 
 
+def test_a_redirect_has_headers_and_a_background_like_any_response(backend: str) -> None:
+    ran: list[str] = []
+    background = BackgroundTask(ran.append, "background")
+    response = RedirectResponse("/elsewhere", headers={"x-a": "b"}, background=background)
+    answer = ask(response, backend=backend)
+    assert (b"x-a", b"b") in answer.headers
+    assert (b"location", b"/elsewhere") in answer.headers
+    assert ran == ["background"]
+
+
 def test_a_redirect_keeps_the_method_unless_told_otherwise() -> None:
     assert RedirectResponse("/").status_code == 307
     assert RedirectResponse("/", 303).status_code == 303
@@ -275,11 +287,43 @@ def test_a_cookie_expires_at_the_second_that_was_given(moment: datetime) -> None
     assert same(ask(_with_cookie("a", expires=moment)), ask(expected))
 
 
+def test_wishes_are_added_to_a_copy_which_keeps_what_they_do_not_replace() -> None:
+    response, wished = Response("body", headers={"x-a": "own", "x-b": "own"}), Response()
+    response.set_cookie("own")
+    wished.raw_headers.clear()
+    wished.headers["x-a"] = "wished"
+    wished.set_cookie("wished")
+    both = response.with_wishes(wished)
+    both.headers["x-c"] = "later"
+    assert [(name, value.partition(b"=")[0]) for name, value in both.raw_headers] == [
+        (b"content-length", b"4"),
+        (b"x-b", b"own"),
+        (b"set-cookie", b"own"),
+        (b"x-a", b"wished"),
+        (b"set-cookie", b"wished"),
+        (b"x-c", b"later"),
+    ]
+    assert "x-c" not in response.headers
+
+
+def test_a_cookie_expires_by_the_clock_of_greenwich(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TZ", "Asia/Tokyo")
+    time.tzset()
+    try:
+        answer = ask(_with_cookie("a", expires=datetime(2000, 1, 1, tzinfo=UTC)))
+    finally:
+        monkeypatch.undo()
+        time.tzset()
+    assert b"expires=Sat, 01 Jan 2000 00:00:00 GMT" in dict(answer.headers)[b"set-cookie"]
+
+
 def test_cookies_are_set_beside_each_other_and_deleted_by_expiry() -> None:
     response = Response()
     response.set_cookie("a", "1")
     response.delete_cookie("b", path="/x", domain="example.org")
-    first, second = response.headers.getlist("set-cookie")
+    response.delete_cookie("c")
+    first, second, third = response.headers.getlist("set-cookie")
+    assert "Path=/" in third.split("; ")
     assert first.startswith("a=1;")
     assert second.split("; ")[0] == 'b=""'
     assert {"Max-Age=0", "Path=/x", "Domain=example.org"} <= set(second.split("; "))

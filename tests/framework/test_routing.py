@@ -180,12 +180,19 @@ def test_a_path_is_matched_exactly(path: str) -> None:
 
 @pytest.mark.parametrize(
     ("asked", "location"),
-    [("/a/", "/a"), ("/a//", "/a"), ("/b", "/b/"), ("/7/c/", "/7/c"), ("/ü/d", "/%C3%BC/d/")],
+    [
+        ("/a/", "/a"),
+        ("/a//", "/a"),
+        ("/b", "/b/"),
+        ("/7/c/", "/7/c"),
+        ("/ü/d", "/%C3%BC/d/"),
+        ("/X/", "/X"),
+    ],
 )
 def test_where_only_the_other_slash_is_served_the_client_is_sent_there(
     asked: str, location: str
 ) -> None:
-    paths = ["/", "/a", "/b/", "/{n:int}/c", "/{n}/d/"]
+    paths = ["/", "/a", "/b/", "/{n:int}/c", "/{n}/d/", "/X"]
     app = MiniBG(routes=[Route(path, endpoint_for(["n"] * ("n" in path))) for path in paths])
     for root in ("", "/root"):
         answer = ask(app, path=root + asked, root_path=root, query_string=b"q=1")
@@ -194,6 +201,16 @@ def test_where_only_the_other_slash_is_served_the_client_is_sent_there(
             b"location",
             f"http://127.0.0.1:8000{root}{location}?q=1".encode(),
         ) in answer.headers
+
+
+def test_another_method_is_told_all_those_for_which_the_path_is_served() -> None:
+    routes = [
+        Route(path, endpoint_for(["n"] * ("n" in path)), methods=[method])
+        for path, method in [("/a", "PUT"), ("/{n}", "POST"), ("/{n:path}", "DELETE")]
+    ]
+    answer = ask(MiniBG(routes=routes), "GET", "/a")
+    assert (answer.status, answer.headers[0]) == (405, (b"content-length", b"31"))
+    assert (b"allow", b"DELETE, POST, PUT") in answer.headers
 
 
 def test_no_websocket_is_sent_to_the_other_slash_and_no_client_to_a_websocket() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import AsyncIterator, Callable, Generator, Iterator
 from dataclasses import dataclass
 from functools import wraps
@@ -259,8 +260,8 @@ def numbers() -> Generator[int]:
     [
         (WebSocket, "not what is served here; that is `Request`"),
         (BackgroundTasks | None, "never None"),
-        (Request | None, "never None"),
-        (Response | None, "never None"),
+        (Request | None, "^is never None: leave that out of its annotation$"),
+        (Response | None, "^is never None: leave that out of its annotation$"),
         (Limited, "cannot be made without arguments: .*limit"),
         (set[dict[str, int]], "nothing gives"),
         (frozenset[tuple[list[int], ...]], "nothing gives"),
@@ -273,8 +274,11 @@ def test_what_nothing_gives_is_refused_with_the_reason(annotation: Any, why: str
     def endpoint(asked) -> None: ...  # type: ignore[no-untyped-def]
 
     endpoint.__annotations__["asked"] = annotation
-    with pytest.raises(TypeError, match=f"endpoint asks for `asked: .*`, which .*{why}"):
+    with pytest.raises(TypeError) as refused:
         Route("/", endpoint)
+    asked, _, reason = str(refused.value).partition(", which ")
+    assert re.search("endpoint asks for `asked: .*`$", asked)
+    assert re.search(why, reason)
 
 
 def test_a_parameter_without_annotation_or_default_is_refused_with_the_reason() -> None:
@@ -282,7 +286,8 @@ def test_a_parameter_without_annotation_or_default_is_refused_with_the_reason() 
     def undepending(value=Depends()) -> None: ...  # type: ignore[no-untyped-def]  # noqa: B008
     def of_a_request(asked: Request) -> None: ...
 
-    with pytest.raises(TypeError, match=r"`request`, .*`request: Request`"):
+    why = "which says not what it is: annotate it, `request: Request` for example"
+    with pytest.raises(TypeError, match=f"untyped asks for `request`, {why}$"):
         Route("/", untyped)
     with pytest.raises(TypeError, match=r"undepending asks for `value=Depends\(\)`"):
         Route("/", undepending)
