@@ -338,3 +338,8 @@ def test_a_status_that_no_answer_has_is_refused(status_code: Any) -> None:
 def test_a_decorator_without_a_path_is_refused(decorator: str) -> None:
     with pytest.raises(TypeError, match=r"a path is text.*numbers"):
         getattr(MiniBG(), decorator)(numbers)
+
+
+def test_a_dependency_is_shown_as_it_is_written() -> None:
+    assert repr(Depends(numbers)) == f"Depends({__name__}.numbers)"
+    assert repr(Depends()) == "Depends()"

@@ -140,6 +140,27 @@ def test_a_failure_while_the_run_is_cancelled_still_goes_to_on_error(
 
 
 @both_ways
+@given(after=st.lists(kinds(), min_size=1, max_size=3))
+def test_a_list_whose_last_task_was_running_when_it_was_cancelled_is_the_last(
+    backend: str, run: Run, after: list[str]
+) -> None:
+    blocked, ran = Blocked(), list[int]()
+    tasks = BackgroundTasks([BackgroundTasks([BackgroundTask(blocked)])])
+    for number, kind in enumerate(after):
+        tasks.add_task(make(kind, ran.append), number)
+
+    async def request() -> None:
+        async with run(tasks) as cancel:
+            await blocked.is_running()
+            cancel()
+            await let_it_be_delivered()
+            blocked.leave.set()
+
+    anyio.run(request, backend=backend)
+    assert ran == []
+
+
+@both_ways
 @given(after=st.lists(kinds(), max_size=3))
 def test_an_async_task_is_stopped_at_its_next_await(
     backend: str, run: Run, after: list[str]
