@@ -37,11 +37,14 @@ class _Shown:
     def __repr__(self) -> str:
         """As code, without what is as it is by default."""
         parts = [
-            f"{field.name}={value!r}"
+            f"{field.name}={value.__name__ if isinstance(value, type) else repr(value)}"
             for field in fields(self)  # type: ignore[arg-type]  # its subclasses are dataclasses
             if (value := getattr(self, field.name)) != field.default
         ]
         return f"{type(self).__name__}({', '.join(parts)})"
+
+    def _repr_pretty_(self, printer: Any, cycle: bool) -> None:
+        printer.text(repr(self))  # in Hypothesis's reports too
 
 
 @dataclass(frozen=True, repr=False)

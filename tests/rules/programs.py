@@ -328,6 +328,7 @@ def _same(seen: Any, given: Any) -> Any:
 
 def check(rule: str, backend: str, program: AnyProgram) -> None:
     """Run the program, and compare what the rule speaks of with what the model expects."""
+    __tracebackhide__ = True
     seen = anyio.run(Player().play, program, backend=backend)
     compare(rule, program, seen)
 
@@ -338,6 +339,7 @@ def compare(rule: str, program: AnyProgram, seen: list[Event]) -> None:
     Raises:
         AssertionError: If they differ; it names the rule.
     """
+    __tracebackhide__ = True
     hold(rule, program, VIEWS[rule](expected(program)), VIEWS[rule](seen))
 
 
@@ -347,6 +349,7 @@ def hold(rule: str, program: Any, wanted: Any, seen: Any) -> None:
     Raises:
         AssertionError: If so.
     """
+    __tracebackhide__ = True  # the message says it all
     assert seen == wanted, (
         f"the rule **{rule}** is broken: {RULES[rule]}.\n"
         f"program:  {program!r}\n"

@@ -54,13 +54,6 @@ KINDS = ["a function", "a coroutine function", "a function that hands back a cor
 CANCELLED_BY = ["its scope", "its event loop"]
 
 
-class Work(Request):
-    """What is added for a request."""
-
-    def _repr_pretty_(self, printer: Any, cycle: bool) -> None:
-        printer.text(repr(self))  # where Hypothesis shows the steps
-
-
 tasks = st.builds(
     Task,
     kind=st.sampled_from(KINDS),
@@ -72,7 +65,7 @@ programs = st.builds(
     tasks=st.lists(tasks, min_size=1, max_size=3).map(tuple),
     policy=st.sampled_from([*POLICIES]),
 )
-works = st.builds(Work, injected=programs, own=programs)
+works = st.builds(Request, injected=programs, own=programs)
 endpoints = st.just("answers at once") | st.sampled_from(ENDPOINTS)
 
 news = threading.Condition()
@@ -144,7 +137,7 @@ class Added:
 class Sent(Exchange):
     """A request that was sent: what was added for it, and what was seen of it."""
 
-    def __init__(self, connection: Connection, endpoint: str, work: Work, number: int) -> None:
+    def __init__(self, connection: Connection, endpoint: str, work: Request, number: int) -> None:
         super().__init__(f"/{endpoint}/{number}", Events(), self.take)
         self.connection, self.endpoint, self.work, self.number = connection, endpoint, work, number
         self.lists: list[Added] = []
@@ -401,14 +394,14 @@ class Server(RuleBasedStateMachine):
 
     @there_is("idle")
     @rule(connection=any_of("idle"), endpoint=endpoints, work=works)
-    def send(self, connection: Connection, endpoint: str, work: Work) -> None:
+    def send(self, connection: Connection, endpoint: str, work: Request) -> None:
         request = Sent(connection, endpoint, work, len(self.requests))
         self.requests.append(request)
         self.do(connection.serve, request)
 
     @there_is("busy")
     @rule(connection=any_of("busy"), endpoint=endpoints, work=works)
-    def pipeline(self, connection: Connection, endpoint: str, work: Work) -> None:
+    def pipeline(self, connection: Connection, endpoint: str, work: Request) -> None:
         self.send(connection, endpoint, work)
 
     @there_is("waiting")
