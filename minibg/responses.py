@@ -329,7 +329,7 @@ class StreamingResponse(Response):
             raise several.exceptions[0] from None
         if not completed:
             raise ClientDisconnect("the client went away before the response was complete")
-        await send({"type": "http.response.body", "body": b"", "more_body": False})
+        await send({"type": "http.response.body", "body": b""})
 
     def _encode(self, chunk: Any) -> bytes:
         return chunk.encode(self.charset) if isinstance(chunk, str) else chunk

@@ -138,6 +138,11 @@ def test_a_decorator_that_says_what_it_wraps_is_seen_through(
     assert given_by(wrapped(dependency), query_string=b"q=41", backend=backend) == 42
 
 
+def test_an_async_dependency_needs_no_thread(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delattr("minibg.dependencies.run_in_threadpool")
+    assert given_by(async_function) == 2
+
+
 def test_a_class_gives_its_instance(backend: str) -> None:
     assert given_by(Holder, query_string=b"q=5", backend=backend) == {"q": 5}
 

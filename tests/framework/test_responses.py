@@ -15,6 +15,8 @@ from starlette import responses as oracle
 
 from minibg import (
     BackgroundTask,
+    ClientDisconnect,
+    Depends,
     HTMLResponse,
     JSONResponse,
     MiniBG,
@@ -435,6 +437,23 @@ def test_a_client_that_goes_away_ends_the_stream(kind: type[Pieces], backend: st
     assert not answer.complete
     assert pieces.content, "it was not driven to its end"
     assert pieces.closed
+
+
+def test_whoever_holds_something_meanwhile_is_told_that_the_client_went_away() -> None:
+    told: list[str] = []
+
+    async def held() -> AsyncIterator[None]:
+        try:
+            yield
+        except ClientDisconnect as exc:
+            told.append(str(exc.detail))
+            raise
+
+    async def endpoint(held: None = Depends(held)) -> StreamingResponse:
+        return StreamingResponse(iter(["a"] * 10))
+
+    ask(MiniBG(routes=[Route("/", endpoint)]), gone_after=2)
+    assert told == ["the client went away before the response was complete"]
 
 
 def test_a_client_that_goes_away_ends_a_stream_that_waits(backend: str) -> None:
