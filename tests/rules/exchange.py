@@ -18,8 +18,8 @@ class Exchange:
     Args:
         path: What is asked for.
         events: Where to note it, besides what the test itself notes there.
-        on_send: Awaited with each message before it is taken; it may raise, as a server does whose
-            client is gone.
+        on_send: Awaited with each message before it is taken; it may raise, as the `send` of a
+            server may whose client is gone.
     """
 
     def __init__(
@@ -70,9 +70,9 @@ def is_last(message: Message) -> bool:
 class Connection:
     """A connection that is kept alive, and what uvicorn does with the requests on it.
 
-    A request is begun when the one before it has been answered, whose background may still run. As
-    its client may close the connection, so does what the application raises. What has not been
-    begun by then never is.
+    A request is begun when the one before it has been answered, whose background may still run. The
+    connection closes when the client hangs up or the application raises; requests that wait by then
+    are never begun.
 
     Args:
         app: What serves the requests.

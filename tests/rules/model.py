@@ -14,7 +14,7 @@ from tests.rules.tasks import SYNC
 RULES = {
     "capture": "a task keeps references to exactly what it was given when it was added",
     "place": "async tasks are awaited on the event loop, sync ones run in a worker thread",
-    "order": "tasks start in the order in which they were added, each after the last has ended",
+    "order": "tasks start in the order in which they were added, each after the one before it has ended",
     "isolate": "a failure goes to `on_error` and no further",
     "grow": "a task that is added during the run runs in the same run",
     "own list": "every request has its own list; an annotation may choose a subclass",
@@ -22,15 +22,15 @@ RULES = {
     "release": "`yield` dependencies, uploads and streams are closed after the response and before "
     "the first task",
     "nothing lost": "each task that was added starts, or is named in a WARNING with the reason",
-    "context": "a task sees the request's context variables as they are when it runs; a sync one "
-    "has a copy",
+    "context": "a task sees the request's context variables as they are when it runs; each sync "
+    "one has a copy of its own",
     "cancel": "a cancelled run starts no further task, and stops one that runs where it can",
     "room": "background tasks have threads of their own, and starve nobody of theirs",
 }
 """Each rule in a sentence, in the order in which they build on one another."""
 
 Event = tuple[Any, ...]
-"""What is seen, of which task, and what of it."""
+"""What was seen, the label of the task that it was seen of, and the details."""
 
 
 class _Shown:
@@ -63,9 +63,10 @@ class Task(_Shown):
 
 @dataclass(frozen=True, repr=False)
 class Program(_Shown):
-    """What stands in a list, and what a failure means to it. A list can stand in a list."""
+    """What stands in a list. A list can stand in a list."""
 
     tasks: "tuple[Task | Program, ...]" = ()
+    # What a failure means: the next runs, it stops the rest, or `on_error` adds one more task.
     policy: Literal["isolate", "fail fast", "report"] = "isolate"
     appended: tuple[int, ...] = ()  # to the list that all tasks are given, before the run
 
@@ -76,7 +77,6 @@ class Held(_Shown):
 
     scope: Literal["request", "function"] = "request"
     adds: tuple[Task, ...] = ()
-    fails: bool = False
 
 
 @dataclass(frozen=True, repr=False)
@@ -173,7 +173,7 @@ class Model:
         self.close(request, "request", injected)
         if request.fails is not None:
             self.lose(injected, request.fails)
-            if request.fails == "the endpoint raised":
+            if request.fails == "the endpoint raised":  # so there never was a response of its own
                 self.events.append(("response",))
             else:
                 self.lose(own, request.fails)

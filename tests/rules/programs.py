@@ -11,6 +11,7 @@ from collections.abc import AsyncGenerator, Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from inspect import Parameter, Signature
+from itertools import starmap, zip_longest
 from pprint import pformat
 from typing import Any
 
@@ -123,6 +124,10 @@ def _told(*what: str) -> Callable[[list[Event]], list[Event]]:
     return lambda events: [event[:2] for event in events if event[0] in what]
 
 
+def _failures(events: list[Event]) -> list[Event]:
+    return [e if e[0] == "error" else e[:2] for e in events if e[0] in ("start", "error", "raised")]
+
+
 def _picked(*places: int) -> Callable[[list[Event]], list[Event]]:
     return lambda events: [tuple(e[i] for i in places) for e in events if e[0] == "start"]
 
@@ -131,7 +136,7 @@ VIEWS: dict[str, Callable[[list[Event]], list[Event]]] = {
     "capture": _picked(1, 3),
     "place": _picked(1, 2),
     "order": _told("start", "end"),
-    "isolate": _told("start", "error", "raised"),
+    "isolate": _failures,
     "grow": _told("start"),
     "after": _told("endpoint", "response", "start"),
     "release": _told("response", "closed", "start"),
@@ -144,6 +149,8 @@ VIEWS: dict[str, Callable[[list[Event]], list[Event]]] = {
 """For each rule, what of the events it speaks of."""
 
 REASONS = ("an earlier failure", "cancelled", "the endpoint raised", "the response was not sent")
+
+MISSING = object()
 
 variable: ContextVar[int] = ContextVar("variable")
 
@@ -214,8 +221,11 @@ class Player:
         def body(*args: Any, **kwargs: Any) -> Iterator[None]:
             *positional, given = args
             seen = (
-                tuple(map(_same, positional, task.args)),
-                tuple((name, _same(kwargs.get(name), value)) for name, value in task.kwargs),
+                tuple(starmap(_same, zip_longest(positional, task.args))),
+                tuple(
+                    (name, _same(kwargs.pop(name, MISSING), value)) for name, value in task.kwargs
+                )
+                + tuple(kwargs.items()),
                 tuple(given) if given is self.given else ("a copy", *given),
             )
             self.events.append(("start", label, self.place(), seen, variable.get()))
@@ -249,15 +259,15 @@ class Player:
     async def serve(self, request: Request) -> None:
         """Have an application serve the request."""
 
-        def dependency(label: str, held: Held) -> Callable[..., Any]:
-            async def hold(tasks: injected_class) -> AsyncGenerator[None]:  # type: ignore[valid-type]
+        def holding(label: str, held: Held) -> Callable[..., Any]:
+            async def dependency(tasks: injected_class) -> AsyncGenerator[None]:  # type: ignore[valid-type]
                 try:
                     yield
                 finally:
                     self.events.append(("closed", label))
                     self.add_all(tasks, held.adds, f"{label}.")
 
-            return hold
+            return dependency
 
         async def endpoint(tasks: BackgroundTasks, **held: None) -> Response:
             self.add_all(tasks, request.injected.tasks, "injected ")
@@ -273,7 +283,7 @@ class Player:
         injected_class = self.class_of(request.injected.policy)
         parameters = [Parameter("tasks", Parameter.KEYWORD_ONLY, annotation=injected_class)]
         for number, held in enumerate(request.held):
-            depends = Depends(dependency(f"held {number}", held), scope=held.scope)
+            depends = Depends(holding(f"held {number}", held), scope=held.scope)
             name = f"held_{number}"
             parameters.append(Parameter(name, Parameter.KEYWORD_ONLY, default=depends))
         endpoint.__signature__ = Signature(parameters)  # type: ignore[attr-defined]  # as many as are held

@@ -89,7 +89,7 @@ def test_a_single_task_takes_any_keyword_as_a_list_does(
 
 
 async def send() -> None:
-    raise AssertionError("nothing calls this")
+    raise AssertionError("nothing awaits this")
 
 
 @given(not_callable=values)

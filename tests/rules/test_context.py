@@ -3,12 +3,14 @@
 from contextvars import ContextVar
 
 import anyio
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from minibg import BackgroundTasks
+from minibg import BackgroundTasks, MiniBG
+from tests.rules.exchange import Exchange
 from tests.rules.programs import PROGRAMS, AnyProgram, check
-from tests.rules.tasks import ASYNC, HANDED_BACK, kinds, make
+from tests.rules.tasks import ASYNC, HANDED_BACK, KINDS, kinds, make
 
 SHARING = ASYNC | HANDED_BACK
 value: ContextVar[int] = ContextVar("value")
@@ -45,3 +47,30 @@ def test_what_an_async_task_sets_stays_and_what_a_sync_task_sets_does_not(
     for number, kind in enumerate(programme, 1):
         expected.append(number if kind in SHARING else expected[-1])
     assert [*seen, in_the_end] == expected
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_tasks_see_what_the_endpoint_has_set_if_it_is_async(backend: str, kind: str) -> None:
+    """A sync endpoint runs in a thread, in a copy of the context."""
+    app, seen = MiniBG(), list[int]()
+
+    def note() -> None:
+        seen.append(value.get())
+
+    @app.get("/async")
+    async def async_endpoint(tasks: BackgroundTasks) -> None:
+        value.set(1)
+        tasks.add_task(make(kind, note))
+
+    @app.get("/sync")
+    def sync_endpoint(tasks: BackgroundTasks) -> None:
+        value.set(1)
+        tasks.add_task(make(kind, note))
+
+    async def middleware(path: str) -> None:
+        value.set(0)
+        await Exchange(path)(app)
+
+    for path in ("/async", "/sync"):
+        anyio.run(middleware, path, backend=backend)
+    assert seen == [1, 0]

@@ -1,6 +1,7 @@
 """**isolate**: a failure goes to `on_error` and no further; the next tasks run."""
 
 import logging
+import threading
 from collections.abc import Callable
 from typing import Any
 
@@ -103,7 +104,7 @@ def test_a_failure_is_logged_with_traceback_and_name_but_without_arguments(
     anyio.run(tasks, backend=backend)
     (record,) = caplog.records
     assert (record.name, record.levelno) == ("minibg.background", logging.ERROR)
-    name = "tests.rules.tasks.task_that.<locals>.body"  # a task has the name of its body
+    name = "tests.rules.tasks.task_that.<locals>.body"  # `make` gives the task its body's name
     assert record.getMessage() == f"background task {name} failed"
     assert "a secret" not in caplog.text
     assert "what went wrong" in caplog.text
@@ -176,8 +177,9 @@ def test_without_a_thread_to_be_had_the_run_ends_and_names_its_tasks(
     tasks.add_task(make("a function", task_that(None, [])), "first")
     with pytest.raises(RuntimeError, match="can't start new thread"):
         anyio.run(tasks, backend=backend)
-    assert not tasks.failed
-    assert "not run (an earlier failure, RuntimeError)" in caplog.text
+    assert not tasks.failed, "no task has failed, for none has started"
+    reason = "background tasks not run (an earlier failure, RuntimeError)"
+    assert f"{reason}: tests.rules.tasks.task_that.<locals>.body" in caplog.text
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -192,7 +194,66 @@ def test_of_two_runs_of_a_list_each_reports_the_task_that_failed_in_it(
         raise ValueError(label)
 
     tasks.add_task(fails_after_the_rest, "first")
-    tasks.add_task(make(kind, task_that(None, ran)), "second")
+    tasks.add_task(make(kind, task_that(KeyError(), ran)), "second")
     anyio.run(tasks, backend=backend)
     assert ran == ["second"]
-    assert [label for label, _ in tasks.failed] == ["first"]
+    assert [(label, type(exc)) for label, exc in tasks.failed] == [
+        ("second", KeyError),
+        ("first", ValueError),
+    ]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_sync_on_error_is_called_on_the_loop_as_well(backend: str, kind: str) -> None:
+    threads: list[int] = []
+
+    class Noting(BackgroundTasks):
+        def on_error(self, task: BackgroundTask, exc: Exception) -> None:
+            threads.append(threading.get_ident())
+
+    async def request() -> int:
+        tasks = Noting()
+        tasks.add_task(make(kind, task_that(ValueError(), [])), "first")
+        await tasks()
+        return threading.get_ident()
+
+    assert threads == [anyio.run(request, backend=backend)]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_what_on_error_raises_ends_the_run(
+    backend: str, kind: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    ran: list[str] = []
+
+    class Failing(BackgroundTasks):
+        async def on_error(self, task: BackgroundTask, exc: Exception) -> None:
+            raise LookupError("whom to alert is not known")
+
+    tasks = Failing()
+    tasks.add_task(make(kind, task_that(ValueError(), ran)), "first")
+    tasks.add_task(make(kind, task_that(None, ran)), "second")
+    with pytest.raises(LookupError, match="whom to alert"):
+        anyio.run(tasks, backend=backend)
+    assert ran == ["first"]
+    assert "not run (an earlier failure, LookupError): tests.rules.tasks.task_that" in caplog.text
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_task_without_a_list_raises_its_failure(backend: str, kind: str) -> None:
+    """To isolate is the list's part."""
+    failure = ValueError("its own")
+    with pytest.raises(ValueError, match="its own") as raised:
+        anyio.run(BackgroundTask(make(kind, task_that(failure, [])), "alone"), backend=backend)
+    assert raised.value is failure
+
+
+def test_wrong_arguments_of_a_coroutine_function_are_a_failure_of_the_task_too(
+    backend: str,
+) -> None:
+    async def task(one: str) -> None: ...
+
+    tasks = Recording()
+    tasks.add_task(task, "too", "many")  # type: ignore[call-arg]  # wrong on purpose
+    anyio.run(tasks, backend=backend)
+    assert [type(exc) for _, exc in tasks.failed] == [TypeError]

@@ -1,4 +1,4 @@
-"""**nothing lost**: each task that was added runs, or is named in a WARNING with the reason."""
+"""**nothing lost**: each task that was added starts, or is named in a WARNING with the reason."""
 
 import asyncio
 import gc

@@ -1,4 +1,4 @@
-"""**order**: tasks start in the order in which they were added, each after the last has ended."""
+"""**order**: tasks start in the order in which they were added, each after the one before has ended."""
 
 import threading
 

@@ -65,7 +65,8 @@ def test_async_is_recognised_without_a_call(kind: str) -> None:
     assert is_async_callable(make(kind, lambda: None)) == (kind in ASYNC)
 
 
-def test_mocks_are_recognised_for_what_they_are() -> None:
+def test_builtins_and_mocks_are_recognised_for_what_they_are() -> None:
+    assert not is_async_callable(print)
     assert is_async_callable(AsyncMock())
     assert not is_async_callable(Mock())
 
