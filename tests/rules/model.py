@@ -14,7 +14,7 @@ from tests.rules.tasks import SYNC
 RULES = {
     "capture": "a task keeps references to exactly what it was given when it was added",
     "place": "async tasks are awaited on the event loop, sync ones run in a worker thread",
-    "order": "tasks start in the order in which they were added, each after the one before it has ended",
+    "order": "tasks run one after another, in the order in which they were added",
     "isolate": "a failure goes to `on_error` and no further",
     "grow": "a task that is added during the run runs in the same run",
     "own list": "every request has its own list; an annotation may choose a subclass",

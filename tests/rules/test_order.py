@@ -1,4 +1,4 @@
-"""**order**: tasks start in the order in which they were added, each after the one before has ended."""
+"""**order**: tasks run one after another, in the order in which they were added."""
 
 import threading
 
