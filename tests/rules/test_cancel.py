@@ -342,8 +342,11 @@ def test_asyncios_timeout_is_kept_though_the_thread_ends_later() -> None:
     asyncio.run(request())
 
 
-def test_the_thread_of_an_endpoint_is_waited_for_too_when_asyncio_cancels() -> None:
-    blocked = Blocked()
+@pytest.mark.parametrize("failure", [None, ValueError()])
+def test_the_thread_of_an_endpoint_is_waited_for_too_when_asyncio_cancels(
+    failure: Exception | None,
+) -> None:
+    blocked = Blocked(failure)
 
     async def server() -> None:
         task = asyncio.ensure_future(run_in_threadpool(blocked))
