@@ -308,7 +308,7 @@ def test_one_name_is_no_two_bodies() -> None:
     def dependency(page: dict[str, int]) -> None: ...
     def endpoint(page: Page, other: None = Depends(dependency)) -> None: ...
 
-    with pytest.raises(TypeError, match=r"dependency asks for `page: .*another type elsewhere"):
+    with pytest.raises(TypeError, match="`, which is asked for as another type elsewhere$"):
         Route("/", endpoint)
 
 
@@ -343,3 +343,18 @@ def test_a_decorator_without_a_path_is_refused(decorator: str) -> None:
 def test_a_dependency_is_shown_as_it_is_written() -> None:
     assert repr(Depends(numbers)) == f"Depends({__name__}.numbers)"
     assert repr(Depends()) == "Depends()"
+
+
+def test_what_cannot_be_given_by_keyword_is_refused_with_the_reason() -> None:
+    def endpoint(asked: int, /) -> None: ...
+
+    with pytest.raises(TypeError) as refused:
+        Route("/", endpoint)
+    assert str(refused.value).endswith(", which cannot be given by keyword, as all arguments are")
+
+
+def test_a_dependency_may_be_the_default_of_what_is_annotated_otherwise() -> None:
+    def endpoint(value: Annotated[int, "how many"] = Depends(lambda: 7)) -> int:
+        return value
+
+    assert served(endpoint).body == b"7"

@@ -4,6 +4,7 @@ import asyncio
 import threading
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from typing import Any
 
 import anyio
 import pytest
@@ -340,6 +341,30 @@ def test_asyncios_timeout_is_kept_though_the_thread_ends_later() -> None:
         assert task.cancelling() == 0
 
     asyncio.run(request())
+
+
+def test_to_wait_for_a_thread_costs_nothing_meanwhile(monkeypatch: pytest.MonkeyPatch) -> None:
+    hops, run_sync = 0, anyio.to_thread.run_sync
+
+    async def count_and_run(*args: Any, **kwargs: Any) -> Any:
+        nonlocal hops
+        hops += 1
+        return await run_sync(*args, **kwargs)
+
+    blocked = Blocked()
+
+    async def request() -> None:
+        async with in_a_task(BackgroundTasks([BackgroundTask(blocked)])) as cancel:
+            while not blocked.runs.is_set():
+                await anyio.lowlevel.checkpoint()
+            cancel()
+            for _ in range(20):
+                await anyio.lowlevel.checkpoint()
+            blocked.leave.set()
+
+    monkeypatch.setattr(anyio.to_thread, "run_sync", count_and_run)
+    asyncio.run(request())
+    assert hops == 2, "one for the task, and one to wait for its end"
 
 
 @pytest.mark.parametrize("failure", [None, ValueError()])
