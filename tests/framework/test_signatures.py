@@ -308,7 +308,7 @@ def test_one_name_is_no_two_bodies() -> None:
     def dependency(page: dict[str, int]) -> None: ...
     def endpoint(page: Page, other: None = Depends(dependency)) -> None: ...
 
-    with pytest.raises(TypeError, match="`, which is asked for as another type elsewhere$"):
+    with pytest.raises(TypeError, match=r"`, which is asked for as another type elsewhere$"):
         Route("/", endpoint)
 
 
