@@ -8,6 +8,7 @@ from typing import Any
 
 import anyio
 import pytest
+from anyio.to_thread import current_default_thread_limiter
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -360,6 +361,7 @@ def test_to_wait_for_a_thread_costs_nothing_meanwhile(monkeypatch: pytest.Monkey
             cancel()
             for _ in range(20):
                 await anyio.lowlevel.checkpoint()
+            assert current_default_thread_limiter().borrowed_tokens == 0
             blocked.leave.set()
 
     monkeypatch.setattr(anyio.to_thread, "run_sync", count_and_run)
