@@ -4,7 +4,7 @@ What may live here: the other end of the connection, where GitHub would be.
 """
 
 import json
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import closing
 from http.client import HTTPConnection, HTTPException
 from multiprocessing import get_context
@@ -74,7 +74,7 @@ class Answer(NamedTuple):
         return self.received - self.sent
 
 
-def deliver(url: str, body: bytes, secret: bytes, count: int) -> Iterator[Answer]:
+def deliver(url: str, body: bytes, secret: bytes, count: int) -> Generator[Answer]:
     """Deliver the body so many times, one after another, over one connection.
 
     If the server closes that, the next delivery opens another.
@@ -100,7 +100,7 @@ def deliver(url: str, body: bytes, secret: bytes, count: int) -> Iterator[Answer
             yield Answer(status, sent, perf_counter())
 
 
-def deliver_from_outside(url: str, body: bytes, secret: bytes, count: int) -> Iterator[Answer]:
+def deliver_from_outside(url: str, body: bytes, secret: bytes, count: int) -> Generator[Answer]:
     """`deliver` from a process of its own, as a client is: it waits for no lock of the server's.
 
     `perf_counter` is system-wide, so the times are those of the server's clock.

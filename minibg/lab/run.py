@@ -8,7 +8,8 @@ import errno
 import logging
 import socket
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
+from contextlib import closing
 from functools import partial
 from pathlib import Path
 from tempfile import mkdtemp
@@ -83,7 +84,7 @@ class Server(uvicorn.Server):
     """Serves as long as deliveries are made, and then until the last background task has ended."""
 
     def __init__(
-        self, app: ASGIApp, deliveries: Iterator[Answer], on_answer: Callable[[Answer], object]
+        self, app: ASGIApp, deliveries: Generator[Answer], on_answer: Callable[[Answer], object]
     ) -> None:
         super().__init__(uvicorn.Config(app, ws="none", log_config=None))
         self.deliveries = deliveries
@@ -97,10 +98,11 @@ class Server(uvicorn.Server):
 
     def _deliver(self) -> None:
         try:
-            for answer in self.deliveries:
-                self.on_answer(answer)
-                if self.should_exit:
-                    break
+            with closing(self.deliveries):  # which ends the client
+                for answer in self.deliveries:
+                    self.on_answer(answer)
+                    if self.should_exit:
+                        break
         finally:
             self.should_exit = True
 
@@ -108,7 +110,7 @@ class Server(uvicorn.Server):
 def exchange(
     sock: socket.socket,
     directory: Path,
-    deliveries: Iterator[Answer],
+    deliveries: Generator[Answer],
     on_answer: Callable[[Answer], object],
     on_end: Callable[[Recording], object],
 ) -> None:
