@@ -293,7 +293,7 @@ def test_of_a_name_that_comes_twice_the_last_value_counts() -> None:
 
 
 def test_a_default_makes_a_value_optional() -> None:
-    def endpoint(q: str | None = None, n: int = 5, ids: list[int] = []) -> Any:  # noqa: B006
+    def endpoint(q: str | None = None, n: int = 5, ids: list[int] = []) -> Any:  # noqa: B006  # as users write it
         return [q, n, ids]
 
     assert json.loads(served(endpoint).body) == [None, 5, []]
@@ -502,10 +502,10 @@ class Unknown:
 
 @dataclass
 class Unreadable:
-    n: "NotDefinedAnywhere"  # type: ignore[name-defined]  # noqa: F821
+    n: "NotDefinedAnywhere"  # type: ignore[name-defined]  # noqa: F821  # on purpose
 
 
-def untyped(request) -> None: ...  # type: ignore[no-untyped-def]
+def untyped(request) -> None: ...  # type: ignore[no-untyped-def]  # on purpose
 
 
 def asks_for_a_websocket(websocket: WebSocket) -> None: ...
