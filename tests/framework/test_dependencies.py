@@ -500,6 +500,9 @@ class Unknown:
     pass
 
 
+UNKNOWN = Unknown()
+
+
 @dataclass
 class Unreadable:
     n: "NotDefinedAnywhere"  # type: ignore[name-defined]  # noqa: F821  # on purpose
@@ -514,7 +517,7 @@ def asks_for_a_websocket(websocket: WebSocket) -> None: ...
 def asks_for_an_unknown(value: Unknown) -> None: ...
 
 
-def asks_for_an_unknown_default(value: Unknown = Unknown()) -> None: ...  # noqa: B008
+def asks_for_an_unknown_default(value: Unknown = UNKNOWN) -> None: ...
 
 
 def asks_for_unknowns(values: list[Unknown]) -> None: ...
@@ -608,11 +611,11 @@ def test_a_websocket_has_no_body_and_is_no_request() -> None:
 
 
 def misspelled(tasks: "NotDefinedAnywhere") -> None: ...  # type: ignore[name-defined]  # noqa: F821
-def of_no_such_attribute(tasks: "Unknown.missing") -> None: ...  # type: ignore[name-defined]
+def no_attribute(tasks: "Unknown.missing") -> None: ...  # type: ignore[name-defined]  # on purpose
 def of_no_expression(tasks: "a type") -> None: ...  # type: ignore[valid-type]  # noqa: F722
 
 
-@pytest.mark.parametrize("call", [misspelled, of_no_such_attribute, of_no_expression, type, 5])
+@pytest.mark.parametrize("call", [misspelled, no_attribute, of_no_expression, type, 5])
 def test_a_signature_that_cannot_be_read_is_a_type_error_that_names_the_endpoint(
     call: Any,
 ) -> None:

@@ -171,7 +171,7 @@ def test_a_dependency_is_marked_as_default_or_within_annotated() -> None:
         *,
         annotated: Annotated[int, Depends(function)],
         by_type: Annotated[Holder, Depends()],
-        by_type_and_default: Holder = Depends(),  # noqa: B008
+        by_type_and_default: Holder = Depends(),  # noqa: B008  # FastAPI's form
     ) -> Any:
         return [by_default, annotated, by_type, by_type_and_default]
 
@@ -715,7 +715,7 @@ def nested(value: None = Depends(asks_for_an_unknown)) -> None: ...
 def bare(value=Depends()) -> None: ...  # type: ignore[no-untyped-def]  # noqa: B008
 
 
-def of_a_number(value: int = Depends(5)) -> None: ...  # type: ignore[arg-type]
+def of_a_number(value: int = Depends(5)) -> None: ...  # type: ignore[arg-type]  # on purpose
 
 
 def asks_for_numbers(item: dict[str, int]) -> None: ...
@@ -753,7 +753,7 @@ def test_a_dependency_that_cannot_be_served_is_a_type_error_at_registration(
 
 def test_a_scope_that_does_not_exist_is_an_error_that_says_so() -> None:
     with pytest.raises(TypeError, match="scope"):
-        Depends(function, scope="session")  # type: ignore[arg-type]
+        Depends(function, scope="session")  # type: ignore[arg-type]  # on purpose
 
 
 def test_what_a_partial_binds_is_not_for_the_client_to_change() -> None:

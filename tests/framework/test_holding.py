@@ -204,7 +204,7 @@ def test_a_sync_generator_that_asyncio_cancels_while_it_is_entered_is_closed(
         pytest.fail("it was called")
 
     async def serve() -> None:
-        serving = asyncio.create_task(app(http_scope(), nothing_comes, nothing_is_sent))  # type: ignore[arg-type]
+        serving = asyncio.ensure_future(app(http_scope(), nothing_comes, nothing_is_sent))
         assert await asyncio.to_thread(entering.wait, LIMIT)
         serving.cancel()
         may_enter.set()

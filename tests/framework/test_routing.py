@@ -48,7 +48,7 @@ def endpoint_for(names: list[str]) -> Callable[..., Any]:
     async def endpoint(**values: Any) -> None: ...
 
     parameters = [Parameter(name, Parameter.KEYWORD_ONLY) for name in names]
-    endpoint.__signature__ = Signature(parameters)  # type: ignore[attr-defined]
+    endpoint.__signature__ = Signature(parameters)  # type: ignore[attr-defined]  # as wraps
     return endpoint
 
 

@@ -27,7 +27,7 @@ from minibg import (
 from tests.framework.asgi import Answer, ask
 
 if TYPE_CHECKING:
-    from nowhere import KnownToTypeCheckers  # type: ignore[import-not-found]
+    from nowhere import KnownToTypeCheckers  # type: ignore[import-not-found]  # on purpose
 
 MULTIPART = [(b"content-type", b"multipart/form-data; boundary=xXx")]
 
@@ -159,7 +159,7 @@ def test_what_a_request_changes_within_a_default_stays_its_own() -> None:
 
 @pytest.mark.parametrize("annotation", [int | None, Annotated[int, msgspec.Meta(ge=0)] | None])
 def test_the_text_null_is_no_none(annotation: Any) -> None:
-    async def endpoint(n=None) -> Any:  # type: ignore[no-untyped-def]
+    async def endpoint(n=None) -> Any:  # type: ignore[no-untyped-def]  # set below
         return n
 
     endpoint.__annotations__["n"] = annotation
@@ -221,7 +221,7 @@ def test_what_a_client_says_is_not_taken_for_a_place() -> None:
 def test_text_where_a_file_is_asked_for_is_a_422_that_says_so(
     annotation: Any, text: str, kind: str, word: str
 ) -> None:
-    async def endpoint(f) -> None: ...  # type: ignore[no-untyped-def]
+    async def endpoint(f) -> None: ...  # type: ignore[no-untyped-def]  # set below
 
     endpoint.__annotations__["f"] = annotation
     app = MiniBG()
@@ -271,7 +271,7 @@ def numbers() -> Generator[int]:
     ],
 )
 def test_what_nothing_gives_is_refused_with_the_reason(annotation: Any, why: str) -> None:
-    def endpoint(asked) -> None: ...  # type: ignore[no-untyped-def]
+    def endpoint(asked) -> None: ...  # type: ignore[no-untyped-def]  # set below
 
     endpoint.__annotations__["asked"] = annotation
     with pytest.raises(TypeError) as refused:
@@ -282,7 +282,7 @@ def test_what_nothing_gives_is_refused_with_the_reason(annotation: Any, why: str
 
 
 def test_a_parameter_without_annotation_or_default_is_refused_with_the_reason() -> None:
-    def untyped(request) -> None: ...  # type: ignore[no-untyped-def]
+    def untyped(request) -> None: ...  # type: ignore[no-untyped-def]  # on purpose
     def undepending(value=Depends()) -> None: ...  # type: ignore[no-untyped-def]  # noqa: B008
     def of_a_request(asked: Request) -> None: ...
 
@@ -300,7 +300,7 @@ def test_a_parameter_without_annotation_or_default_is_refused_with_the_reason() 
 
 @pytest.mark.parametrize("annotation", [list[int], Page, UploadFile])
 def test_a_parameter_of_the_path_is_a_scalar(annotation: Any) -> None:
-    def endpoint(value) -> None: ...  # type: ignore[no-untyped-def]
+    def endpoint(value) -> None: ...  # type: ignore[no-untyped-def]  # set below
 
     endpoint.__annotations__["value"] = annotation
     with pytest.raises(TypeError, match=r"`value: .*`, which stands in the path.*scalar"):
@@ -317,7 +317,7 @@ def test_one_name_is_no_two_bodies() -> None:
 
 @pytest.mark.parametrize("annotation", [set[int], set[frozenset[int]], list[set[str]]])
 def test_a_set_of_what_can_stand_in_one_is_read(annotation: Any) -> None:
-    async def endpoint(values) -> int:  # type: ignore[no-untyped-def]
+    async def endpoint(values) -> int:  # type: ignore[no-untyped-def]  # set below
         return len(values)
 
     endpoint.__annotations__["values"] = annotation

@@ -103,7 +103,8 @@ def test_an_upload_above_one_mebibyte_stands_on_the_disk(backend: str) -> None:
     in_memory: list[bool] = []
 
     async def endpoint(file: UploadFile) -> Any:
-        in_memory.append(not file.file._rolled)  # type: ignore[attr-defined]
+        spooled: Any = file.file
+        in_memory.append(not spooled._rolled)
         content = await file.read()
         return [file.size, content == b"x" * len(content)]
 

@@ -90,7 +90,7 @@ def test_a_recorded_task_keeps_its_name_in_the_log(
 
 def test_what_is_not_callable_is_refused_as_without_the_recorder() -> None:
     with pytest.raises(TypeError, match="not a str"):
-        RecordingTasks().add_task("store_delivery")  # type: ignore[arg-type]
+        RecordingTasks().add_task("store_delivery")  # type: ignore[arg-type]  # on purpose
 
 
 def test_requests_at_the_same_time_do_not_mix() -> None:

@@ -192,7 +192,7 @@ class Player:
         base = FailFastTasks if policy == "fail fast" else BackgroundTasks
 
         class Noting(base):  # type: ignore[misc, valid-type]  # which, is said by the program
-            def on_error(tasks, task: BackgroundTask, exc: Exception) -> None:  # noqa: N805
+            def on_error(tasks, task: BackgroundTask, exc: Exception) -> None:  # noqa: N805  # closure
                 label = self.labels[id(task.func)]
                 self.events.append(("error", label, type(exc).__name__))
                 if policy == "report":
@@ -260,13 +260,14 @@ class Player:
         """Have an application serve the request."""
 
         def holding(label: str, held: Held) -> Callable[..., Any]:
-            async def dependency(tasks: injected_class) -> AsyncGenerator[None]:  # type: ignore[valid-type]
+            async def dependency(tasks: Any) -> AsyncGenerator[None]:
                 try:
                     yield
                 finally:
                     self.events.append(("closed", label))
                     self.add_all(tasks, held.adds, f"{label}.")
 
+            dependency.__annotations__["tasks"] = injected_class
             return dependency
 
         async def endpoint(tasks: BackgroundTasks, **held: None) -> Response:

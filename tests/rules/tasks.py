@@ -80,7 +80,8 @@ def _marked(body: Body) -> Body:
     if hasattr(inspect, "markcoroutinefunction"):
         inspect.markcoroutinefunction(wrapper)
     else:
-        wrapper._is_coroutine = asyncio.coroutines._is_coroutine  # type: ignore[attr-defined]
+        of_asyncio: Any = asyncio.coroutines
+        vars(wrapper)["_is_coroutine"] = of_asyncio._is_coroutine
     return wrapper
 
 

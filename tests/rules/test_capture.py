@@ -51,22 +51,6 @@ def test_a_task_is_called_with_the_very_objects_it_was_given(
     }
 
 
-@given(kind=kinds(), before=st.integers(), after=st.integers())
-def test_rebinding_the_callers_name_changes_nothing(
-    backend: str, kind: str, before: int, after: int
-) -> None:
-    name = before
-
-    def rebind() -> None:
-        nonlocal name
-        name = after
-
-    assert run_and_collect(backend, kind, [name], {"name": name}, rebind) == (
-        (before,),
-        {"name": before},
-    )
-
-
 @given(kind=kinds(), before=st.lists(st.integers()), added=st.integers())
 def test_mutating_an_object_that_was_passed_is_seen_by_the_task(
     backend: str, kind: str, before: list[int], added: int
@@ -110,5 +94,5 @@ def test_what_is_not_callable_is_refused_where_it_is_added(not_callable: Any) ->
 def test_a_coroutine_in_place_of_its_function_is_refused_by_name() -> None:
     coroutine = send()
     with pytest.raises(TypeError, match="a task is a callable and its arguments, not a coroutine"):
-        BackgroundTasks().add_task(coroutine)  # type: ignore[arg-type]
+        BackgroundTasks().add_task(coroutine)  # type: ignore[arg-type]  # on purpose
     coroutine.close()

@@ -10,7 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from minibg import BackgroundTask, BackgroundTasks, FailFastTasks
+from minibg import BackgroundTask, BackgroundTasks, FailFastTasks, MiniBG
+from tests.rules.exchange import Exchange
 from tests.rules.programs import PROGRAMS, AnyProgram, Stop, UnprintableError, check
 from tests.rules.tasks import KINDS, kinds, make
 
@@ -67,6 +68,29 @@ def test_a_failing_task_does_not_stop_the_next(
     assert [(label, id(exc)) for label, exc in tasks.failed] == [
         (label, id(exc)) for label, exc in expected
     ]
+
+
+@given(programme=programmes)
+def test_the_client_sees_nothing_of_a_failure(
+    backend: str, programme: list[tuple[str, Callable[[], Exception] | None]]
+) -> None:
+    app = MiniBG()
+
+    @app.get("/")
+    async def endpoint(tasks: BackgroundTasks) -> str:
+        for kind, failure_of in programme:
+            body = task_that(failure_of() if failure_of is not None else None, [])
+            tasks.add_task(make(kind, body), "")
+        return "answered"
+
+    exchange = Exchange()
+    anyio.run(exchange, app, backend=backend)
+    assert exchange.status == 200
+    assert [message["type"] for message in exchange.messages] == [
+        "http.response.start",
+        "http.response.body",
+    ]
+    assert exchange.messages[1]["body"] == b'"answered"'
 
 
 @pytest.mark.parametrize("kind", KINDS)

@@ -23,10 +23,10 @@ from minibg import (
     Response,
 )
 from minibg.types import Message
+from tests.rules.cancelling import Blocked, in_a_task, let_it_be_delivered
 from tests.rules.exchange import Exchange
 from tests.rules.programs import PROGRAMS, AnyProgram, check
 from tests.rules.tasks import kinds, make
-from tests.rules.test_cancel import Blocked, in_a_task, let_it_be_delivered
 
 
 class Log(logging.Handler):

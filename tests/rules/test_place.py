@@ -1,4 +1,7 @@
-"""**place**: async tasks are awaited on the event loop, sync ones run in a worker thread."""
+"""**place**: async tasks are awaited on the event loop, sync ones run in a worker thread.
+
+Sync tasks that stand next to each other are a row; a hop is the way to a thread and back.
+"""
 
 import threading
 from itertools import groupby

@@ -26,6 +26,7 @@ from starlette.responses import JSONResponse as StarletteResponse
 from minibg import BackgroundTask, BackgroundTasks, FailFastTasks, JSONResponse
 from minibg.concurrency import background_limiter
 from minibg.types import ASGIApp, Background, Message
+from tests.rules.cancelling import Blocked, let_it_be_delivered
 from tests.rules.exchange import Exchange
 from tests.rules.model import Event, Program, Request, Task
 from tests.rules.programs import (
@@ -38,7 +39,6 @@ from tests.rules.programs import (
     variable,
 )
 from tests.rules.tasks import ASYNC, HANDED_BACK
-from tests.rules.test_cancel import Blocked, let_it_be_delivered
 
 
 class Parts(NamedTuple):

@@ -176,7 +176,9 @@ class Sent(Exchange):
         with suppress(asyncio.CancelledError), anyio.CancelScope() as scope:
             self.cancel_by = dict.fromkeys(CANCELLED_BY, scope.cancel)
             with suppress(RuntimeError):  # trio has no other way
-                self.cancel_by["its event loop"] = asyncio.current_task().cancel  # type: ignore[union-attr]
+                task = asyncio.current_task()
+                assert task is not None
+                self.cancel_by["its event loop"] = task.cancel
             await super().__call__(app)
 
     def cancel(self, by: str) -> None:
