@@ -1,8 +1,7 @@
 """The subject: deferred calls, and the rules by which they run.
 
-It hangs on one fact: **what stands in the list has not started**. A run takes tasks from the head
-until none is left. So a task runs once, what is added meanwhile runs too, and what a run that ends
-early leaves in the list is what has to be named.
+It hangs on one fact: **what stands in the list has not started**. A run takes tasks from its head.
+So a task runs once, what is added meanwhile runs too, and what is left in the end is to be named.
 
 Rules kept here: **capture**, **order**, **place**, **isolate**, **nothing lost**, **grow**,
 **cancel**, **context**. Nothing about HTTP, nor about how a thread is had, may live here.
@@ -18,6 +17,7 @@ from typing import Any, ParamSpec
 from anyio import from_thread, lowlevel
 
 from minibg.concurrency import is_async_callable, run_in_background_thread
+from minibg.debugging import current_watch
 from minibg.exceptions import name_of
 from minibg.types import Background
 
@@ -101,6 +101,7 @@ class BackgroundTasks:
 
     async def __call__(self) -> None:
         """Run the tasks, each after the last has ended (**order**), until the list is empty."""
+        watch = current_watch.get()
         try:
             while self.tasks:
                 await lowlevel.checkpoint_if_cancelled()
@@ -108,13 +109,13 @@ class BackgroundTasks:
                 try:
                     if self.tasks[0].is_async:
                         started.append(self.tasks.popleft())
-                        await started[0].call()
+                        result = started[0].call()
                     else:
-                        handed_back = await run_in_background_thread(
+                        result = await run_in_background_thread(
                             self._run_row, started, when_cancelled=lambda: self.abandon("cancelled")
                         )
-                        if handed_back is not None:
-                            await handed_back
+                    if result is not None:
+                        await (watch.over(result, started[0].name) if watch else result)
                 except Exception as exc:
                     if not started:  # no task failed: there was no thread to be had
                         raise

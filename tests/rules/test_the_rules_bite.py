@@ -96,9 +96,9 @@ SABOTEURS = [
     Saboteur(
         "place",
         "an awaitable that is handed back is not awaited",
-        BackgroundTasks.__call__,
-        "await handed_back",
-        "handed_back.close()",
+        BackgroundTasks._run_row,
+        "return result",
+        "result.close()",
     ),
     Saboteur(
         "order",

@@ -1,0 +1,103 @@
+"""A task that holds the event loop is named in the log, with the time for which it held it.
+
+Blocking work inside `async def` is the commonest mistake of all: while it lasts, nobody else is
+served. A coroutine runs in steps, each from one `await` to the next, and a step is what holds the
+loop. So each step of an async task is timed.
+
+What may live here: measuring and saying it. Where tasks are awaited is the business of
+`background.py`, which asks for the watch once a run and does nothing else where there is none.
+"""
+
+import logging
+from collections.abc import Awaitable, Generator
+from contextvars import ContextVar
+from functools import partial
+from time import perf_counter
+from types import coroutine
+from typing import Any
+
+from minibg.types import ASGIApp, Receive, Scope, Send
+
+logger = logging.getLogger("minibg.debugging")
+
+
+class Watch:
+    """Watches the async tasks of one request.
+
+    Args:
+        slow_task_seconds: A step that takes longer is logged, as a WARNING.
+    """
+
+    def __init__(self, slow_task_seconds: float) -> None:
+        self.slow_task_seconds = slow_task_seconds
+        self.reported = 0.0
+        """Until when all is said: a list that is a task of another list is watched twice."""
+
+    @coroutine
+    def over(self, awaitable: Awaitable[Any], name: str) -> Generator[Any, Any, None]:
+        """Await the awaitable of the task of that name, and time each of its steps."""
+        steps = _await(awaitable)
+        resume = partial(steps.send, None)
+        while True:
+            began = perf_counter()
+            try:
+                waits_for = resume()
+            except StopIteration:
+                return
+            finally:
+                self._report(began, name)
+            try:
+                resume = partial(steps.send, (yield waits_for))
+            except BaseException as exc:  # noqa: BLE001  # the task's, that it may catch
+                resume = partial(steps.throw, exc)
+
+    def _report(self, began: float, name: str) -> None:
+        now = perf_counter()
+        held = now - max(began, self.reported)
+        if held > self.slow_task_seconds:
+            self.reported = now
+            logger.warning(
+                "background task %s held the event loop for %.3f s; "
+                "as a plain function it would run in a thread",
+                name,
+                held,
+            )
+
+
+async def _await(awaitable: Awaitable[Any]) -> None:
+    await awaitable
+
+
+current_watch: ContextVar[Watch | None] = ContextVar("current_watch", default=None)
+"""The watch over the request that is served, if there is one."""
+
+
+class SlowTaskMiddleware:
+    """ASGI middleware under which tasks that hold the event loop are named in the log.
+
+    `MiniBG(debug=True)` has it; around another framework's application it watches the tasks of
+    minibg's lists. What a task starts by itself, as `asyncio.create_task` does, is not watched.
+
+    Args:
+        app: The application inside.
+        slow_task_seconds: What holds the loop for longer is logged by the logger
+            `minibg.debugging`, as a WARNING.
+
+    Raises:
+        ValueError: If that is no positive number.
+    """
+
+    def __init__(self, app: ASGIApp, slow_task_seconds: float = 0.1) -> None:
+        if not slow_task_seconds > 0:
+            raise ValueError(
+                f"slow_task_seconds is a positive number of seconds, not {slow_task_seconds!r}"
+            )
+        self.app = app
+        self.slow_task_seconds = slow_task_seconds
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        before = current_watch.set(Watch(self.slow_task_seconds))
+        try:
+            await self.app(scope, receive, send)
+        finally:
+            current_watch.reset(before)

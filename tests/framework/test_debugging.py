@@ -1,0 +1,330 @@
+"""Tasks that hold the event loop are named, and for how long; nothing else changes.
+
+The clock is the tests' own: a task "holds" the loop by moving it on.
+"""
+
+import asyncio
+import logging
+import re
+import time
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator
+from contextlib import aclosing
+from typing import Any
+
+import anyio
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from starlette.applications import Starlette
+from starlette.responses import Response as StarletteResponse
+from starlette.routing import Route as StarletteRoute
+
+import minibg.debugging
+from minibg import BackgroundTask, BackgroundTasks, FailFastTasks, MiniBG, Response
+from minibg.debugging import SlowTaskMiddleware, current_watch
+from tests.framework.asgi import ask
+from tests.rules.exchange import Exchange
+
+LIMIT = 1.0
+"""`slow_task_seconds` here."""
+
+
+class Clock:
+    """What `perf_counter` says in `minibg.debugging`."""
+
+    now = 1000.0
+
+    def hold(self, seconds: float) -> None:
+        """Hold the event loop for that long."""
+        self.now += seconds
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
+    clock = Clock()
+    monkeypatch.setattr(minibg.debugging, "perf_counter", lambda: clock.now)
+    return clock
+
+
+class Log(logging.Handler):
+    """Keeps the name and the seconds of each slow task that is reported."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.slow: list[tuple[str, float]] = []
+        self.levels: set[int] = set()
+
+    def emit(self, record: logging.LogRecord) -> None:
+        found = re.match(
+            r"background task (\S+) held the event loop for (\S+) s; as a plain function",
+            record.getMessage(),
+        )
+        assert found is not None, record.getMessage()
+        self.slow.append((found[1].rpartition(".")[2], float(found[2])))
+        self.levels.add(record.levelno)
+
+
+@pytest.fixture
+def log() -> Iterator[Log]:
+    logger, log = logging.getLogger("minibg.debugging"), Log()
+    logger.addHandler(log)
+    yield log
+    logger.removeHandler(log)
+
+
+def serving(leave: Callable[[BackgroundTasks], object], **options: Any) -> MiniBG:
+    """An application whose only endpoint leaves those tasks."""
+    app = MiniBG(**{"debug": True, "slow_task_seconds": LIMIT, **options})
+
+    @app.get("/")
+    async def endpoint(tasks: BackgroundTasks) -> None:
+        leave(tasks)
+
+    return app
+
+
+# In eighths, so that the sums are exact.
+steps = st.lists(st.integers(0, 16).map(lambda eighths: eighths / 8), min_size=1, max_size=4)
+
+
+@given(tasks=st.lists(steps, max_size=4))
+def test_each_step_of_an_async_task_that_takes_too_long_is_reported(
+    backend: str, tasks: list[list[float]]
+) -> None:
+    clock, log = Clock(), Log()
+
+    async def task(seconds: list[float]) -> None:
+        for number, step in enumerate(seconds):
+            if number:
+                await anyio.lowlevel.checkpoint()
+            clock.hold(step)
+
+    def leave(added: BackgroundTasks) -> None:
+        for seconds in tasks:
+            added.add_task(task, seconds)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(minibg.debugging, "perf_counter", lambda: clock.now)
+        logging.getLogger("minibg.debugging").addHandler(log)
+        anyio.run(Exchange(), serving(leave), backend=backend)
+        logging.getLogger("minibg.debugging").removeHandler(log)
+    assert log.slow == [("task", s) for seconds in tasks for s in seconds if s > LIMIT]
+    assert log.levels <= {logging.WARNING}
+
+
+def test_without_debug_nothing_is_watched(backend: str, clock: Clock, log: Log) -> None:
+    watches: list[object] = []
+
+    async def task() -> None:
+        watches.append(current_watch.get())
+        clock.hold(2 * LIMIT)
+
+    app = serving(lambda tasks: tasks.add_task(task), debug=False)
+    anyio.run(Exchange(), app, backend=backend)
+    assert (watches, log.slow) == ([None], [])
+
+
+def test_the_time_that_a_task_waits_is_not_held_against_it(
+    backend: str, clock: Clock, log: Log
+) -> None:
+    async def waiting() -> None:
+        async with anyio.create_task_group() as group:
+            group.start_soon(elsewhere)
+            await anyio.lowlevel.checkpoint()
+
+    async def elsewhere() -> None:
+        clock.hold(2 * LIMIT)
+
+    anyio.run(Exchange(), serving(lambda tasks: tasks.add_task(waiting)), backend=backend)
+    assert log.slow == []
+
+
+def test_a_sync_task_holds_its_thread_and_not_the_loop(
+    backend: str, clock: Clock, log: Log
+) -> None:
+    app = serving(lambda tasks: tasks.add_task(clock.hold, 2 * LIMIT))
+    anyio.run(Exchange(), app, backend=backend)
+    assert log.slow == []
+
+
+def test_a_coroutine_that_a_sync_task_hands_back_is_watched(
+    backend: str, clock: Clock, log: Log
+) -> None:
+    async def task() -> None:
+        clock.hold(2 * LIMIT)
+
+    def handing_back() -> Awaitable[None]:
+        return task()
+
+    anyio.run(Exchange(), serving(lambda tasks: tasks.add_task(handing_back)), backend=backend)
+    assert log.slow == [("handing_back", 2 * LIMIT)]
+
+
+def test_a_task_that_fails_is_reported_too(
+    backend: str, clock: Clock, log: Log, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def failing() -> None:
+        clock.hold(2 * LIMIT)
+        raise ValueError
+
+    anyio.run(Exchange(), serving(lambda tasks: tasks.add_task(failing)), backend=backend)
+    assert log.slow == [("failing", 2 * LIMIT)]
+    assert caplog.messages[1].endswith("failing failed")
+
+
+@pytest.mark.parametrize("depth", [1, 2])
+def test_a_task_of_a_list_within_a_list_is_reported_once_by_its_own_name(
+    backend: str, clock: Clock, log: Log, depth: int
+) -> None:
+    async def task() -> None:
+        clock.hold(2 * LIMIT)
+
+    def leave(tasks: BackgroundTasks) -> None:
+        inner = BackgroundTasks()
+        inner.add_task(task)
+        for _ in range(depth):
+            inner = BackgroundTasks([inner])
+        tasks.add_task(inner)
+
+    anyio.run(Exchange(), serving(leave), backend=backend)
+    assert log.slow == [("task", 2 * LIMIT)]
+
+
+@pytest.mark.parametrize("background", [BackgroundTask, lambda task: BackgroundTasks([task])])
+def test_the_responses_own_background_is_watched(
+    backend: str, clock: Clock, log: Log, background: Callable[[Any], Any]
+) -> None:
+    async def task() -> None:
+        clock.hold(2 * LIMIT)
+
+    app = MiniBG(debug=True, slow_task_seconds=LIMIT)
+
+    @app.get("/")
+    async def endpoint() -> Response:
+        return Response(background=background(task))
+
+    anyio.run(Exchange(), app, backend=backend)
+    assert log.slow == [("task", 2 * LIMIT)]
+
+
+def test_minibgs_lists_are_watched_in_starlettes_application(
+    backend: str, clock: Clock, log: Log
+) -> None:
+    async def task() -> None:
+        clock.hold(2 * LIMIT)
+
+    async def endpoint(request: object) -> StarletteResponse:
+        return StarletteResponse(background=BackgroundTasks([BackgroundTask(task)]))  # type: ignore[arg-type]  # any async callable will do
+
+    app = Starlette(routes=[StarletteRoute("/", endpoint)])
+    app.add_middleware(SlowTaskMiddleware, slow_task_seconds=LIMIT)
+    anyio.run(Exchange(), app, backend=backend)
+    assert log.slow == [("task", 2 * LIMIT)]
+
+
+async def futures_result() -> str:
+    """Waits for what asyncio's loop has to hand on as it is."""
+    future = asyncio.get_running_loop().create_future()
+    asyncio.get_running_loop().call_soon(future.set_result, "result")
+    return await future
+
+
+async def cancelled_and_going_on() -> str:
+    with anyio.CancelScope() as scope:
+        scope.cancel()
+        await anyio.sleep_forever()
+    await anyio.lowlevel.checkpoint()
+    return "result"
+
+
+async def from_a_thread() -> str:
+    return await anyio.to_thread.run_sync(lambda: "result")
+
+
+async def of_a_generator() -> str:
+    async def generator() -> AsyncGenerator[str]:
+        yield "result"
+
+    async with aclosing(generator()) as results:
+        return await anext(results)
+
+
+@pytest.mark.parametrize("waits", [cancelled_and_going_on, from_a_thread, of_a_generator])
+def test_a_watched_task_awaits_as_it_does_without(
+    backend: str, waits: Callable[[], Awaitable[str]]
+) -> None:
+    results: list[str] = []
+
+    async def task() -> None:
+        results.append(await waits())
+
+    anyio.run(Exchange(), serving(lambda tasks: tasks.add_task(task)), backend=backend)
+    assert results == ["result"]
+
+
+def test_a_watched_task_awaits_asyncios_futures_as_it_does_without() -> None:
+    results: list[str] = []
+
+    async def task() -> None:
+        results.append(await futures_result())
+
+    anyio.run(Exchange(), serving(lambda tasks: tasks.add_task(task)))
+    assert results == ["result"]
+
+
+def test_a_watched_task_that_is_cancelled_is_stopped_at_its_await_and_the_rest_named(
+    backend: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    events: list[str] = []
+
+    async def request() -> None:
+        async def task() -> None:
+            scope.cancel()
+            try:
+                await anyio.sleep_forever()
+            finally:
+                events.append("stopped")
+
+        def leave(tasks: BackgroundTasks) -> None:
+            tasks.add_task(task)
+            tasks.add_task(events.append, "must not run")
+
+        with anyio.CancelScope() as scope:
+            await Exchange()(serving(leave))
+
+    anyio.run(request, backend=backend)
+    assert events == ["stopped"]
+    assert "background tasks not run (cancelled" in caplog.text
+
+
+def test_a_failure_of_a_watched_task_under_fail_fast_reaches_the_server(backend: str) -> None:
+    app = MiniBG(debug=True)
+
+    async def failing() -> None:
+        await anyio.lowlevel.checkpoint()
+        raise LookupError("the first failure")
+
+    @app.get("/")
+    async def endpoint(tasks: FailFastTasks) -> None:
+        tasks.add_task(failing)
+
+    with pytest.raises(LookupError, match="the first failure"):
+        anyio.run(Exchange(), app, backend=backend)
+
+
+def test_a_task_that_really_blocks_is_reported_with_the_default_limit(log: Log) -> None:
+    async def blocking() -> None:
+        time.sleep(0.11)  # noqa: ASYNC251  # the mistake that is looked for
+
+    app = serving(lambda tasks: tasks.add_task(blocking), slow_task_seconds=0.1)
+    assert MiniBG(debug=True)._watched.slow_task_seconds == 0.1
+    ask(app)
+    ((name, seconds),) = log.slow
+    assert name == "blocking"
+    assert 0.11 <= seconds < 10
+
+
+@pytest.mark.parametrize("seconds", [0, -1, float("nan")])
+def test_a_limit_that_is_no_positive_number_is_refused(seconds: float) -> None:
+    with pytest.raises(ValueError, match=f"positive number of seconds, not {seconds!r}"):
+        MiniBG(debug=True, slow_task_seconds=seconds)

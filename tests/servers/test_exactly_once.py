@@ -1,0 +1,142 @@
+"""Under load each task runs exactly once, in order, after its own response, or is named in the log.
+
+What may live here: clients by the thousand, polite and rude. What becomes of their requests is
+counted by `counted.py`, in the server's process.
+"""
+
+import json
+import os
+import random
+import re
+import subprocess
+import sys
+from collections import Counter
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from typing import Any
+
+from tests.servers.counted import ADDED, DONE, PIECE
+from tests.servers.live import LIMIT, Connection, Live
+
+REQUESTS = 20_000
+BURST = 5_000
+CONNECTIONS = 64
+
+
+@contextmanager
+def counting() -> Iterator[Live]:
+    """The application that counts, served by uvicorn in a process of its own.
+
+    Its memory is had from malloc, piece by piece: Python's own allocator keeps what it once had.
+    """
+    command = [sys.executable, "-m", "uvicorn", "tests.servers.counted:app", "--port", "0"]
+    with subprocess.Popen(
+        [*command, "--no-access-log"],
+        stderr=subprocess.PIPE,
+        text=True,
+        env={**os.environ, "PYTHONMALLOC": "malloc"},
+    ) as process:
+        assert process.stderr is not None
+        try:
+            ports = (re.search(r"http://127.0.0.1:(\d+)", line) for line in process.stderr)
+            yield Live(int(next(filter(None, ports))[1]), process.terminate)
+        finally:
+            process.terminate()
+
+
+def report(live: Live) -> dict[str, Any]:
+    """What the application has counted when all tasks have run, and what its process holds."""
+    with live.connect() as connection:
+        connection.socket.settimeout(4 * LIMIT)
+        connection.ask("/")
+        counted: dict[str, Any] = json.loads(connection.read().body)
+    return counted
+
+
+def from_all_connections(numbers: range, ask: Callable[[range], None]) -> None:
+    """Share the numbers among as many clients as there are connections, all at once."""
+    with ThreadPoolExecutor(CONNECTIONS) as clients:
+        list(clients.map(ask, (numbers[place::CONNECTIONS] for place in range(CONNECTIONS))))
+
+
+def load(ask: Callable[[Live, range], None]) -> dict[str, Any]:
+    """Have all requests asked for, in bursts; what was counted, if no burst left anything."""
+    with counting() as live:
+        reports = [report(live)]
+        for start in range(0, REQUESTS, BURST):
+            burst = range(start, start + BURST)
+            from_all_connections(burst, lambda numbers: ask(live, numbers))
+            reports.append(report(live))
+    before, first, *_, last = reports
+    assert last["memory"] <= 1.05 * first["memory"]
+    assert last["threads"] <= before["threads"] + 40, "as many as the limiter allows"
+    assert last["files"] <= before["files"]
+    return last
+
+
+def test_each_task_runs_exactly_once_in_order_after_its_own_response() -> None:
+    def ask(live: Live, numbers: range) -> None:
+        with live.connect() as connection:
+            for number in numbers:
+                connection.ask(f"/whole/{number}")
+                assert connection.read().body == PIECE
+
+    counted = load(ask)
+    assert counted["out_of_turn"] == {}
+    assert counted["requests"] == {str(DONE): REQUESTS}
+    assert counted["logged"] == {"ERROR": REQUESTS}, "one task of each is meant to fail"
+
+
+def in_the_middle_of_the_request(connection: Connection, number: int) -> None:
+    connection.socket.sendall(b"GET /whole/%d HTTP/1.1\r\nhost: loc" % number)
+
+
+def before_the_answer(connection: Connection, number: int) -> None:
+    connection.ask(f"/streamed/{number}")
+
+
+def within_an_answer_that_is_whole(connection: Connection, number: int) -> None:
+    connection.ask(f"/whole/{number}")
+    connection.read_head()
+
+
+def within_an_answer_that_never_ends(connection: Connection, number: int) -> None:
+    connection.ask(f"/endless/{number}")
+    connection.read_head()
+    assert connection.file.read(1)
+
+
+def after_the_answer(connection: Connection, number: int) -> None:
+    connection.ask(f"/streamed/{number}")
+    assert connection.read().body == 2 * PIECE
+
+
+CLIENTS_HANG_UP = [
+    in_the_middle_of_the_request,
+    before_the_answer,
+    within_an_answer_that_is_whole,
+    within_an_answer_that_never_ends,
+    after_the_answer,
+]
+
+
+def test_each_task_runs_exactly_once_or_is_named_where_clients_hang_up() -> None:
+    chance = random.Random(0)
+    ways = [chance.choice(CLIENTS_HANG_UP) for _ in range(REQUESTS)]
+
+    def ask(live: Live, numbers: range) -> None:
+        for number in numbers:
+            with live.connect() as connection:
+                ways[number](connection, number)
+
+    counted = load(ask)
+    requests, hung_up = Counter(counted["requests"]), Counter(ways)
+    done, abandoned = requests.pop(str(DONE)), requests.pop(str(ADDED))
+    assert counted["out_of_turn"] == {}
+    assert requests == {}, "nothing is half done"
+    assert counted["logged"] == {"ERROR": done, "WARNING": abandoned}
+    assert counted["named"] == 3 * abandoned
+    assert done >= hung_up[within_an_answer_that_is_whole] + hung_up[after_the_answer]
+    assert abandoned >= hung_up[within_an_answer_that_never_ends]
+    assert done + abandoned <= len(ways) - hung_up[in_the_middle_of_the_request]
