@@ -141,8 +141,8 @@ async def _hop(
         try:
             await to_thread.run_sync(_settle, outcome, call, limiter=CapacityLimiter(1))
         except get_cancelled_exc_class() as exc:
-            if outcome.cancel() or outcome.done():
-                raise  # the call has not begun and never will, or it raised this itself
+            if outcome.cancel():
+                raise  # the call has not begun, and never will
             scope.cancel()  # so that anyio.from_thread.check_cancelled() raises in the thread
             if when_cancelled is not None:
                 when_cancelled()

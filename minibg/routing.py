@@ -96,7 +96,7 @@ class Route:
     def plan(self, connection: HTTPConnection) -> Dependant:
         """How the endpoint is called, with the dependencies that the application overrides."""
         if self.dependant.steps:
-            overrides = getattr(connection.scope.get("app"), "dependency_overrides", None)
+            overrides = connection.app.dependency_overrides
             if overrides:
                 return Dependant(self.endpoint, self.convertors, self.connection, overrides)
         return self.dependant

@@ -11,6 +11,7 @@ from anyio.to_thread import current_default_thread_limiter
 from hypothesis import given
 from hypothesis import strategies as st
 
+import minibg.concurrency
 from minibg import BackgroundTask, BackgroundTasks
 from minibg.concurrency import background_limiter, run_in_threadpool
 from tests.rules.cancelling import (
@@ -99,6 +100,28 @@ def test_a_failure_while_the_run_is_cancelled_still_goes_to_on_error(
 
     anyio.run(request, backend=backend)
     assert (failed, ran) == ([failure], [])
+
+
+def test_a_failure_that_the_loop_has_not_heard_of_when_it_cancels_goes_to_on_error_too(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    settled, settle = threading.Event(), minibg.concurrency._settle
+
+    def settle_and_say(*args: Any) -> None:
+        settle(*args)
+        settled.set()
+
+    async def request() -> None:
+        blocked = Blocked(ValueError())
+        async with in_a_task(BackgroundTasks([BackgroundTask(blocked)])) as cancel:
+            await blocked.is_running()
+            blocked.leave.set()
+            assert settled.wait(SECONDS), "the loop does not turn meanwhile"
+            cancel()
+
+    monkeypatch.setattr(minibg.concurrency, "_settle", settle_and_say)
+    asyncio.run(request())
+    assert [record.exc_info and record.exc_info[0] for record in caplog.records] == [ValueError]
 
 
 @both_ways
