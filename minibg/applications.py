@@ -6,7 +6,6 @@ around it otherwise. Once a response has begun, nothing is sent twice.
 """
 
 import logging
-import traceback
 from collections.abc import Awaitable, Callable, Collection, Iterable, Iterator, Mapping
 from contextlib import nullcontext
 from functools import partial
@@ -16,6 +15,7 @@ from minibg.concurrency import is_async_callable, run_in_threadpool
 from minibg.datastructures import State
 from minibg.debugging import SlowTaskMiddleware
 from minibg.exceptions import HTTPException, name_of
+from minibg.lifespan import live
 from minibg.requests import Request
 from minibg.responses import JSONResponse, PlainTextResponse, Response, has_no_body
 from minibg.routing import Route, Router, WebSocketRoute
@@ -150,7 +150,7 @@ class MiniBG:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         scope["app"] = self
         if scope["type"] == "lifespan":
-            await self._live(scope, receive, send)
+            await live(self.lifespan(self), self.router.runs, scope, receive, send)
             return
         stack = self._stack or self._build_stack()
         started = False
@@ -205,24 +205,6 @@ class MiniBG:
             got = type(response).__name__
             raise TypeError(f"{name_of(handler)} must answer with a Response, not with {got}")
         return response
-
-    async def _live(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Serve the lifespan protocol (ASGI specification, "Lifespan")."""
-        phase = "startup"
-        await receive()
-        try:
-            async with self.lifespan(self) as state:
-                if state and "state" not in scope:
-                    raise RuntimeError("the lifespan yields state, which this server does not keep")
-                if state:
-                    scope["state"].update(state)
-                await send({"type": "lifespan.startup.complete"})
-                await receive()
-                phase = "shutdown"
-        except Exception:
-            await send({"type": f"lifespan.{phase}.failed", "message": traceback.format_exc()})
-            raise
-        await send({"type": "lifespan.shutdown.complete"})
 
 
 def http_exception(request: Request, exc: HTTPException) -> Response:

@@ -14,7 +14,7 @@ from contextvars import copy_context
 from inspect import isawaitable
 from typing import Any, ParamSpec
 
-from anyio import from_thread, lowlevel
+from anyio import from_thread, get_current_task, lowlevel
 
 from minibg.concurrency import is_async_callable, run_in_background_thread
 from minibg.debugging import current_watch
@@ -30,8 +30,7 @@ class BackgroundTask:
 
     **capture**: it keeps references to exactly what it was given, keywords of any name included.
     **place**: a coroutine function is awaited on the event loop, anything else is called in a
-    worker thread; an awaitable that such a call hands back is awaited on the loop. What is not
-    callable is refused at once, with a `TypeError`.
+    thread, and an awaitable it hands back is awaited. What is not callable is a `TypeError`.
     """
 
     __slots__ = ("args", "func", "is_async", "kwargs")
@@ -78,8 +77,7 @@ class BackgroundTasks:
     def on_error(self, task: BackgroundTask, exc: Exception) -> Awaitable[None] | None:
         """Decide what a failure means (**isolate**): it is logged, and the next task runs.
 
-        A subclass may decide otherwise: on the event loop, sync or async, adding tasks or not.
-        What it raises ends the run.
+        A subclass may decide otherwise, sync or async, on the loop; what it raises ends the run.
         """
         logger.error("background task %s failed", task.name, exc_info=exc)
         return None
@@ -101,11 +99,13 @@ class BackgroundTasks:
 
     async def __call__(self) -> None:
         """Run the tasks, each after the last has ended (**order**), until the list is empty."""
-        watch = current_watch.get()
+        watch, run = current_watch.get(), get_current_task()
+        started: deque[BackgroundTask] = deque(maxlen=1)
         try:
             while self.tasks:
-                await lowlevel.checkpoint_if_cancelled()
-                started: deque[BackgroundTask] = deque(maxlen=1)
+                while run.has_pending_cancellation():
+                    await lowlevel.checkpoint()
+                started.clear()
                 try:
                     if self.tasks[0].is_async:
                         started.append(self.tasks.popleft())

@@ -11,8 +11,9 @@ from collections.abc import AsyncIterator, Callable, Iterable
 from concurrent.futures import Future, wait
 from contextlib import suppress
 from functools import partial
-from inspect import isawaitable, iscoroutinefunction
+from inspect import CO_COROUTINE, isawaitable, iscoroutinefunction
 from math import inf
+from types import FunctionType
 from typing import Any, ParamSpec, TypeVar, TypeVarTuple
 
 from anyio import (
@@ -40,6 +41,8 @@ def is_async_callable(obj: Any) -> bool:
     decorators that mark their sync wrapper (`inspect.markcoroutinefunction`, before Python 3.12
     asyncio's own mark).
     """
+    if isinstance(obj, FunctionType) and obj.__code__.co_flags & CO_COROUTINE:
+        return True  # as below, in a quarter of the time: most async tasks are such functions
     while isinstance(obj, partial):
         obj = obj.func
     if isinstance(obj, type):  # to call a class is to construct
@@ -181,11 +184,21 @@ def is_cancelled() -> bool:
     """Whether the current task is to end, though somebody may have caught what says so."""
     if get_cancelled_exc_class().__module__.startswith("trio"):
         return current_effective_deadline() == -inf
+    return cancellation()()
+
+
+def cancellation() -> Callable[[], bool]:
+    """What says, wherever it is called, whether asyncio has cancelled the current task.
+
+    On trio it never does: who cancels there waits for what he has cancelled.
+    """
+    if get_cancelled_exc_class().__module__.startswith("trio"):
+        return lambda: False
     import asyncio  # noqa: PLC0415  # loaded long since where this runs
 
     task = asyncio.current_task()
     assert task is not None
-    return task.cancelling() > 0
+    return lambda: task.cancelling() > 0
 
 
 _END: Any = object()

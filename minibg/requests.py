@@ -6,6 +6,7 @@ HTTP connection scope). Nothing is parsed before somebody asks for it.
 
 import re
 from collections.abc import AsyncGenerator
+from contextlib import aclosing
 from functools import cached_property
 from http.cookies import SimpleCookie
 from typing import Any
@@ -262,7 +263,8 @@ class Request(HTTPConnection):
         if self._form is None:
             content_type = self.headers.get("content-type", "")
             self.has_form = True
-            self._form = await parse_form(content_type, self.stream(), max_fields, max_field_size)
+            async with aclosing(self.stream()) as stream:
+                self._form = await parse_form(content_type, stream, max_fields, max_field_size)
         return self._form
 
     async def close(self) -> None:

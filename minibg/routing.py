@@ -15,6 +15,7 @@ from uuid import UUID
 from minibg.dependencies import Dependant
 from minibg.exceptions import HTTPException
 from minibg.injection import Injection
+from minibg.lifespan import Runs
 from minibg.requests import HTTPConnection, Request
 from minibg.responses import (
     JSONResponse,
@@ -174,6 +175,7 @@ class Router:
 
     def __init__(self, routes: Iterable[Route], recover: Recover) -> None:
         self.recover = recover
+        self.runs = Runs()
         self.static: dict[str, dict[str, Route]] = {}
         self.patterns: list[Route] = []
         for route in routes:
@@ -237,7 +239,10 @@ class Router:
         holds = injection.held or request.has_form or isinstance(response, StreamingResponse)
         release = injection.let_go if holds else None  # a stream may read the form yet
         receive, lists = request.receive_disconnect, injection.lists.values()
-        await response.respond(request.scope, receive, send, lists, release)
+        answer = response.respond(request.scope, receive, send, lists, release)
+        if lists or response.background is not None:
+            answer = self.runs.include(answer)
+        await answer
 
     async def _serve_websocket(self, websocket: WebSocket) -> None:
         """Serve one WebSocket: endpoint, release, background."""
@@ -261,7 +266,7 @@ class Router:
             raise failure from None
         else:
             await injection.let_go(None)
-        await run_in_turn(list(injection.lists.values()))
+        await self.runs.include(run_in_turn(list(injection.lists.values())))
 
 
 def _route_path(scope: Scope) -> str:

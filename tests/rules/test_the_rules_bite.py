@@ -230,8 +230,8 @@ SABOTEURS = [
         "cancel",
         "the next task starts when the run is cancelled",
         BackgroundTasks.__call__,
-        "await lowlevel.checkpoint_if_cancelled()",
-        "pass",
+        "run.has_pending_cancellation()",
+        "False",
     ),
     Saboteur(
         "room",

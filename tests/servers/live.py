@@ -4,15 +4,28 @@ What may live here: starting and ending a server, and talking HTTP/1.1 to it. Ev
 as its time limit. What is served, and what must be seen of it, is said by the tests.
 """
 
+import asyncio
+import logging
 import socket
 import threading
-from collections.abc import Callable, Iterator
+import time
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager, contextmanager
+from functools import partial
 from http.client import parse_headers
 from types import TracebackType
-from typing import NamedTuple, Self
+from typing import Any, NamedTuple, Self
 
+import anyio
+import granian.server.embed
+import hypercorn
+import hypercorn.asyncio
+import hypercorn.trio
+import pytest
 import uvicorn
+from anyio import CapacityLimiter, to_thread
+from granian.constants import Interfaces
+from granian.log import LogLevels
 
 from minibg.types import ASGIApp
 
@@ -99,6 +112,23 @@ Server = Callable[[ASGIApp], AbstractContextManager[Live]]
 """Serves an application until the context is left, which waits for the server's end."""
 
 
+@contextmanager
+def _in_a_thread(run: Callable[[], Any], stop: Callable[[], None]) -> Iterator[None]:
+    thread = threading.Thread(target=run, daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        stop()
+        thread.join(2 * LIMIT)  # a task that it waits for may itself wait for `LIMIT`
+        assert not thread.is_alive(), "the server did not end"
+
+
+async def _until(event: threading.Event) -> None:
+    """Wait for an event of another thread, in a thread that nobody else may need."""
+    await to_thread.run_sync(event.wait, limiter=CapacityLimiter(1), abandon_on_cancel=True)
+
+
 class _Uvicorn(uvicorn.Server):
     def __init__(self, config: uvicorn.Config) -> None:
         super().__init__(config)
@@ -112,29 +142,110 @@ class _Uvicorn(uvicorn.Server):
         self.should_exit = True
 
 
-def uvicorn_with(http: str, loop: str, *, ws: str = "none") -> Server:
+def uvicorn_with(http: str, loop: str, *, ws: str = "websockets-sansio") -> Server:
     """uvicorn with that HTTP parser, that event loop and that implementation of WebSockets."""
 
     @contextmanager
     def serve(app: ASGIApp) -> Iterator[Live]:
         server = _Uvicorn(uvicorn.Config(app, http=http, loop=loop, ws=ws, log_config=None))
-        with socket.create_server(("127.0.0.1", 0)) as listener:
-            port = listener.getsockname()[1]
-            thread = threading.Thread(target=server.run, args=([listener],), daemon=True)
-            thread.start()
-            try:
-                assert server.listening.wait(LIMIT), "the server did not start"
-                yield Live(port, server.stop)
-            finally:
-                server.stop()
-                thread.join(2 * LIMIT)  # a task that it waits for may itself wait for `LIMIT`
-                assert not thread.is_alive(), "the server did not end"
+        with (
+            socket.create_server(("127.0.0.1", 0)) as listener,
+            _in_a_thread(partial(server.run, [listener]), server.stop),
+        ):
+            assert server.listening.wait(LIMIT), "the server did not start"
+            yield Live(listener.getsockname()[1], server.stop)
 
     return serve
 
 
-SERVERS = {
+def hypercorn_with(worker: str) -> Server:
+    """hypercorn with that class of worker, which is the event loop's name."""
+    serve_forever = {"asyncio": hypercorn.asyncio.serve, "trio": hypercorn.trio.serve}[worker]
+
+    @contextmanager
+    def serve(app: ASGIApp) -> Iterator[Live]:
+        listener = socket.create_server(("127.0.0.1", 0))  # who connects early waits in its queue
+        port = listener.getsockname()[1]
+        config = hypercorn.Config()
+        config.bind = [f"fd://{listener.detach()}"]  # hypercorn closes it
+        config.errorlog = logging.getLogger("hypercorn.error")  # as it is: with no handler
+        config.graceful_timeout = 2 * LIMIT
+        stop = threading.Event()
+        run = partial(serve_forever, app, config, shutdown_trigger=partial(_until, stop))
+        with _in_a_thread(partial(anyio.run, run, backend=worker), stop.set):
+            yield Live(port, stop.set)
+
+    return serve
+
+
+@contextmanager
+def reserved_port() -> Iterator[int]:
+    """A port for a server that sets SO_REUSEPORT, as granian does; nobody else can have it."""
+    with socket.socket() as holder:
+        holder.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+        holder.bind(("127.0.0.1", 0))  # bound and not listening, it is given no connection
+        yield holder.getsockname()[1]
+
+
+def wait_until_listening(port: int) -> None:
+    """Wait until a server takes connections at the port."""
+    give_up = time.monotonic() + LIMIT
+    while True:
+        try:
+            socket.create_connection(("127.0.0.1", port), timeout=LIMIT).close()
+        except ConnectionRefusedError:
+            assert time.monotonic() < give_up, "the server did not start"
+            time.sleep(0.01)
+        else:
+            return
+
+
+@contextmanager
+def granian_embedded(app: ASGIApp) -> Iterator[Live]:
+    """granian in a thread, as the application of a test is in this process and cannot leave it.
+
+    It ends without what still runs. So that is waited for here, as a test may.
+    """
+    stop = threading.Event()
+
+    async def run(server: granian.server.embed.Server) -> None:
+        serving = asyncio.create_task(server.serve())
+        await _until(stop)
+        server.stop()
+        await serving
+        left = asyncio.all_tasks() - {asyncio.current_task()}
+        await asyncio.gather(*left, return_exceptions=True)
+
+    with reserved_port() as port:
+        server = granian.server.embed.Server(
+            app,
+            port=port,
+            interface=Interfaces.ASGI,
+            log_level=LogLevels.error,
+            log_dictconfig={"incremental": True, "handlers": {}, "loggers": {}},
+        )
+        with _in_a_thread(lambda: asyncio.run(run(server)), stop.set):
+            wait_until_listening(port)
+            yield Live(port, stop.set)
+
+
+SERVERS: dict[str, Server] = {
     "uvicorn, h11, asyncio": uvicorn_with("h11", "asyncio"),
     "uvicorn, httptools, uvloop": uvicorn_with("httptools", "uvloop"),
+    "hypercorn, asyncio": hypercorn_with("asyncio"),
+    "hypercorn, trio": hypercorn_with("trio"),
+    "granian": granian_embedded,
 }
-"""Each parser once and each loop once: neither knows of the other."""
+"""Each loop and each parser at least once: in uvicorn, neither of the two knows of the other."""
+
+
+def on_each(names: Iterable[str], facts: str, **of: object) -> pytest.MarkDecorator:
+    """Run the test on each server, and pass it the facts that hold there.
+
+    What holds is said by the first word of the name. Several facts are a tuple.
+    """
+    cases = []
+    for name in names:
+        held = of[name.partition(",")[0]]
+        cases.append(pytest.param(name, *(held if isinstance(held, tuple) else (held,)), id=name))
+    return pytest.mark.parametrize(("server", *facts.split(", ")), cases, indirect=["server"])

@@ -1,60 +1,242 @@
-"""What becomes of tasks when the server is told to end, and is not given the time."""
+"""What becomes of tasks when the process that they run in is told to end, or is killed.
 
+What may live here: servers as their users start them. A running task holds a connection to the
+test, its line: so the test knows that it runs, when it ends, and tells it to.
+"""
+
+import inspect
+import os
 import re
+import signal
+import socket
 import subprocess
 import sys
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import AbstractContextManager, ExitStack, contextmanager
+from functools import partial
 from pathlib import Path
 
+import granian
+import hypercorn
 import pytest
+import uvicorn
 
-from tests.servers.live import LIMIT
+from tests.servers.live import LIMIT, Connection, on_each, reserved_port, wait_until_listening
 
 APP = """
 import logging
-import threading
+import os
+import socket
+
+import anyio
 
 from minibg import BackgroundTasks, MiniBG
 
 logging.basicConfig()
 app = MiniBG()
+TEST = ("127.0.0.1", int(os.environ["TEST_PORT"]))
 
 
-def hang() -> None:
-    print("hanging", flush=True)
-    threading.Event().wait(60)
+def sync_task() -> None:
+    with socket.create_connection(TEST) as line:
+        line.recv(1)
 
 
-def never() -> None: ...
+async def async_task() -> None:
+    async with await anyio.connect_tcp(*TEST) as line:
+        await line.receive(1)
 
 
-@app.get("/")
-async def endpoint(tasks: BackgroundTasks) -> None:
-    tasks.add_task(hang)
-    tasks.add_task(never)
+def after_sync() -> None:
+    print("after_sync ran", flush=True)
+
+
+def after_async() -> None:
+    print("after_async ran", flush=True)
+
+
+@app.get("/{kind}")
+async def endpoint(kind: str, tasks: BackgroundTasks) -> None:
+    tasks.add_task({"sync": sync_task, "async": async_task}[kind])
+    tasks.add_task({"sync": after_sync, "async": after_async}[kind])
 """
 
-CLIENT = "import sys, urllib.request; urllib.request.urlopen(sys.argv[1]).read()"
+GRACE = {
+    "uvicorn": "--timeout-graceful-shutdown",
+    "hypercorn": "--graceful-timeout",
+    "granian": "--workers-kill-timeout",
+}
+"""How each server is told for how many seconds it may wait."""
+
+COMMANDS = {
+    "uvicorn, asyncio": "uvicorn app:app --port 0 --loop asyncio",
+    "uvicorn, uvloop": "uvicorn app:app --port 0 --loop uvloop",
+    "hypercorn, asyncio": "hypercorn app:app --bind 127.0.0.1:0 --worker-class asyncio",
+    "hypercorn, trio": "hypercorn app:app --bind 127.0.0.1:0 --worker-class trio",
+    "granian": "granian app:app --interface asgi --port {port}",
+}
+
+BOTH = ["after_async", "after_sync"]
 
 
-@pytest.mark.parametrize("loop", ["asyncio", "uvloop"])
-def test_what_a_server_has_no_time_for_is_named_in_the_log(tmp_path: Path, loop: str) -> None:
-    """uvicorn is gone when its time is over, though a thread is still at work."""
-    (tmp_path / "app.py").write_text(APP)
-    command = [sys.executable, "-m", "uvicorn", "app:app", "--port", "0", "--loop", loop]
-    with subprocess.Popen(
-        [*command, "--timeout-graceful-shutdown", "0"],
-        cwd=tmp_path,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-    ) as server:
-        assert server.stdout is not None
-        try:
-            url = next(filter(None, (re.search(r"http://\S+", line) for line in server.stdout)))[0]
-            subprocess.run([sys.executable, "-c", CLIENT, url], check=True, timeout=LIMIT)
-            next(line for line in server.stdout if line == "hanging\n")
-            server.terminate()
-            output, _ = server.communicate(timeout=LIMIT)
-        finally:
-            server.kill()
-    assert "background tasks not run (cancelled): app.never" in output
+class Running:
+    """A server's process, and the lines of the tasks that run in it, each before another one."""
+
+    def __init__(self, process: subprocess.Popen[str], lines: dict[str, socket.socket]) -> None:
+        self.process = process
+        self.lines = lines
+
+    def lives_on(self) -> None:
+        """See that the process does not end."""
+        with pytest.raises(subprocess.TimeoutExpired):
+            self.process.wait(0.5)
+
+    def release(self, *kinds: str) -> None:
+        """Tell the running tasks of that kind to end."""
+        for kind in kinds:
+            self.lines[kind].sendall(b".")
+
+    def wait_until_cut_off(self, *kinds: str) -> None:
+        """Wait until the running tasks of that kind are no more."""
+        for kind in kinds:
+            assert self.lines[kind].recv(1) == b""
+
+    def end(self) -> tuple[int, list[str], list[str]]:
+        """Wait for the end: its status, the tasks that ran, and those that are named as not run."""
+        status = self.process.wait(LIMIT)
+        assert self.process.stdout is not None
+        output = self.process.stdout.read()
+        ran = re.findall(r"^(\w+) ran$", output, re.MULTILINE)
+        named = re.findall(r"background tasks not run \(.+\): app\.(\w+)$", output, re.MULTILINE)
+        return status, sorted(ran), sorted(named)
+
+
+Start = Callable[..., AbstractContextManager[Running]]
+
+
+@contextmanager
+def start(
+    command: str, directory: Path, *, grace: int = 20, kinds: Iterable[str] = ("sync", "async")
+) -> Iterator[Running]:
+    """Start a server as its user would, and leave tasks in it that wait to be told to end."""
+    (directory / "app.py").write_text(APP)
+    with ExitStack() as stack:
+        test = stack.enter_context(socket.create_server(("127.0.0.1", 0)))
+        test.settimeout(LIMIT)
+        words = command.format(port=stack.enter_context(reserved_port())).split()
+        process = stack.enter_context(
+            subprocess.Popen(
+                [sys.executable, "-m", *words, GRACE[words[0]], str(grace)],
+                cwd=directory,
+                env={**os.environ, "TEST_PORT": str(test.getsockname()[1])},
+                stdout=subprocess.PIPE,
+                stderr=subprocess.STDOUT,
+                text=True,
+                process_group=0,
+            )
+        )
+        stack.callback(kill_group, process)
+        assert process.stdout is not None
+        urls = (re.search(r"http://127.0.0.1:(\d+)", line) for line in process.stdout)
+        port = int(next(filter(None, urls))[1])
+        wait_until_listening(port)
+        lines = {}
+        for kind in kinds:
+            with Connection(port) as connection:
+                connection.ask(f"/{kind}")
+                assert connection.read().status == 200
+            lines[kind] = stack.enter_context(test.accept()[0])
+            lines[kind].settimeout(LIMIT)
+        yield Running(process, lines)
+
+
+def kill_group(process: subprocess.Popen[str]) -> None:
+    """End a server that lives on, and its workers, which would live on without it."""
+    if process.poll() is None:
+        os.killpg(process.pid, signal.SIGKILL)
+
+
+@pytest.fixture(params=COMMANDS)
+def server(request: pytest.FixtureRequest, tmp_path: Path) -> Start:
+    """A server of a process of its own: `with server() as running` starts it."""
+    return partial(start, COMMANDS[request.param], tmp_path)
+
+
+@on_each(
+    COMMANDS,
+    "status, ran",
+    uvicorn=(-signal.SIGTERM, BOTH),
+    hypercorn=(0, BOTH),
+    granian=(0, BOTH),
+)
+def test_a_server_that_is_told_to_end_waits_for_the_tasks_however_often_it_is_told(
+    server: Start, status: int, ran: list[str]
+) -> None:
+    with server() as running:
+        for _ in range(2):
+            running.process.terminate()
+            running.lives_on()
+        running.release("sync", "async")
+        assert running.end() == (status, ran, [])
+
+
+@pytest.mark.parametrize("server", ["granian"], indirect=True)
+def test_granian_waits_for_the_tasks_since_the_applications_lifespan_does(server: Start) -> None:
+    with server(kinds=["async"]) as running:
+        running.process.terminate()
+        running.lives_on()
+        running.release("async")
+        assert running.end() == (0, ["after_async"], [])
+
+
+@on_each(
+    COMMANDS,
+    "status, named, waits_for_the_thread",
+    uvicorn=(-signal.SIGTERM, BOTH, False),
+    hypercorn=(0, BOTH, True),
+    granian=(0, [], False),  # it kills its worker
+)
+def test_what_a_server_has_no_time_for_is_named_in_the_log(
+    server: Start, status: int, named: list[str], waits_for_the_thread: bool
+) -> None:
+    with server(grace=1) as running:
+        running.process.terminate()
+        running.wait_until_cut_off("async")
+        if waits_for_the_thread:
+            running.lives_on()
+            running.release("sync")
+        assert running.end() == (status, [], named)
+
+
+@on_each(
+    COMMANDS,
+    "ran, named",
+    uvicorn=([], BOTH),
+    hypercorn=(BOTH, []),
+    granian=(BOTH, []),
+)
+def test_a_second_ctrl_c_cuts_the_tasks_off_on_uvicorn_alone(
+    server: Start, ran: list[str], named: list[str]
+) -> None:
+    with server() as running:
+        for _ in range(2):
+            os.killpg(running.process.pid, signal.SIGINT)  # a terminal sends it to the workers too
+            running.lives_on()
+        if named:
+            running.wait_until_cut_off("async")
+        running.release("sync", "async")
+        assert running.end() == (0, ran, named)
+
+
+def test_hypercorn_alone_has_a_grace_time_where_none_is_set() -> None:
+    granian_options = inspect.signature(granian.Granian).parameters
+    assert uvicorn.Config("app:app").timeout_graceful_shutdown is None
+    assert hypercorn.Config().graceful_timeout == 3
+    assert granian_options["workers_kill_timeout"].default is None
+
+
+def test_what_is_killed_loses_its_tasks_without_a_word(server: Start) -> None:
+    with server() as running:
+        os.killpg(running.process.pid, signal.SIGKILL)
+        running.wait_until_cut_off("sync", "async")
+        assert running.end() == (-signal.SIGKILL, [], [])

@@ -22,9 +22,7 @@ from minibg import (
     WebSocket,
     WebSocketDisconnect,
 )
-from tests.servers.live import LIMIT, Live, uvicorn_with
-
-serve = uvicorn_with("auto", "auto", ws="websockets-sansio")
+from tests.servers.live import LIMIT, SERVERS, Live, Server, on_each
 
 
 def open_connection(live: Live, path: str = "/", **options: Any) -> ClientConnection:
@@ -33,7 +31,7 @@ def open_connection(live: Live, path: str = "/", **options: Any) -> ClientConnec
     return connect(url, open_timeout=LIMIT, close_timeout=LIMIT, proxy=None, **options)
 
 
-def test_text_bytes_and_json_come_back_as_they_were_sent() -> None:
+def test_text_bytes_and_json_come_back_as_they_were_sent(server: Server) -> None:
     app = MiniBG()
 
     @app.websocket("/{kind}")
@@ -50,7 +48,7 @@ def test_text_bytes_and_json_come_back_as_they_were_sent() -> None:
                 await websocket.send_json(value)
 
     large = "ü" * 100_000
-    with serve(app) as live:
+    with server(app) as live:
         for kind, said, heard in [
             ("text", large, large),
             ("bytes", b"\0\xff" * 1000, b"\0\xff" * 1000),
@@ -62,7 +60,10 @@ def test_text_bytes_and_json_come_back_as_they_were_sent() -> None:
                     assert connection.recv(LIMIT) == heard
 
 
-def test_a_subprotocol_and_headers_are_part_of_the_acceptance() -> None:
+@on_each(SERVERS, "header", uvicorn="1", hypercorn="1", granian=None)
+def test_a_subprotocol_and_headers_are_part_of_the_acceptance(
+    server: Server, header: str | None
+) -> None:
     app = MiniBG()
 
     @app.websocket("/")
@@ -70,13 +71,13 @@ def test_a_subprotocol_and_headers_are_part_of_the_acceptance() -> None:
         await websocket.accept("chat", [(b"x-a", b"1")])
         await websocket.receive_text()
 
-    with serve(app) as live, open_connection(live, subprotocols=["other", "chat"]) as connection:
+    with server(app) as live, open_connection(live, subprotocols=["other", "chat"]) as connection:
         assert connection.subprotocol == "chat"
         assert connection.response is not None
-        assert connection.response.headers["x-a"] == "1"
+        assert connection.response.headers.get("x-a") == header
 
 
-def test_a_close_has_the_code_and_the_reason_that_were_given() -> None:
+def test_a_close_has_the_code_and_the_reason_that_were_given(server: Server) -> None:
     app = MiniBG()
 
     @app.websocket("/")
@@ -84,14 +85,14 @@ def test_a_close_has_the_code_and_the_reason_that_were_given() -> None:
         await websocket.accept()
         await websocket.close(3001, "enough")
 
-    with serve(app) as live, open_connection(live) as connection:
+    with server(app) as live, open_connection(live) as connection:
         with pytest.raises(ConnectionClosed):
             connection.recv(LIMIT)
         assert (connection.close_code, connection.close_reason) == (3001, "enough")
 
 
 @pytest.mark.parametrize("path", ["/closes", "/raises", "/nobody", "/wrong?n=x"])
-def test_a_connection_that_is_not_accepted_is_answered_with_403(path: str) -> None:
+def test_a_connection_that_is_not_accepted_is_answered_with_403(server: Server, path: str) -> None:
     app = MiniBG()
 
     @app.websocket("/closes")
@@ -105,13 +106,14 @@ def test_a_connection_that_is_not_accepted_is_answered_with_403(path: str) -> No
     @app.websocket("/wrong")
     async def wrong(websocket: WebSocket, n: int) -> None: ...
 
-    with serve(app) as live:
+    with server(app) as live:
         with pytest.raises(InvalidStatus) as refused:
             open_connection(live, path)
         assert refused.value.response.status_code == HTTPStatus.FORBIDDEN
 
 
 def test_an_endpoint_that_fails_closes_with_1011_and_the_server_logs_it(
+    server: Server,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     app = MiniBG()
@@ -121,17 +123,23 @@ def test_an_endpoint_that_fails_closes_with_1011_and_the_server_logs_it(
         await websocket.accept()
         raise LookupError("lost")
 
-    with serve(app) as live, open_connection(live) as connection:
+    with server(app) as live, open_connection(live) as connection:
         with pytest.raises(ConnectionClosed):
             connection.recv(LIMIT)
         assert connection.close_code == 1011
     errors = [record for record in caplog.records if record.levelno == logging.ERROR]
-    assert [error.exc_info and error.exc_info[0] for error in errors] == [LookupError]
+    assert len(errors) == 1
+    assert "LookupError: lost" in caplog.text
 
 
 @pytest.mark.parametrize("scope", ["function", "request"])
+@on_each(SERVERS, "code, reason", uvicorn=(3002, "bye"), hypercorn=(1006, ""), granian=(3002, ""))
 def test_a_client_that_goes_away_ends_it_and_then_the_tasks_run(
-    scope: Literal["function", "request"], caplog: pytest.LogCaptureFixture
+    server: Server,
+    code: int,
+    reason: str,
+    scope: Literal["function", "request"],
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
     events: list[object] = []
     app = MiniBG()
@@ -156,13 +164,15 @@ def test_a_client_that_goes_away_ends_it_and_then_the_tasks_run(
             events.append((exc.code, exc.reason))
             raise
 
-    with serve(app) as live, open_connection(live) as connection:
+    with server(app) as live, open_connection(live) as connection:
         connection.close(3002, "bye")
-    assert events == [(3002, "bye"), "close", "task"]
+    assert events == [(code, reason), "close", "task"]
     assert caplog.records == []
 
 
-def test_a_client_need_not_wait_for_the_tasks_of_an_endpoint_that_has_returned() -> None:
+def test_a_client_need_not_wait_for_the_tasks_of_an_endpoint_that_has_returned(
+    server: Server,
+) -> None:
     client_knows = threading.Event()
     ran: list[bool] = []
     app = MiniBG()
@@ -172,7 +182,7 @@ def test_a_client_need_not_wait_for_the_tasks_of_an_endpoint_that_has_returned()
         await websocket.accept()
         tasks.add_task(lambda: ran.append(client_knows.wait(LIMIT / 5)))
 
-    with serve(app) as live, open_connection(live) as connection:
+    with server(app) as live, open_connection(live) as connection:
         with pytest.raises(ConnectionClosed):
             connection.recv(LIMIT)
         client_knows.set()

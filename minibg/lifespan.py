@@ -1,0 +1,82 @@
+"""The beginning and the end of an application (ASGI specification, "Lifespan").
+
+Rule kept here: **nothing lost**, on a server that would end before the last task has: what the
+application holds is let go, and the server told so, when the background runs are over.
+
+What may live here: the protocol, and waiting for the end. What is held meanwhile is the user's.
+"""
+
+import traceback
+from collections.abc import Awaitable, Callable, Mapping
+from contextlib import AbstractAsyncContextManager
+from typing import Any
+
+from anyio import Event
+
+from minibg.concurrency import cancellation
+from minibg.types import Receive, Scope, Send
+
+
+class Runs:
+    """The background runs that go on.
+
+    One that is cancelled counts no longer, though its thread may still work: the server that
+    cancelled it has no more time.
+    """
+
+    def __init__(self) -> None:
+        self._going_on: set[Callable[[], bool]] = set()
+        self._one_is_over: Event | None = None
+
+    async def include(self, run: Awaitable[None]) -> None:
+        """Await the run, and have `wait_for_all` wait for it."""
+        is_cancelled = cancellation()
+        self._going_on.add(is_cancelled)
+        try:
+            await run
+        finally:
+            self._going_on.remove(is_cancelled)
+            if self._one_is_over is not None:
+                self._one_is_over.set()
+
+    async def wait_for_all(self) -> None:
+        """Wait until no run goes on."""
+        while not all(is_cancelled() for is_cancelled in self._going_on):
+            self._one_is_over = Event()
+            await self._one_is_over.wait()
+
+
+async def live(
+    context: AbstractAsyncContextManager[Mapping[str, Any] | None],
+    runs: Runs,
+    scope: Scope,
+    receive: Receive,
+    send: Send,
+) -> None:
+    """Enter the context at startup, and leave it at shutdown when all runs are over.
+
+    Args:
+        context: What the application holds; what it gives is the beginning of each request's state.
+        runs: The runs to wait for.
+        scope, receive, send: Those of the lifespan.
+
+    Raises:
+        RuntimeError: If the context gives a state, and the server does not keep one.
+        Exception: What the context raises; the server is told.
+    """
+    phase = "startup"
+    await receive()
+    try:
+        async with context as state:
+            if state and "state" not in scope:
+                raise RuntimeError("the lifespan yields state, which this server does not keep")
+            if state:
+                scope["state"].update(state)
+            await send({"type": "lifespan.startup.complete"})
+            await receive()
+            phase = "shutdown"
+            await runs.wait_for_all()
+    except Exception:
+        await send({"type": f"lifespan.{phase}.failed", "message": traceback.format_exc()})
+        raise
+    await send({"type": "lifespan.shutdown.complete"})

@@ -1,0 +1,105 @@
+"""**room** on a real server: blocked tasks hold up no endpoint, and blocked endpoints no task.
+
+What may live here: every thread of one kind is blocked, and what goes on meanwhile.
+"""
+
+import threading
+from contextlib import ExitStack
+from time import perf_counter
+
+from anyio.to_thread import current_default_thread_limiter
+
+from minibg import BackgroundTasks, Depends, MiniBG
+from minibg.concurrency import background_limiter
+from tests.servers.live import LIMIT, Live, Server
+
+ASKED = 100
+"""How often each endpoint is asked: the quickest answer is what the machine's noise leaves."""
+
+
+def quickest(live: Live, path: str) -> float:
+    """How many seconds the quickest of several answers takes, on one connection."""
+    seconds: list[float] = []
+    with live.connect() as connection:
+        for _ in range(ASKED):
+            began = perf_counter()
+            connection.ask(path)
+            assert connection.read().status == 200
+            seconds.append(perf_counter() - began)
+    return min(seconds)
+
+
+def test_endpoints_answer_within_twice_their_time_while_every_background_thread_is_blocked(
+    server: Server,
+) -> None:
+    blocked, release = threading.Semaphore(0), threading.Event()
+    app = MiniBG()
+
+    def block() -> None:
+        blocked.release()
+        assert release.wait(LIMIT)
+
+    @app.get("/block")
+    async def leave_tasks_that_block(tasks: BackgroundTasks) -> None:
+        tasks.add_task(block)
+
+    @app.get("/threads")
+    async def threads() -> int:
+        return int(background_limiter().total_tokens)
+
+    @app.get("/sync")
+    def sync() -> None: ...
+
+    def dependency() -> None: ...
+
+    @app.get("/dependency")
+    async def with_a_sync_dependency(value: None = Depends(dependency)) -> None: ...
+
+    @app.get("/async")
+    async def on_the_loop() -> None: ...
+
+    paths = ["/sync", "/dependency", "/async"]
+    with server(app) as live:
+        try:
+            unloaded = {path: quickest(live, path) for path in paths}
+            for _ in range(int(live.get("/threads").body)):
+                assert live.get("/block").status == 200
+                assert blocked.acquire(timeout=LIMIT)
+            loaded = {path: quickest(live, path) for path in paths}
+        finally:
+            release.set()
+    for path in paths:
+        assert loaded[path] <= 2 * unloaded[path], path
+
+
+def test_background_tasks_go_on_while_every_endpoint_thread_is_blocked(server: Server) -> None:
+    blocked, release = threading.Semaphore(0), threading.Event()
+    ran = {name: threading.Event() for name in ("sync", "async")}
+    app = MiniBG()
+
+    @app.get("/block")
+    def block() -> None:
+        blocked.release()
+        assert release.wait(LIMIT)
+
+    @app.get("/threads")
+    async def threads() -> int:
+        return int(current_default_thread_limiter().total_tokens)
+
+    async def set_on_the_loop() -> None:
+        ran["async"].set()
+
+    @app.get("/")
+    async def endpoint(tasks: BackgroundTasks) -> None:
+        tasks.add_task(ran["sync"].set)
+        tasks.add_task(set_on_the_loop)
+
+    with server(app) as live, ExitStack() as clients:
+        try:
+            for _ in range(int(live.get("/threads").body)):
+                clients.enter_context(live.connect()).ask("/block")
+                assert blocked.acquire(timeout=LIMIT)
+            assert live.get("/").status == 200
+            assert all(event.wait(LIMIT) for event in ran.values())
+        finally:
+            release.set()
