@@ -16,7 +16,7 @@ from minibg.responses import (
 )
 from minibg.routing import Route, WebSocketRoute
 from minibg.sse import EventSourceResponse, ServerSentEvent
-from minibg.websockets import WebSocket, WebSocketDisconnect
+from minibg.websockets import InvalidMessage, WebSocket, WebSocketDisconnect
 
 __all__ = [
     "BackgroundTask",
@@ -28,6 +28,7 @@ __all__ = [
     "HTMLResponse",
     "HTTPException",
     "InvalidJSON",
+    "InvalidMessage",
     "JSONResponse",
     "Middleware",
     "MiniBG",

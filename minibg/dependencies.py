@@ -31,7 +31,7 @@ from minibg.background import BackgroundTasks
 from minibg.concurrency import is_async_callable, run_in_threadpool
 from minibg.exceptions import HTTPException, name_of
 from minibg.injection import SCOPES, Injection, Scope, in_threads
-from minibg.params import MISSING, READ, fault, from_path, kind_of, whole_body, without_none
+from minibg.params import MISSING, READ, UNFIT, fault, from_path, kind_of, whole_body, without_none
 from minibg.requests import HTTPConnection, Request
 from minibg.responses import Response
 
@@ -187,7 +187,7 @@ class Dependant:
                     slots[slot] = deepcopy(default) if is_copied else default
                 else:
                     slots[slot] = raw if decode is None else decode(raw)
-            except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as exc:
+            except UNFIT as exc:
                 faults.append(fault(loc, exc))
         if faults:  # each once, also where several ask for the same
             raise HTTPException(422, [f for i, f in enumerate(faults) if f not in faults[:i]])

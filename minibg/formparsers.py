@@ -8,6 +8,7 @@ client.
 
 from collections.abc import AsyncIterable
 from contextlib import AsyncExitStack
+from io import BytesIO
 from typing import Any, BinaryIO
 
 from anyio import CancelScope
@@ -111,7 +112,9 @@ class Multipart:
 
     def on_headers_finished(self) -> None:
         _, options = parse_options(self.headers.get(b"content-disposition", b""))
-        self.name, self.file = options.get(b"name", b"").decode("utf-8", "replace"), None
+        if b"name" not in options:
+            raise ValueError("a part of it has no name")
+        self.name, self.file = options[b"name"].decode("utf-8", "replace"), None
         if b"filename" in options:
             from tempfile import SpooledTemporaryFile  # noqa: PLC0415  # slow to import
 
@@ -170,18 +173,29 @@ async def parse_form(
     kind, options = parse_options(content_type)
     try:
         if kind == b"application/x-www-form-urlencoded":
-            text = b"".join([chunk async for chunk in stream]).decode("latin-1")
-            if text.count("&") >= max_fields:
-                raise TooLargeError(f"it has more than {max_fields} fields")
-            items = parse_urlencoded(text)
-            if any(len(value.encode(errors="replace")) > max_field_size for _, value in items):
-                raise TooLargeError(f"a field has more than {max_field_size} bytes")
-            return FormData(items)
+            body = BytesIO()
+            async for chunk in stream:
+                body.write(chunk)
+            return await run_in_threadpool(
+                _parse_urlencoded, body.getvalue().decode("latin-1"), max_fields, max_field_size
+            )
         if kind == b"multipart/form-data":
             return await _parse_multipart(options, stream, Multipart(max_fields, max_field_size))
         return FormData()
     except ValueError as exc:
         raise HTTPException(400, f"the form cannot be read: {exc}") from exc
+
+
+def _parse_urlencoded(text: str, max_fields: int, max_field_size: int) -> FormData:
+    if text.count("&") >= max_fields:
+        raise TooLargeError(f"it has more than {max_fields} fields")
+    # Checked before, as decoding takes many times the memory: a byte is at most three characters.
+    if any(len(field) > 6 * max_field_size + 1 for field in text.split("&")):
+        raise TooLargeError(f"a field has more than {max_field_size} bytes")
+    items = parse_urlencoded(text)
+    if any(len(part.encode()) > max_field_size for item in items for part in item):
+        raise TooLargeError(f"a field has more than {max_field_size} bytes")
+    return FormData(items)
 
 
 async def _parse_multipart(

@@ -132,10 +132,16 @@ READ: dict[str, tuple[str, Callable[[str, Injection], Any]]] = {
 """For each kind of value, which part of the request holds it and how it is read."""
 
 
+# A TypeError is a set's, of what cannot be in one: Decimal("sNaN").
+UNFIT = (msgspec.DecodeError, UnicodeDecodeError, RecursionError, TypeError)
+
+
 def fault(loc: tuple[str, ...], exc: Exception) -> dict[str, Any]:
     """A fault as FastAPI reports it: where, what, and of which kind."""
     message, within = _place(exc)
-    kind = "value_error" if isinstance(exc, msgspec.ValidationError) else "json_invalid"
+    kind = (
+        "value_error" if isinstance(exc, (msgspec.ValidationError, TypeError)) else "json_invalid"
+    )
     missing = re.fullmatch(r"Object missing required field `(.+)`", message)
     if missing:
         message, kind, within = "Field required", "missing", [*within, missing[1]]

@@ -8,14 +8,14 @@ import re
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from functools import cached_property
-from http.cookies import SimpleCookie
+from io import BytesIO
 from typing import Any
 from urllib.parse import quote
 
 import msgspec
 from anyio import CancelScope, Event, Lock
 
-from minibg.datastructures import URL, Address, Headers, QueryParams, State
+from minibg.datastructures import URL, Address, Headers, QueryParams, State, unquote_cookie
 from minibg.exceptions import HTTPException
 from minibg.formparsers import FormData, parse_form
 from minibg.types import Message, Receive, Scope
@@ -151,13 +151,12 @@ class HTTPConnection:
     @cached_property
     def cookies(self) -> dict[str, str]:
         """The cookies. What is no `name=value` is passed over."""
-        decode = SimpleCookie().value_decode
         pairs = (
             pair.partition("=")
             for header in self.headers.getlist("cookie")
             for pair in header.split(";")
         )
-        return {name.strip(): decode(value.strip())[0] for name, equals, value in pairs if equals}
+        return {name.strip(): unquote_cookie(value.strip()) for name, eq, value in pairs if eq}
 
     @property
     def client(self) -> Address | None:
@@ -237,7 +236,10 @@ class Request(HTTPConnection):
     async def body(self) -> bytes:
         """The whole body. Raises what `stream` raises."""
         if self._body is None:
-            self._body = b"".join([chunk async for chunk in self.stream()])
+            body = BytesIO()  # pieces of a byte or two would each take many times that in a list
+            async for chunk in self.stream():
+                body.write(chunk)
+            self._body = body.getvalue()
         return self._body
 
     async def json(self) -> Any:

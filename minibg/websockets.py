@@ -9,6 +9,7 @@ from typing import Any, TypeVar
 
 import msgspec
 
+from minibg.exceptions import HTTPException
 from minibg.requests import HTTPConnection
 from minibg.types import Message, Receive, Scope, Send
 
@@ -29,6 +30,13 @@ class WebSocketDisconnect(Exception):
 
     def __str__(self) -> str:
         return f"{self.code} {self.reason}".rstrip()
+
+
+class InvalidMessage(HTTPException, ValueError):
+    """A message is not what was asked for. Uncaught it closes with 1008, and is no error."""
+
+    def __init__(self, detail: str) -> None:
+        super().__init__(400, detail)
 
 
 class WebSocket(HTTPConnection):
@@ -63,10 +71,17 @@ class WebSocket(HTTPConnection):
         await self._send({"type": "websocket.close", "code": code, "reason": reason or ""})
 
     async def receive_text(self) -> str:
-        """The next message, as text. Raises `WebSocketDisconnect` when the client goes away."""
+        """The next message, as text. Raises `WebSocketDisconnect` when the client goes away.
+
+        Raises:
+            InvalidMessage: If the message is bytes, and those are no UTF-8.
+        """
         message = await self._next("websocket.receive")
         text = message.get("text")
-        return text if text is not None else bytes(message["bytes"]).decode()
+        try:
+            return text if text is not None else bytes(message["bytes"]).decode()
+        except UnicodeDecodeError as exc:
+            raise InvalidMessage(f"the message is no text: {exc}") from exc
 
     async def receive_bytes(self) -> bytes:
         """The next message, as bytes. Raises `WebSocketDisconnect` when the client goes away."""
@@ -78,12 +93,12 @@ class WebSocket(HTTPConnection):
         """The next message, as JSON. Raises `WebSocketDisconnect` when the client goes away.
 
         Raises:
-            ValueError: If the message is no JSON.
+            InvalidMessage: If the message is no JSON.
         """
         try:
             return msgspec.json.decode(await self.receive_bytes())
-        except (msgspec.DecodeError, RecursionError) as exc:
-            raise ValueError(f"the message is no JSON: {exc}") from exc
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as exc:
+            raise InvalidMessage(f"the message is no JSON: {exc}") from exc
 
     def iter_text(self) -> AsyncIterator[str]:
         """The messages, as text, until the client goes away."""

@@ -18,7 +18,9 @@ from pathlib import Path
 from shlex import quote
 from shutil import copyfileobj
 from tempfile import NamedTemporaryFile
-from typing import Any
+from typing import Annotated, Any
+
+from msgspec import Meta
 
 from minibg import BackgroundTasks, HTTPException, MiniBG, Request, UploadFile
 from minibg.examples.serve import directory, serve
@@ -110,7 +112,7 @@ def upload(file: UploadFile, request: Request, tasks: BackgroundTasks) -> dict[s
 
 
 @app.get("/documents/{document:int}")
-def read_document(document: int, request: Request) -> dict[str, str]:
+def read_document(document: Annotated[int, Meta(le=2**63 - 1)], request: Request) -> dict[str, str]:
     with closing(sqlite3.connect(request.state.database)) as connection:
         query = "SELECT name, state FROM documents WHERE id = ?"
         row = connection.execute(query, [document]).fetchone()

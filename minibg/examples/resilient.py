@@ -138,7 +138,7 @@ async def read_metrics() -> Response:
 
 @app.post("/receivers/{receiver}", status_code=204)
 async def receive(receiver: Receiver, request: Request, response: Response) -> None:
-    attempts, key = request.state.attempts, request.headers["idempotency-key"]
+    attempts, key = request.state.attempts, request.headers.get("idempotency-key", "")
     attempts[key] += 1
     if receiver == "recovers" and attempts[key] < 3:
         response.status_code = 503
