@@ -10,6 +10,7 @@ Rules kept here: **capture**, **order**, **place**, **isolate**, **nothing lost*
 import logging
 from collections import deque
 from collections.abc import Awaitable, Callable, Iterable
+from contextlib import suppress
 from contextvars import copy_context
 from inspect import isawaitable
 from typing import Any, ParamSpec
@@ -38,9 +39,7 @@ class BackgroundTask:
     def __init__(self, func: Callable[P, Any], /, *args: P.args, **kwargs: P.kwargs) -> None:
         if not callable(func):
             raise TypeError(f"a task is a callable and its arguments, not a {type(func).__name__}")
-        self.func = func
-        self.args = args
-        self.kwargs = kwargs
+        self.func, self.args, self.kwargs = func, args, kwargs
         self.is_async = is_async_callable(func)
 
     @property
@@ -85,17 +84,18 @@ class BackgroundTasks:
     def abandon(self, reason: str) -> None:
         """Empty the list, and name what stood there in a WARNING (**nothing lost**)."""
         names = []
-        while self.tasks:
-            task = self.tasks.popleft()
-            if isinstance(task.func, BackgroundTasks):
-                task.func.abandon(reason)
-            else:
-                names.append(task.name)
+        with suppress(IndexError):  # it is empty; a thread may have taken the last task meanwhile
+            while task := self.tasks.popleft():
+                if isinstance(task.func, BackgroundTasks):
+                    task.func.abandon(reason)
+                else:
+                    names.append(task.name)
         if names:
             logger.warning("background tasks not run (%s): %s", reason, ", ".join(names))
 
     def __del__(self) -> None:
-        self.abandon("no run took them")
+        if self.tasks:
+            self.abandon("no run took them")
 
     async def __call__(self) -> None:
         """Run the tasks, each after the last has ended (**order**), until the list is empty."""

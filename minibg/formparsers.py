@@ -54,8 +54,8 @@ class UploadFile:
     def _open_file(self) -> BinaryIO:
         if self.file.closed:
             raise ValueError(
-                f"the upload {self.filename!r} was closed when its request was released; read it "
-                "in the endpoint, and give its content to the task"
+                "the upload was closed when its request was released; read it in the endpoint, and "
+                "give its content to the task"
             )
         return self.file
 

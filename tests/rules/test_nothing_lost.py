@@ -3,6 +3,7 @@
 import asyncio
 import gc
 import logging
+from collections import deque
 from collections.abc import AsyncGenerator, Generator, Iterator
 from contextlib import contextmanager
 from typing import Any, Literal, cast
@@ -229,6 +230,21 @@ def test_tasks_of_lists_within_a_list_are_named_with_it(log: Log) -> None:
     assert log.warnings == [
         f"background tasks not run (shown here): {NAMES}",
         f"background tasks not run (shown here): {__name__}.third",
+    ]
+
+
+def test_a_task_that_a_thread_takes_while_the_list_is_abandoned_is_not_named(log: Log) -> None:
+    class TakenMeanwhile(deque[BackgroundTask]):
+        def popleft(self) -> BackgroundTask:
+            if len(self) == 1:
+                self.clear()
+            return super().popleft()
+
+    tasks = BackgroundTasks()
+    tasks.tasks = TakenMeanwhile(add_three(tasks).tasks)
+    tasks.abandon("shown here")
+    assert log.warnings == [
+        f"background tasks not run (shown here): {__name__}.first, {__name__}.second"
     ]
 
 

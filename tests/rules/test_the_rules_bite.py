@@ -69,8 +69,8 @@ SABOTEURS = [
         "capture",
         "arguments are copied when they are captured",
         BackgroundTask.__init__,
-        "self.args = args",
-        "self.args = __import__('copy').deepcopy(args)",
+        "= func, args, kwargs",
+        "= func, __import__('copy').deepcopy(args), kwargs",
     ),
     Saboteur(
         "capture",

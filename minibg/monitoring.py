@@ -1,0 +1,325 @@
+"""Background tasks seen from outside: counted for Prometheus, and too many of them refused.
+
+A task that was added is at any moment one of five: **pending** (it has not started), **running**,
+**done**, **failed** (it started and did not return: it raised, or was cancelled) or **abandoned**
+(it never started, and the log names it). Pending and running ones are the backlog.
+
+What may live here: counting, and what follows from the counts. The core knows nothing of it. It
+needs the extra `monitoring`.
+"""
+
+from collections import deque
+from collections.abc import Awaitable, Callable, Collection, Iterable
+from contextlib import suppress
+from inspect import isawaitable
+from queue import SimpleQueue
+from threading import Lock
+from time import perf_counter
+from typing import Any, ClassVar, NamedTuple, ParamSpec
+
+from minibg.background import BackgroundTask, BackgroundTasks
+from minibg.responses import JSONResponse
+from minibg.types import ASGIApp, Background, Message, Receive, Scope, Send
+
+try:
+    from prometheus_client import REGISTRY, CollectorRegistry, Counter, Gauge, Histogram, Metric
+    from prometheus_client.registry import Collector
+except ModuleNotFoundError as exc:
+    raise ModuleNotFoundError(
+        "monitoring needs prometheus-client: pip install 'minibg[monitoring]'", name=exc.name
+    ) from exc
+
+P = ParamSpec("P")
+
+BUCKETS = (0.001, 0.005, 0.025, 0.1, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0)
+"""Seconds: from a call that hardly does anything to one that belongs into a task queue."""
+
+
+class Series(NamedTuple):
+    """The metrics of all tasks; or, of each of those, the one child that is of one function."""
+
+    added: Counter
+    pending: Gauge
+    running: Gauge
+    done: Counter
+    failed: Counter
+    abandoned: Counter
+    duration: Histogram
+
+
+class TaskMetrics(Collector):
+    """What is counted of tasks, as prometheus-client collects it.
+
+    All metrics have one label, `task`: the function's name. It has as many values as the program
+    has functions that it adds; what a function is called with never becomes one.
+
+    `minibg_tasks_added_total`, `_pending`, `_running`, `_done_total`, `_failed_total` and
+    `_abandoned_total` are taken at one moment, so the first is the sum of the others;
+    `minibg_task_duration_seconds` is a histogram of how long those took that are done or failed.
+    With several worker processes use the multiprocess mode of prometheus-client.
+
+    Args:
+        registry: Where it is registered.
+        buckets: The upper bounds of the histogram, in seconds.
+
+    Raises:
+        ValueError: If the registry has these metrics already.
+    """
+
+    def __init__(
+        self, registry: CollectorRegistry = REGISTRY, buckets: Iterable[float] = BUCKETS
+    ) -> None:
+        def counter(what: str, text: str) -> Counter:
+            return Counter(f"minibg_tasks_{what}", text, ["task"], registry=None)
+
+        def gauge(what: str, text: str) -> Gauge:
+            options: dict[str, Any] = {"registry": None, "multiprocess_mode": "livesum"}
+            return Gauge(f"minibg_tasks_{what}", text, ["task"], **options)
+
+        self._metrics = Series(
+            counter("added", "Background tasks that were added."),
+            gauge("pending", "Background tasks that have not started yet."),
+            gauge("running", "Background tasks that have started and not ended."),
+            counter("done", "Background tasks that returned."),
+            counter("failed", "Background tasks that raised, or were cancelled while they ran."),
+            counter("abandoned", "Background tasks that never started, and never will."),
+            Histogram(
+                "minibg_task_duration_seconds",
+                "How long background tasks took that are done or failed.",
+                ["task"],
+                registry=None,
+                buckets=tuple(buckets),
+            ),
+        )
+        self._series: dict[str, Series] = {}
+        self._backlog = 0
+        self._lock = Lock()
+        # Lists are abandoned by the garbage collector too, which may interrupt whoever holds the
+        # lock, or one of prometheus-client's. A SimpleQueue can be interrupted by its own `put`.
+        self._abandoned: SimpleQueue[tuple[str, bool]] = SimpleQueue()
+        registry.register(self)
+
+    @property
+    def backlog(self) -> int:
+        """How many tasks are pending or running, in this process."""
+        with self._lock:
+            self._settle()
+            return self._backlog
+
+    def describe(self) -> list[Metric]:
+        """The metrics without values, by which a registry finds that it has one twice."""
+        return [described for metric in self._metrics for described in metric.describe()]
+
+    def collect(self) -> list[Metric]:
+        """The metrics, all of one moment."""
+        with self._lock:
+            self._settle()
+            return [collected for metric in self._metrics for collected in metric.collect()]
+
+    def add(self, name: str) -> None:
+        """Count a task of that name as pending."""
+        with self._lock:
+            self._settle()
+            self._add(name)
+
+    def start(self, name: str) -> None:
+        """Count it as running."""
+        with self._lock:
+            self._series[name].pending.dec()
+            self._series[name].running.inc()
+
+    def end(self, name: str, seconds: float, *, failed: bool) -> None:
+        """Count it as done or failed."""
+        with self._lock:
+            self._backlog -= 1
+            series = self._series[name]
+            series.running.dec()
+            (series.failed if failed else series.done).inc()
+            series.duration.observe(seconds)
+
+    def abandon(self, name: str, *, is_new: bool) -> None:
+        """Count it as abandoned, when the counts are next looked at, or a task is added."""
+        self._abandoned.put((name, is_new))
+
+    def _add(self, name: str) -> None:
+        if name not in self._series:  # all at once, so that each count is 0 before it is 1
+            self._series[name] = Series._make(m.labels(name) for m in self._metrics)
+        self._backlog += 1
+        self._series[name].added.inc()
+        self._series[name].pending.inc()
+
+    def _settle(self) -> None:
+        while not self._abandoned.empty():
+            name, is_new = self._abandoned.get()
+            if is_new:
+                self._add(name)
+            self._backlog -= 1
+            self._series[name].pending.dec()
+            self._series[name].abandoned.inc()
+
+
+class MonitoredTask(BackgroundTask):
+    """A call that is counted where it starts and where it ends."""
+
+    __slots__ = ("is_pending", "label", "metrics")
+
+    def __init__(
+        self, metrics: TaskMetrics, func: Callable[P, Any], /, *args: P.args, **kwargs: P.kwargs
+    ) -> None:
+        super().__init__(func, *args, **kwargs)
+        self.metrics = metrics
+        self.label = self.name
+        metrics.add(self.label)
+        self.is_pending = True
+
+    def call(self) -> Any:
+        if not self.is_pending:  # it was put back into a list, as a retry is: a task once more
+            self.metrics.add(self.label)
+        self.is_pending = False
+        self.metrics.start(self.label)
+        began = perf_counter()
+        try:
+            result = super().call()
+        except BaseException:
+            self._end(began, failed=True)
+            raise
+        if isawaitable(result):
+            return self._awaited(result, began)
+        self._end(began, failed=False)
+        return result
+
+    async def _awaited(self, result: Awaitable[Any], began: float) -> None:
+        try:
+            await result
+        except BaseException:
+            self._end(began, failed=True)
+            raise
+        self._end(began, failed=False)
+
+    def _end(self, began: float, *, failed: bool) -> None:
+        self.metrics.end(self.label, perf_counter() - began, failed=failed)
+
+    def abandon(self) -> None:
+        """Count it as one that was taken from its list and will not start."""
+        self.metrics.abandon(self.label, is_new=not self.is_pending)
+        self.is_pending = False
+
+
+class MonitoredTasks(BackgroundTasks):
+    """`BackgroundTasks` whose tasks are counted.
+
+    In minibg an endpoint asks for them by annotation, `tasks: MonitoredTasks`; in Starlette and
+    FastAPI they are a response's `background=`. `prometheus_client.make_asgi_app()` serves the
+    counts, and so does a route that returns
+    `Response(generate_latest(), media_type=CONTENT_TYPE_LATEST)`. With another policy:
+
+        class MonitoredFailFast(FailFastTasks, MonitoredTasks): ...
+
+    With a registry of one's own:
+
+        class MyTasks(MonitoredTasks):
+            metrics = TaskMetrics(registry)
+
+    A `MonitoredTasks` within a list counts its own tasks and is none itself; a list of another kind
+    is one task.
+    """
+
+    metrics: ClassVar[TaskMetrics] = TaskMetrics()
+
+    def __init__(self, tasks: Iterable[Background] | None = None) -> None:
+        super().__init__(tasks)
+        given, self.tasks = self.tasks, deque()
+        for task in given:
+            MonitoredTasks.add_task(self, task.func, *task.args, **task.kwargs)
+
+    def add_task(self, func: Callable[P, Any], /, *args: P.args, **kwargs: P.kwargs) -> None:
+        if isinstance(func, MonitoredTasks):
+            super().add_task(func, *args, **kwargs)
+        else:
+            self.tasks.append(MonitoredTask(self.metrics, func, *args, **kwargs))
+
+    def abandon(self, reason: str) -> None:
+        if not self.tasks:  # as it is with most lists when they go
+            return
+        rest = BackgroundTasks()
+        with suppress(IndexError):  # a worker thread may take from the list meanwhile
+            while self.tasks:
+                task = self.tasks.popleft()
+                rest.tasks.append(task)
+                if isinstance(task, MonitoredTask):
+                    task.abandon()
+        rest.abandon(reason)
+
+
+class BacklogLimit:
+    """ASGI middleware that answers 503 while more tasks are pending or running than it allows.
+
+    It serves again as soon as enough of them have ended. Requests that are served by then may add
+    as many as they like, so the backlog can grow beyond the limit by what these add. A WebSocket is
+    refused likewise; with 403, where the server knows no other way (ASGI, "Websocket Denial
+    Response").
+
+    Args:
+        app: The application inside.
+        max_tasks: How many may be pending or running. They are those of this process.
+        retry_after: After how many seconds the client shall try again (RFC 9110, section 10.2.3).
+        exempt: Paths that are always served, as `scope["path"]` has them: `/metrics`, or a check of
+            the process's health.
+        metrics: Where the tasks are counted.
+
+    Raises:
+        ValueError: If a number is negative, or a path does not begin with "/".
+        TypeError: If a number is no `int`, or the paths are a string.
+    """
+
+    def __init__(
+        self,
+        app: ASGIApp,
+        max_tasks: int = 1000,
+        retry_after: int = 5,
+        *,
+        exempt: Collection[str] = (),
+        metrics: TaskMetrics = MonitoredTasks.metrics,
+    ) -> None:
+        for name, number in (("max_tasks", max_tasks), ("retry_after", retry_after)):
+            if not isinstance(number, int):
+                raise TypeError(f"{name} is an int, not a {type(number).__name__}")
+            if number < 0:
+                raise ValueError(f"{name} is 0 or more, not {number}")
+        if isinstance(exempt, str):
+            raise TypeError(f"exempt is a collection of paths, [{exempt!r}], not a string")
+        for path in exempt:
+            if not path.startswith("/"):
+                raise ValueError(f"a path begins with '/', {path!r} in exempt does not")
+        self.app = app
+        self.max_tasks = max_tasks
+        self.retry_after = retry_after
+        self.exempt = frozenset(exempt)
+        self.metrics = metrics
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if (
+            scope["type"] == "lifespan"
+            or scope["path"] in self.exempt
+            or self.metrics.backlog <= self.max_tasks
+        ):
+            await self.app(scope, receive, send)
+        else:
+            await self._refuse(scope, receive, send)
+
+    async def _refuse(self, scope: Scope, receive: Receive, send: Send) -> None:
+        response = JSONResponse(
+            {"detail": "too many background tasks are waiting; try again later"},
+            503,
+            {"retry-after": str(self.retry_after)},
+        )
+        if scope["type"] == "http":
+            await response(scope, receive, send)
+        elif "websocket.http.response" in (scope.get("extensions") or {}):
+
+            def send_denial(message: Message) -> Awaitable[None]:
+                return send({**message, "type": f"websocket.{message['type']}"})
+
+            await response({**scope, "method": "GET"}, receive, send_denial)
+        else:
+            await send({"type": "websocket.close", "code": 1013, "reason": "try again later"})
