@@ -129,6 +129,16 @@ async def _until(event: threading.Event) -> None:
     await to_thread.run_sync(event.wait, limiter=CapacityLimiter(1), abandon_on_cancel=True)
 
 
+def listening() -> socket.socket:
+    """A socket that listens on a free port, whose connections send all they have at once.
+
+    asyncio sets that for sockets of its own making only.
+    """
+    listener = socket.create_server(("127.0.0.1", 0))
+    listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    return listener
+
+
 class _Uvicorn(uvicorn.Server):
     def __init__(self, config: uvicorn.Config) -> None:
         super().__init__(config)
@@ -149,7 +159,7 @@ def uvicorn_with(http: str, loop: str, *, ws: str = "websockets-sansio") -> Serv
     def serve(app: ASGIApp) -> Iterator[Live]:
         server = _Uvicorn(uvicorn.Config(app, http=http, loop=loop, ws=ws, log_config=None))
         with (
-            socket.create_server(("127.0.0.1", 0)) as listener,
+            listening() as listener,
             _in_a_thread(partial(server.run, [listener]), server.stop),
         ):
             assert server.listening.wait(LIMIT), "the server did not start"
@@ -164,7 +174,7 @@ def hypercorn_with(worker: str) -> Server:
 
     @contextmanager
     def serve(app: ASGIApp) -> Iterator[Live]:
-        listener = socket.create_server(("127.0.0.1", 0))  # who connects early waits in its queue
+        listener = listening()  # who connects early waits in its queue
         port = listener.getsockname()[1]
         config = hypercorn.Config()
         config.bind = [f"fd://{listener.detach()}"]  # hypercorn closes it
