@@ -19,6 +19,11 @@ settings.register_profile("deep", settings.get_profile("ci"), derandomize=False,
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "ci"))
 
 
+def pytest_xdist_auto_num_workers() -> int:
+    """Two for each core, as many a test waits for a server's process."""
+    return 2 * (os.cpu_count() or 1)
+
+
 @pytest.fixture(params=["asyncio", "trio"])
 def backend(request: pytest.FixtureRequest) -> str:
     """The event loop that a test runs on: pass it to `anyio.run(..., backend=backend)`."""

@@ -230,7 +230,7 @@ def test_a_second_ctrl_c_cuts_the_tasks_off_on_uvicorn_alone(
 
 def test_hypercorn_alone_has_a_grace_time_where_none_is_set() -> None:
     granian_options = inspect.signature(granian.Granian).parameters
-    assert uvicorn.Config("app:app").timeout_graceful_shutdown is None
+    assert uvicorn.Config("app:app", log_config=None).timeout_graceful_shutdown is None
     assert hypercorn.Config().graceful_timeout == 3
     assert granian_options["workers_kill_timeout"].default is None
 
