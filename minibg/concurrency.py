@@ -14,7 +14,7 @@ from functools import partial
 from inspect import CO_COROUTINE, isawaitable, iscoroutinefunction
 from math import inf
 from types import FunctionType
-from typing import Any, ParamSpec, TypeVar, TypeVarTuple
+from typing import Any, ParamSpec, Self, TypeVar, TypeVarTuple
 
 from anyio import (
     CancelScope,
@@ -67,6 +67,21 @@ def background_limiter() -> CapacityLimiter:
         limiter = CapacityLimiter(40)
         _background_limiter.set(limiter)
         return limiter
+
+
+class _NoLimit(CapacityLimiter):
+    """For hops whose place is had elsewhere: a limiter of anyio's takes a turn of the loop."""
+
+    def __new__(cls) -> Self:
+        return object.__new__(cls)
+
+    async def __aenter__(self) -> None: ...
+    async def __aexit__(self, *exc_info: object) -> None: ...
+    async def acquire_on_behalf_of(self, borrower: object) -> None: ...
+    def release_on_behalf_of(self, borrower: object) -> None: ...
+
+
+_NO_LIMIT = _NoLimit()
 
 
 async def run_in_threadpool(func: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> T:
@@ -142,7 +157,7 @@ async def _hop(
     """
     with CancelScope() as scope:
         try:
-            await to_thread.run_sync(_settle, outcome, call, limiter=CapacityLimiter(1))
+            await to_thread.run_sync(_settle, outcome, call, limiter=_NO_LIMIT)
         except get_cancelled_exc_class() as exc:
             if outcome.cancel():
                 raise  # the call has not begun, and never will
@@ -151,7 +166,7 @@ async def _hop(
                 when_cancelled()
             while not outcome.done():
                 with CancelScope(shield=True), suppress(type(exc)):
-                    await to_thread.run_sync(wait, [outcome], limiter=CapacityLimiter(1))
+                    await to_thread.run_sync(wait, [outcome], limiter=_NO_LIMIT)
             return exc
     return None
 

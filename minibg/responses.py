@@ -48,8 +48,11 @@ async def run_in_turn(lists: list[BackgroundTasks]) -> None:
 
     Each list keeps its own policy; a failure that this lets through ends the whole run.
     """
-    while any(tasks.tasks for tasks in lists):  # a task may add to a list that has run
-        await (lists[0] if len(lists) == 1 else FailFastTasks(lists))()
+    if len(lists) == 1:
+        await lists[0]()
+    else:
+        while any(tasks.tasks for tasks in lists):  # a task may add to a list that has run
+            await FailFastTasks(lists)()
 
 
 @lru_cache

@@ -271,5 +271,6 @@ class Router:
 
 def _route_path(scope: Scope) -> str:
     """The path below the one at which the application is mounted (ASGI, `root_path`)."""
-    path, root_path = str(scope["path"]), str(scope.get("root_path", ""))
+    path: str = scope["path"]
+    root_path: str = scope.get("root_path", "")
     return path[len(root_path) :] if root_path and path.startswith(root_path + "/") else path
