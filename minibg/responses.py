@@ -91,8 +91,13 @@ class Response:
         if media_type is not None:
             self.media_type = media_type
         self.background = background
-        self.body = b"" if has_no_body(status_code) else self.render(content)
-        self.raw_headers = self._init_headers(headers, len(self.body))
+        if has_no_body(status_code):
+            self.body, self.raw_headers = b"", []
+        else:
+            self.body = self.render(content)
+            self.raw_headers = self._describe_body(len(self.body))
+        if headers:
+            self._add(headers)
 
     def render(self, content: Any) -> bytes:
         """The body for that content."""
@@ -104,18 +109,16 @@ class Response:
             return bytes(content)
         raise TypeError(f"content must be str or bytes, not {type(content).__name__}")
 
-    def _init_headers(self, headers: Mapping[str, str] | None, length: int | None) -> RawHeaders:
-        raw = []
-        if not has_no_body(self.status_code):
-            if length is not None:
-                raw.append((b"content-length", b"%d" % length))
-            if self.media_type is not None:
-                raw.append(_content_type(self.media_type, self.charset))
-        if headers:
-            given = [encode_header(*item) for item in headers.items()]
-            names = {name for name, _ in given}
-            raw = [pair for pair in raw if pair[0] not in names] + given
+    def _describe_body(self, length: int | None) -> RawHeaders:
+        raw = [] if length is None else [(b"content-length", b"%d" % length)]
+        if self.media_type is not None:
+            raw.append(_content_type(self.media_type, self.charset))
         return raw
+
+    def _add(self, headers: Mapping[str, str]) -> None:
+        given = [encode_header(*item) for item in headers.items()]
+        names = {name for name, _ in given}
+        self.raw_headers = [pair for pair in self.raw_headers if pair[0] not in names] + given
 
     @cached_property
     def headers(self) -> MutableHeaders:
@@ -309,7 +312,9 @@ class StreamingResponse(Response):
         if media_type is not None:
             self.media_type = media_type
         self.background = background
-        self.raw_headers = self._init_headers(headers, None)
+        self.raw_headers = [] if has_no_body(status_code) else self._describe_body(None)
+        if headers:
+            self._add(headers)
         if not isinstance(content, AsyncIterable):
             content = iterate_in_threadpool(content)
         self.body_iterator: AsyncIterator[str | bytes] = aiter(content)

@@ -239,10 +239,11 @@ class Router:
         holds = injection.held or request.has_form or isinstance(response, StreamingResponse)
         release = injection.let_go if holds else None  # a stream may read the form yet
         receive, lists = request.receive_disconnect, injection.lists.values()
+        if not (lists or response.background or release):  # nothing comes after it
+            await response.send_response(request.scope, receive, send)
+            return
         answer = response.respond(request.scope, receive, send, lists, release)
-        if lists or response.background is not None:
-            answer = self.runs.include(answer)
-        await answer
+        await (self.runs.include(answer) if lists or response.background else answer)
 
     async def _serve_websocket(self, websocket: WebSocket) -> None:
         """Serve one WebSocket: endpoint, release, background."""
