@@ -144,7 +144,7 @@ class BackgroundTasks:
 
 
 class FailFastTasks(BackgroundTasks):
-    """Starlette's rule: the first failure stops the rest, and reaches the server."""
+    """Starlette's rule: the first failure, like a cancellation, ends the run and is raised."""
 
     def on_error(self, task: BackgroundTask, exc: Exception) -> None:
         raise exc

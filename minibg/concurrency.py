@@ -199,10 +199,10 @@ def is_cancelled() -> bool:
     """Whether the current task is to end, though somebody may have caught what says so."""
     if get_cancelled_exc_class().__module__.startswith("trio"):
         return current_effective_deadline() == -inf
-    return cancellation()()
+    return asyncios_cancellation()()
 
 
-def cancellation() -> Callable[[], bool]:
+def asyncios_cancellation() -> Callable[[], bool]:
     """What says, wherever it is called, whether asyncio has cancelled the current task.
 
     On trio it never does: who cancels there waits for what he has cancelled.

@@ -4,6 +4,9 @@ Blocking work inside `async def` is the commonest mistake of all: while it lasts
 served. A coroutine runs in steps, each from one `await` to the next, and a step is what holds the
 loop. So each step of an async task is timed.
 
+The clock is the wall's, so a step is slow also where another thread or process takes the time. What
+is called to get the coroutine, and `on_error`, are not timed.
+
 What may live here: measuring and saying it. Where tasks are awaited is the business of
 `background.py`, which asks for the watch once a run and does nothing else where there is none.
 """

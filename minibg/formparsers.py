@@ -17,6 +17,9 @@ from minibg.concurrency import run_in_extra_thread, run_in_threadpool
 from minibg.datastructures import MultiDict, parse_urlencoded
 from minibg.exceptions import HTTPException
 
+MAX_LENGTH_ON_THE_LOOP = 64 * 1024
+"""How many characters of an urlencoded form are parsed on the event loop; more take a thread."""
+
 MAX_MEMORY_FILE_SIZE = 1024 * 1024
 """How many bytes of an uploaded file are kept in memory; a larger one goes to the disk."""
 
@@ -164,7 +167,7 @@ async def parse_form(
         content_type: The header of that name.
         stream: The body.
         max_fields: How many fields and files it may have.
-        max_field_size: How many bytes a field may have that is no file.
+        max_field_size: How many bytes of UTF-8 a field may have, decoded, that is no file.
 
     Raises:
         HTTPException: 400, if it is malformed, or larger than it may be.
@@ -176,9 +179,10 @@ async def parse_form(
             body = BytesIO()
             async for chunk in stream:
                 body.write(chunk)
-            return await run_in_threadpool(
-                _parse_urlencoded, body.getvalue().decode("latin-1"), max_fields, max_field_size
-            )
+            text, limits = body.getvalue().decode("latin-1"), (max_fields, max_field_size)
+            if len(text) > MAX_LENGTH_ON_THE_LOOP:
+                return await run_in_threadpool(_parse_urlencoded, text, *limits)
+            return _parse_urlencoded(text, *limits)
         if kind == b"multipart/form-data":
             return await _parse_multipart(options, stream, Multipart(max_fields, max_field_size))
         return FormData()

@@ -13,15 +13,15 @@ from typing import Any
 
 from anyio import Event
 
-from minibg.concurrency import cancellation
+from minibg.concurrency import asyncios_cancellation
 from minibg.types import Receive, Scope, Send
 
 
 class Runs:
-    """The background runs that go on.
+    """The requests that go on and have something to run in the background.
 
-    One that is cancelled counts no longer, though its thread may still work: the server that
-    cancelled it has no more time.
+    One that asyncio has cancelled is not waited for, though its thread may still work: the server
+    that cancels has no more time. It has to do so before the wait.
     """
 
     def __init__(self) -> None:
@@ -30,7 +30,7 @@ class Runs:
 
     async def include(self, run: Awaitable[None]) -> None:
         """Await the run, and have `wait_for_all` wait for it."""
-        is_cancelled = cancellation()
+        is_cancelled = asyncios_cancellation()
         self._going_on.add(is_cancelled)
         try:
             await run

@@ -199,6 +199,10 @@ class MonitoredTask(BackgroundTask):
     def _end(self, began: float, *, failed: bool) -> None:
         self.metrics.end(self.label, perf_counter() - began, failed=failed)
 
+    def __del__(self) -> None:
+        if getattr(self, "is_pending", False):  # it was taken from its list, and is lost
+            self.abandon()
+
     def abandon(self) -> None:
         """Count it as one that was taken from its list and will not start."""
         self.metrics.abandon(self.label, is_new=not self.is_pending)
@@ -230,7 +234,10 @@ class MonitoredTasks(BackgroundTasks):
         super().__init__(tasks)
         given, self.tasks = self.tasks, deque()
         for task in given:
-            MonitoredTasks.add_task(self, task.func, *task.args, **task.kwargs)
+            if isinstance(task.func, MonitoredTask):  # it is counted already
+                self.tasks.append(task.func)
+            else:
+                MonitoredTasks.add_task(self, task.func, *task.args, **task.kwargs)
 
     def add_task(self, func: Callable[P, Any], /, *args: P.args, **kwargs: P.kwargs) -> None:
         if isinstance(func, MonitoredTasks):
@@ -239,8 +246,6 @@ class MonitoredTasks(BackgroundTasks):
             self.tasks.append(MonitoredTask(self.metrics, func, *args, **kwargs))
 
     def abandon(self, reason: str) -> None:
-        if not self.tasks:  # as it is with most lists when they go
-            return
         rest = BackgroundTasks()
         with suppress(IndexError):  # a worker thread may take from the list meanwhile
             while self.tasks:

@@ -132,12 +132,18 @@ READ: dict[str, tuple[str, Callable[[str, Injection], Any]]] = {
 """For each kind of value, which part of the request holds it and how it is read."""
 
 
-# A TypeError is a set's, of what cannot be in one: Decimal("sNaN").
 UNFIT = (msgspec.DecodeError, UnicodeDecodeError, RecursionError, TypeError)
+"""What is raised where a value does not fit; a TypeError by `{Decimal("sNaN")}` alone."""
 
 
 def fault(loc: tuple[str, ...], exc: Exception) -> dict[str, Any]:
-    """A fault as FastAPI reports it: where, what, and of which kind."""
+    """A fault as FastAPI reports it: where, what, and of which kind.
+
+    Raises:
+        TypeError: If that is the exception, and no client's fault.
+    """
+    if isinstance(exc, TypeError) and not str(exc).startswith("Cannot hash a signaling NaN"):
+        raise exc
     message, within = _place(exc)
     kind = (
         "value_error" if isinstance(exc, (msgspec.ValidationError, TypeError)) else "json_invalid"

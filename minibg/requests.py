@@ -257,7 +257,7 @@ class Request(HTTPConnection):
 
         Args:
             max_fields: How many fields and files it may have.
-            max_field_size: How many bytes a field may have that is no file.
+            max_field_size: How many bytes of UTF-8 a field may have, decoded, that is no file.
 
         Raises:
             HTTPException: 400, if it is malformed or larger than that; and what `stream` raises.

@@ -249,6 +249,30 @@ def test_a_registry_has_the_metrics_once(registry: CollectorRegistry) -> None:
 # --- what never starts, and what does not end ----------------------------------------------------
 
 
+def test_tasks_that_are_taken_from_their_list_are_abandoned(registry: CollectorRegistry) -> None:
+    cls = monitored(registry)
+    tasks = cls()
+    for _ in range(3):
+        tasks.add_task(print)
+    tasks.tasks.pop()
+    tasks.tasks.clear()
+    gc.collect()
+    assert counts(registry) == {"abandoned": 3}
+
+
+def test_a_list_that_is_made_of_anothers_tasks_does_not_count_them_again(
+    registry: CollectorRegistry,
+) -> None:
+    cls = monitored(registry)
+    tasks = cls()
+    tasks.add_task(len, [])
+    other = cls(tasks.tasks)
+    tasks.tasks.clear()
+    assert counts(registry) == {"pending": 1}
+    anyio.run(other)
+    assert counts(registry) == {"done": 1}
+
+
 def test_a_list_that_nobody_runs_is_abandoned(registry: CollectorRegistry) -> None:
     own = monitored(registry)
     tasks = own()

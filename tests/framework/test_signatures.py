@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import AsyncIterator, Callable, Generator, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import wraps
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -361,3 +361,20 @@ def test_a_dependency_may_be_the_default_of_what_is_annotated_otherwise() -> Non
         return value
 
     assert served(endpoint).body == b"7"
+
+
+@dataclass
+class Stamped:
+    n: int
+    stamp: str = field(default_factory=lambda: "v" + 1)  # type: ignore[operator]  # the bug
+
+
+def test_a_bug_in_a_default_of_the_body_is_no_fault_of_the_client() -> None:
+    app = MiniBG()
+
+    @app.post("/")
+    async def endpoint(body: Stamped) -> None: ...
+
+    answer = ask(app, "POST", body=[b'{"n": 1}'], fails=TypeError)
+    assert answer.status == 500
+    assert answer.body == b"Internal Server Error"

@@ -11,13 +11,17 @@ from collections.abc import Callable, Sequence
 from typing import Any
 from urllib.parse import urlencode
 
+import anyio
 import pytest
+from anyio.to_thread import current_default_thread_limiter
 from hypothesis import given
 from hypothesis import strategies as st
 
 from minibg import BackgroundTasks, Depends, MiniBG, Request, UploadFile
+from minibg.concurrency import run_in_threadpool
 from minibg.formparsers import MAX_MEMORY_FILE_SIZE, plain_filename
 from tests.framework.asgi import Answer, ask
+from tests.rules.cancelling import Blocked
 
 MULTIPART = [(b"content-type", b"multipart/form-data; boundary=xXx")]
 URLENCODED = [(b"content-type", b"application/x-www-form-urlencoded")]
@@ -250,6 +254,25 @@ def test_an_upload_that_a_task_reads_says_that_it_is_closed_and_what_to_do(
     message = str(record.exc_info[1])
     assert "the upload was closed" in message
     assert "read it in the endpoint" in message
+
+
+def test_a_small_form_is_read_though_no_thread_is_to_be_had(backend: str) -> None:
+    async def endpoint(request: Request) -> Any:
+        current_default_thread_limiter().total_tokens = 1
+        async with anyio.create_task_group() as group:
+            blocked = Blocked()
+            group.start_soon(run_in_threadpool, blocked)
+            await wait_for_it(blocked)
+            form = await request.form()
+            blocked.leave.set()
+        return dict(form)
+
+    async def wait_for_it(blocked: Blocked) -> None:
+        while not blocked.runs.is_set():
+            await anyio.lowlevel.checkpoint()
+
+    answer = sent(endpoint, b"a=1", URLENCODED, backend=backend)
+    assert answer.body == b'{"a":"1"}'
 
 
 # --- what it needs -------------------------------------------------------------------------------

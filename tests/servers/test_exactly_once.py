@@ -7,7 +7,6 @@ counted by `counted.py`, in the server's process.
 import json
 import os
 import random
-import re
 import subprocess
 import sys
 from collections import Counter
@@ -17,7 +16,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from tests.servers.counted import ADDED, DONE, PIECE
-from tests.servers.live import LIMIT, Connection, Live
+from tests.servers.live import LIMIT, Connection, Live, listening
 
 REQUESTS = 20_000
 BURST = 5_000
@@ -30,19 +29,17 @@ def counting() -> Iterator[Live]:
 
     Its memory is had from malloc, piece by piece: Python's own allocator keeps what it once had.
     """
-    command = [sys.executable, "-m", "uvicorn", "tests.servers.counted:app", "--port", "0"]
-    with subprocess.Popen(
-        [*command, "--no-access-log"],
-        stderr=subprocess.PIPE,
-        text=True,
-        env={**os.environ, "PYTHONMALLOC": "malloc"},
-    ) as process:
-        assert process.stderr is not None
-        try:
-            ports = (re.search(r"http://127.0.0.1:(\d+)", line) for line in process.stderr)
-            yield Live(int(next(filter(None, ports))[1]), process.terminate)
-        finally:
-            process.terminate()
+    with listening() as listener:  # who connects early waits in its queue
+        command = [sys.executable, "-m", "uvicorn", "tests.servers.counted:app", "--no-access-log"]
+        with subprocess.Popen(
+            [*command, "--fd", str(listener.fileno())],
+            pass_fds=[listener.fileno()],
+            env={**os.environ, "PYTHONMALLOC": "malloc"},
+        ) as process:
+            try:
+                yield Live(listener.getsockname()[1], process.terminate)
+            finally:
+                process.terminate()
 
 
 def report(live: Live) -> dict[str, Any]:

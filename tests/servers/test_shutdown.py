@@ -180,15 +180,6 @@ def test_a_server_that_is_told_to_end_waits_for_the_tasks_however_often_it_is_to
         assert running.end() == (status, ran, [])
 
 
-@pytest.mark.parametrize("server", ["granian"], indirect=True)
-def test_granian_waits_for_the_tasks_since_the_applications_lifespan_does(server: Start) -> None:
-    with server(kinds=["async"]) as running:
-        running.process.terminate()
-        running.lives_on()
-        running.release("async")
-        assert running.end() == (0, ["after_async"], [])
-
-
 @on_each(
     COMMANDS,
     "status, named, waits_for_the_thread",

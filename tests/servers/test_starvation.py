@@ -4,7 +4,9 @@ What may live here: every thread of one kind is blocked, and what goes on meanwh
 """
 
 import threading
+from collections.abc import Iterator
 from contextlib import ExitStack
+from itertools import islice, takewhile
 from time import perf_counter
 
 from anyio.to_thread import current_default_thread_limiter
@@ -14,19 +16,24 @@ from minibg.concurrency import background_limiter
 from tests.servers.live import LIMIT, Live, Server
 
 ASKED = 100
-"""How often each endpoint is asked: the quickest answer is what the machine's noise leaves."""
+"""How often each endpoint is asked at least, unloaded."""
 
 
-def quickest(live: Live, path: str) -> float:
-    """How many seconds the quickest of several answers takes, on one connection."""
-    seconds: list[float] = []
+def seconds_of_answers(live: Live, path: str) -> Iterator[float]:
+    """How many seconds each of endless answers takes, on one connection."""
     with live.connect() as connection:
-        for _ in range(ASKED):
+        while True:
             began = perf_counter()
             connection.ask(path)
             assert connection.read().status == 200
-            seconds.append(perf_counter() - began)
-    return min(seconds)
+            yield perf_counter() - began
+
+
+def is_had_within(live: Live, path: str, seconds: float) -> bool:
+    """Whether an answer is; what a busy machine takes for itself, it does not take each time."""
+    give_up = perf_counter() + LIMIT
+    taken = takewhile(lambda taken: perf_counter() < give_up, seconds_of_answers(live, path))
+    return any(each <= seconds for each in taken)
 
 
 def test_endpoints_answer_within_twice_their_time_while_every_background_thread_is_blocked(
@@ -37,7 +44,7 @@ def test_endpoints_answer_within_twice_their_time_while_every_background_thread_
 
     def block() -> None:
         blocked.release()
-        assert release.wait(LIMIT)
+        assert release.wait(6 * LIMIT)
 
     @app.get("/block")
     async def leave_tasks_that_block(tasks: BackgroundTasks) -> None:
@@ -61,15 +68,14 @@ def test_endpoints_answer_within_twice_their_time_while_every_background_thread_
     paths = ["/sync", "/dependency", "/async"]
     with server(app) as live:
         try:
-            unloaded = {path: quickest(live, path) for path in paths}
+            unloaded = {path: min(islice(seconds_of_answers(live, path), ASKED)) for path in paths}
             for _ in range(int(live.get("/threads").body)):
                 assert live.get("/block").status == 200
                 assert blocked.acquire(timeout=LIMIT)
-            loaded = {path: quickest(live, path) for path in paths}
+            for path in paths:
+                assert is_had_within(live, path, 2 * unloaded[path]), path
         finally:
             release.set()
-    for path in paths:
-        assert loaded[path] <= 2 * unloaded[path], path
 
 
 def test_background_tasks_go_on_while_every_endpoint_thread_is_blocked(server: Server) -> None:
