@@ -7,6 +7,7 @@ had ended while it still runs.
 What may live here: the way into a thread and back. What runs there is the callers' business.
 """
 
+import sys
 from collections.abc import AsyncIterator, Callable, Iterable
 from concurrent.futures import Future, wait
 from contextlib import suppress
@@ -207,13 +208,11 @@ def asyncios_cancellation() -> Callable[[], bool]:
 
     On trio it never does: who cancels there waits for what he has cancelled.
     """
-    if get_cancelled_exc_class().__module__.startswith("trio"):
+    try:
+        task = sys.modules["asyncio"].current_task()
+    except (KeyError, RuntimeError):  # another loop runs
         return lambda: False
-    import asyncio  # noqa: PLC0415  # loaded long since where this runs
-
-    task = asyncio.current_task()
-    assert task is not None
-    return lambda: task.cancelling() > 0
+    return lambda: bool(task.cancelling())
 
 
 _END: Any = object()
