@@ -300,6 +300,26 @@ def test_a_long_task_may_ask_whether_it_is_cancelled(backend: str, run: Run) -> 
     assert asked == ["Cancelled" if backend == "trio" else "CancelledError"]
 
 
+def test_nothing_goes_on_after_a_run_that_asyncio_has_cancelled() -> None:
+    blocked, went_on = Blocked(), list[str]()
+
+    async def request() -> None:
+        await BackgroundTasks([BackgroundTask(blocked)])()
+        went_on.append("as if nothing had happened")
+
+    async def server() -> None:
+        serving = asyncio.ensure_future(request())
+        await blocked.is_running()
+        serving.cancel()
+        await let_it_be_delivered()
+        blocked.leave.set()
+        with pytest.raises(asyncio.CancelledError):
+            await serving
+
+    asyncio.run(server())
+    assert went_on == []
+
+
 def test_asyncios_timeout_is_kept_though_the_thread_ends_later() -> None:
     """`asyncio.timeout` counts cancellations, and ours is put off while the failing thread runs."""
     blocked = Blocked(ValueError())
