@@ -100,10 +100,10 @@ class BackgroundTasks:
     async def __call__(self) -> None:
         """Run the tasks, each after the last has ended (**order**), until the list is empty."""
         watch, run = current_watch.get(), get_current_task()
-        started: deque[BackgroundTask] = deque(maxlen=1)
+        started: deque[BackgroundTask] = deque(maxlen=1)  # the last; threads tell by it which it is
         try:
             while self.tasks:
-                while run.has_pending_cancellation():
+                while run.has_pending_cancellation():  # the last task need not have noticed it
                     await lowlevel.checkpoint()
                 started.clear()
                 try:
@@ -130,7 +130,7 @@ class BackgroundTasks:
             raise
 
     def _run_row(self, started: deque[BackgroundTask]) -> Awaitable[Any] | None:
-        """Run the sync tasks at the head of the list, in this thread: one hop for the whole row."""
+        """Run the row of sync tasks at the head of the list in this thread: one hop for them."""
         while True:
             try:
                 if self.tasks[0].is_async:

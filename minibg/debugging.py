@@ -4,8 +4,9 @@ Blocking work inside `async def` is the commonest mistake of all: while it lasts
 served. A coroutine runs in steps, each from one `await` to the next, and a step is what holds the
 loop. So each step of an async task is timed.
 
-The clock is the wall's, so a step is slow also where another thread or process takes the time. What
-is called to get the coroutine, and `on_error`, are not timed.
+It is the time that passes, so a step is slow also where another thread or process takes it. What is
+called to get the coroutine, `on_error` and endpoints are not timed; asyncio's own debug mode times
+all that its loop calls, and knows no task's name.
 
 What may live here: measuring and saying it. Where tasks are awaited is the business of
 `background.py`, which asks for the watch once a run and does nothing else where there is none.
@@ -34,7 +35,7 @@ class Watch:
     def __init__(self, slow_task_seconds: float) -> None:
         self.slow_task_seconds = slow_task_seconds
         self.reported = 0.0
-        """Until when all is said: a list that is a task of another list is watched twice."""
+        """The end of the last step that was. A step of a list within a list ends in two watches."""
 
     @coroutine
     def over(self, awaitable: Awaitable[Any], name: str) -> Generator[Any, Any, None]:
@@ -68,6 +69,7 @@ class Watch:
 
 
 async def _await(awaitable: Awaitable[Any]) -> None:
+    """Make a coroutine of it, which can be sent to and thrown into."""
     await awaitable
 
 

@@ -20,12 +20,12 @@ from minibg.types import Receive, Scope, Send
 class Runs:
     """The requests that go on and have something to run in the background.
 
-    One that asyncio has cancelled is not waited for, though its thread may still work: the server
-    that cancels has no more time. It has to do so before the wait.
+    One that asyncio has cancelled by then is not waited for, though its thread may still work: the
+    server that cancels has no more time.
     """
 
     def __init__(self) -> None:
-        self._going_on: set[Callable[[], bool]] = set()
+        self._going_on: set[Callable[[], bool]] = set()  # what says of each whether it is cancelled
         self._one_is_over: Event | None = None
 
     async def include(self, run: Awaitable[None]) -> None:

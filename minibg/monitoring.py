@@ -138,7 +138,10 @@ class TaskMetrics(Collector):
             series.duration.observe(seconds)
 
     def abandon(self, name: str, *, is_new: bool) -> None:
-        """Count it as abandoned, when the counts are next looked at, or a task is added."""
+        """Count it as abandoned, when the counts are next looked at, or a task is added.
+
+        It is new where it had ended once and was put back: then it counts as added, too.
+        """
         self._abandoned.put((name, is_new))
 
     def _add(self, name: str) -> None:
@@ -259,7 +262,8 @@ class MonitoredTasks(BackgroundTasks):
 class BacklogLimit:
     """ASGI middleware that answers 503 while more tasks are pending or running than it allows.
 
-    It serves again as soon as enough of them have ended. Requests that are served by then may add
+    Only tasks of `MonitoredTasks` count; a plain list is not seen. It serves again as soon as
+    enough of them have ended. Requests that are served by then may add
     as many as they like, so the backlog can grow beyond the limit by what these add. A WebSocket is
     refused likewise; with 403, where the server knows no other way (ASGI, "Websocket Denial
     Response").
@@ -268,8 +272,8 @@ class BacklogLimit:
         app: The application inside.
         max_tasks: How many may be pending or running. They are those of this process.
         retry_after: After how many seconds the client shall try again (RFC 9110, section 10.2.3).
-        exempt: Paths that are always served, as `scope["path"]` has them: `/metrics`, or a check of
-            the process's health.
+        exempt: Paths that are always served, as `scope["path"]` has them, with or without a slash
+            at their end: `/metrics`, or a check of the process's health.
         metrics: Where the tasks are counted.
 
     Raises:
@@ -299,13 +303,13 @@ class BacklogLimit:
         self.app = app
         self.max_tasks = max_tasks
         self.retry_after = retry_after
-        self.exempt = frozenset(exempt)
+        self.exempt = {path.removesuffix("/") for path in exempt}
         self.metrics = metrics
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if (
             scope["type"] == "lifespan"
-            or scope["path"] in self.exempt
+            or scope["path"].removesuffix("/") in self.exempt
             or self.metrics.backlog <= self.max_tasks
         ):
             await self.app(scope, receive, send)

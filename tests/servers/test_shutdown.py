@@ -12,7 +12,7 @@ import socket
 import subprocess
 import sys
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import AbstractContextManager, ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
 from functools import partial
 from pathlib import Path
 
@@ -152,7 +152,7 @@ def start(
 
 def kill_group(process: subprocess.Popen[str]) -> None:
     """End a server that lives on, and its workers, which would live on without it."""
-    if process.poll() is None:
+    with suppress(ProcessLookupError):
         os.killpg(process.pid, signal.SIGKILL)
 
 
@@ -231,3 +231,18 @@ def test_what_is_killed_loses_its_tasks_without_a_word(server: Start) -> None:
         os.killpg(running.process.pid, signal.SIGKILL)
         running.wait_until_cut_off("sync", "async")
         assert running.end() == (-signal.SIGKILL, [], [])
+
+
+@on_each(COMMANDS, "has_a_worker", uvicorn=False, hypercorn=True, granian=True)
+def test_a_worker_and_its_tasks_outlive_the_process_that_was_started(
+    server: Start, has_a_worker: bool
+) -> None:
+    with server() as running:
+        running.process.kill()
+        running.process.wait(LIMIT)
+        if has_a_worker:
+            running.lines["async"].settimeout(0.5)
+            with pytest.raises(TimeoutError):
+                running.lines["async"].recv(1)
+        else:
+            running.wait_until_cut_off("sync", "async")
