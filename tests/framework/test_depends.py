@@ -794,3 +794,17 @@ def test_a_background_and_a_content_type_set_on_the_injected_response_are_the_an
     assert ran == ["injected"]
     types = [value for name, value in answer.headers if name == b"content-type"]
     assert types == [b"application/problem+json"]
+
+
+def test_each_function_has_its_own_default_for_a_parameter_that_both_have() -> None:
+    app = MiniBG()
+
+    def dependency(n: int = 2) -> int:
+        return n
+
+    @app.get("/")
+    async def endpoint(below: Annotated[int, Depends(dependency)], n: int = 1) -> list[int]:
+        return [n, below]
+
+    assert ask(app).body == b"[1,2]"
+    assert ask(app, query_string=b"n=3").body == b"[3,3]"

@@ -29,7 +29,7 @@ from minibg import (
 )
 from minibg.concurrency import iterate_in_threadpool
 from minibg.datastructures import MutableHeaders
-from minibg.types import Message
+from minibg.types import Message, Receive, Scope, Send
 from tests.framework.asgi import Answer, ask, http_scope
 
 texts = st.text(st.characters(codec="utf-8"), max_size=10)
@@ -549,3 +549,21 @@ def test_the_background_of_a_response_that_was_not_completed_does_not_run(backen
 
     response = StreamingResponse(Pieces(["a"], ValueError()), background=background)
     assert not ask(response, fails=ValueError, backend=backend).complete
+
+
+def test_a_response_of_ones_own_may_receive_while_it_is_sent(backend: str) -> None:
+    received: list[str] = []
+
+    class Listening(Response):
+        async def send_response(self, scope: Scope, receive: Receive, send: Send) -> None:
+            received.append((await receive())["type"])
+            await super().send_response(scope, receive, send)
+
+    app = MiniBG()
+
+    @app.get("/")
+    async def endpoint() -> Response:
+        return Listening("answered")
+
+    assert ask(app, gone_after=0, backend=backend).body == b"answered"
+    assert received == ["http.disconnect"]
