@@ -20,8 +20,8 @@ from tests.servers.live import LIMIT
 
 ROOT = Path(__file__).parents[2]
 EXAMPLES = sorted(
-    {module.name for module in iter_modules(examples.__path__)}
-    - {"serve", "alternatives"}  # the one serves the others, the other prints a table and ends
+    {module.name for module in iter_modules(examples.__path__) if not module.ispkg}
+    - {"serve", "alternatives", "solutions"}  # these do not serve, or serve the others
 )
 CURL = shutil.which("curl")
 

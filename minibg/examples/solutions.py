@@ -1,0 +1,258 @@
+"""Our solutions of the walkthrough's exercises. `pytest tests/exercises` checks them, or yours.
+
+Each docstring states the exercise. A list that is injected is made without arguments, so what can
+be set is an attribute of the class: `class Patient(Retrying): attempts = 10`.
+
+What may live here: what follows from the rules by subclassing. No exercise needs a change of
+`background.py`.
+"""
+
+from collections import deque
+from collections.abc import AsyncIterator, Awaitable, Callable
+from inspect import isawaitable
+from typing import Any, ClassVar, Generic, ParamSpec, TypeVar
+
+from anyio import Event, create_task_group, fail_after, from_thread, sleep
+
+from minibg import BackgroundTask, BackgroundTasks
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+
+class Retrying(BackgroundTasks):
+    """A task that fails is called again, at most `attempts` times in all.
+
+    Before the second call `first_delay` seconds pass, before each further one twice as many as
+    before the last. Meanwhile neither the loop nor a thread is held, but the next task waits: it
+    may rest on this one (**order**). Only the last failure goes to `super().on_error`, which may be
+    async, where a subclass combines two policies.
+    """
+
+    attempts: ClassVar[int] = 3
+    first_delay: ClassVar[float] = 0.1
+
+    async def on_error(self, task: BackgroundTask, exc: Exception) -> None:
+        for number in range(self.attempts - 1):
+            await sleep(self.first_delay * 2**number)
+            try:
+                await task()
+            except Exception as failure:  # noqa: BLE001  # whatever it is, the last one is told
+                exc = failure
+            else:
+                return
+        if isawaitable(reaction := super().on_error(task, exc)):
+            await reaction
+
+
+class TimeLimited(BackgroundTasks):
+    """An async task that takes longer than `seconds` is cancelled, and fails with a `TimeoutError`.
+
+    That is a failure like any other: it goes to `on_error`, and the next task runs. What a sync
+    callable hands back to be awaited is limited too. A thread cannot be interrupted, so a sync task
+    runs to its end, and the next one waits for it (**order**).
+    """
+
+    seconds: ClassVar[float] = 30
+
+    def add_task(self, func: Callable[P, Any], /, *args: P.args, **kwargs: P.kwargs) -> None:
+        task = _LimitedTask(func, *args, **kwargs)
+        task.seconds = self.seconds
+        self.tasks.append(task)
+
+
+class _LimitedTask(BackgroundTask):
+    seconds: float
+
+    def call(self) -> Any:
+        result = super().call()
+        return self._in_time(result) if isawaitable(result) else result
+
+    async def _in_time(self, result: Awaitable[Any]) -> None:
+        with fail_after(self.seconds):
+            await result
+
+
+class Concurrent(BackgroundTasks):
+    """A group: its tasks run at the same time, each in its place, and it ends when all have.
+
+    As a list it is one task of another list. A failure goes to the group's `on_error`, and stops no
+    other task. What a task adds to the group runs in the same run (**grow**). Where the run is
+    cancelled, so are all tasks, and those that have not started are named (**nothing lost**).
+    """
+
+    async def __call__(self) -> None:
+        while self.tasks:
+            async with create_task_group() as group:
+                while self.tasks:
+                    group.start_soon(_Member(self, self.tasks.popleft()))
+
+
+class _Member(BackgroundTasks):
+    """One task of a group, as a list: so the rules hold for it."""
+
+    def __init__(self, group: Concurrent, task: BackgroundTask) -> None:
+        super().__init__([task])
+        self.group = group
+
+    def on_error(self, task: BackgroundTask, exc: Exception) -> Awaitable[None] | None:
+        return self.group.on_error(task, exc)
+
+
+class Prioritised(BackgroundTasks):
+    """Of the tasks that have not started, the one with the highest priority is the next.
+
+    `add_task_with_priority(priority, func, *args, **kwargs)` adds one; `add_task` gives it the
+    priority 0. Tasks of the same priority run in the order in which they were added. Nothing that
+    runs is interrupted; what a task adds takes its place among those that wait (**grow**).
+    """
+
+    def add_task(self, func: Callable[P, Any], /, *args: P.args, **kwargs: P.kwargs) -> None:
+        self.add_task_with_priority(0, func, *args, **kwargs)
+
+    def add_task_with_priority(
+        self, priority: int, func: Callable[P, Any], /, *args: P.args, **kwargs: P.kwargs
+    ) -> None:
+        task = _PrioritisedTask(func, *args, **kwargs)
+        task.priority = priority
+        before = sum(getattr(other, "priority", 0) >= priority for other in self.tasks)
+        self.tasks.insert(before, task)
+
+
+class _PrioritisedTask(BackgroundTask):
+    priority: int
+
+
+class DeadLetters(BackgroundTasks):
+    """What has failed is kept, as `(task, exc)` in `letters`, besides being logged.
+
+    The request's list ends with the request, so the letters are the class's: all lists of the class
+    share them, and a subclass may have its own. `await DeadLetters.redeliver()` makes each of these
+    calls once more, in their order. What fails again is a letter again; what was not reached, as
+    the redelivery was cancelled, still is one.
+    """
+
+    letters: ClassVar[deque[tuple[BackgroundTask, Exception]]] = deque()
+
+    def on_error(self, task: BackgroundTask, exc: Exception) -> Awaitable[None] | None:
+        self.letters.append((task, exc))
+        return super().on_error(task, exc)
+
+    @classmethod
+    async def redeliver(cls) -> None:
+        for _ in range(len(cls.letters)):
+            task, _ = cls.letters.popleft()
+            again = cls()
+            again.tasks.append(task)
+            await again()
+
+
+class Delayed(BackgroundTasks):
+    """`add_task_after(seconds, func, *args, **kwargs)`: so long after its turn, the task starts.
+
+    Its turn comes when the task before it has ended; those behind it wait as well (**order**).
+    Neither the loop nor a thread is held meanwhile. As it has not started, a run that is cancelled
+    meanwhile names it (**nothing lost**).
+    """
+
+    def add_task_after(
+        self, seconds: float, func: Callable[P, Any], /, *args: P.args, **kwargs: P.kwargs
+    ) -> None:
+        self.add_task(sleep, seconds)  # a task of its own: while it runs, the other stands in line
+        self.add_task(func, *args, **kwargs)
+
+
+class Results(BackgroundTasks):
+    """What a task returns can be used by a later one.
+
+    `result = tasks.add_task_for_result(func, *args, **kwargs)` adds a task; once it has returned,
+    `result.value` is what it returned: `tasks.add_task(lambda: store(result.value))`. Before that,
+    and where it has failed, to ask for the value is a `LookupError`. So what needs a result fails
+    where there is none.
+    """
+
+    def add_task_for_result(
+        self, func: Callable[P, Awaitable[T] | T], /, *args: P.args, **kwargs: P.kwargs
+    ) -> "Result[T]":
+        task = _ReturningTask(func, *args, **kwargs)
+        task.result = Result[T]()
+        self.tasks.append(task)
+        return task.result
+
+
+class Result(Generic[T]):
+    """What a task has returned, if it has."""
+
+    returned: tuple[T] | None = None
+
+    @property
+    def value(self) -> T:
+        if self.returned is None:
+            raise LookupError("the task has not returned")
+        return self.returned[0]
+
+
+class _ReturningTask(BackgroundTask):
+    result: Result[Any]
+
+    def call(self) -> Any:
+        value = super().call()
+        if isawaitable(value):
+            return self._awaited(value)
+        self.result.returned = (value,)
+        return None
+
+    async def _awaited(self, value: Awaitable[Any]) -> None:
+        self.result.returned = (await value,)
+
+
+class Progress(BackgroundTasks):
+    """A list whose tasks `report(item)`, from the loop or from a thread; who iterates is told.
+
+    `async for item in tasks` gives what was reported so far, then each new item, to each who
+    iterates. It ends when the run has, however that was, and where there will be none. So
+    `EventSourceResponse(tasks)` is a stream of it: for another request, as **after** has this one's
+    tasks wait for the end of its response.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.items: list[Any] = []
+        self.is_over = False
+        self.changed = Event()
+
+    def report(self, item: Any) -> None:
+        self.items.append(item)
+        try:
+            from_thread.run_sync(self._wake)
+        except RuntimeError:  # it is called on the loop
+            self._wake()
+
+    def _wake(self) -> None:
+        self.changed.set()
+        self.changed = Event()
+
+    def abandon(self, reason: str) -> None:
+        super().abandon(reason)
+        self._end()
+
+    def _end(self) -> None:
+        self.is_over = True
+        self._wake()
+
+    async def __call__(self) -> None:
+        try:
+            await super().__call__()
+        finally:
+            self._end()
+
+    async def __aiter__(self) -> AsyncIterator[Any]:
+        told = 0
+        while True:
+            is_over, changed = self.is_over, self.changed  # before the items: none is missed
+            while told < len(self.items):
+                yield self.items[told]
+                told += 1
+            if is_over:
+                return
+            await changed.wait()

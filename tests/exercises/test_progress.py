@@ -1,0 +1,143 @@
+"""The exercise `Progress`: whoever iterates over the list is told what its tasks report."""
+
+import threading
+from typing import Any
+
+import anyio
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from minibg import EventSourceResponse, MiniBG
+from tests.exercises.rules import PLACES, any_program, check_rules
+from tests.rules.cancelling import SECONDS
+from tests.rules.exchange import Exchange
+from tests.rules.model import Program
+from tests.rules.tasks import kinds, make
+
+EXERCISE = "Progress"
+
+
+async def told_by(tasks: Any, told: list[Any]) -> None:
+    async for item in tasks:
+        told.append(item)
+
+
+@given(
+    programme=st.lists(st.tuples(kinds(), st.lists(st.none() | st.integers()))),
+    followers=st.integers(1, 3),
+)
+def test_each_who_iterates_is_told_all_in_order_whenever_he_comes(
+    solution: Any, backend: str, programme: list[tuple[str, list[Any]]], followers: int
+) -> None:
+    tasks, told = solution(), [list[Any]() for _ in range(followers + 1)]
+
+    def body(items: list[Any]) -> Any:
+        for item in items:
+            tasks.report(item)
+            yield
+
+    async def main() -> None:
+        with anyio.fail_after(SECONDS):
+            async with anyio.create_task_group() as group:
+                for each in told[1:]:
+                    group.start_soon(told_by, tasks, each)
+                await tasks()
+            await told_by(tasks, told[0])
+
+    for kind, items in programme:
+        tasks.add_task(make(kind, body), items)
+    anyio.run(main, backend=backend)
+    assert told == [[item for _, items in programme for item in items]] * (followers + 1)
+
+
+@pytest.mark.parametrize("kind", ["a function", "a coroutine function"])
+def test_an_item_is_told_while_the_task_runs(solution: Any, backend: str, kind: str) -> None:
+    """The task goes on only when its item has arrived."""
+    tasks, told = solution(), list[str]()
+
+    def in_a_thread() -> None:
+        tasks.report("half")
+        arrived = threading_event.wait(SECONDS)
+        tasks.report("whole" if arrived else "nobody was told")
+
+    async def on_the_loop() -> None:
+        tasks.report("half")
+        with anyio.move_on_after(SECONDS) as scope:
+            await event.wait()
+        tasks.report("nobody was told" if scope.cancelled_caught else "whole")
+
+    async def main() -> None:
+        with anyio.fail_after(2 * SECONDS):
+            async with anyio.create_task_group() as group:
+                group.start_soon(tasks)
+                async for item in tasks:
+                    told.append(item)
+                    threading_event.set()
+                    event.set()
+
+    threading_event, event = threading.Event(), anyio.Event()
+    tasks.add_task(in_a_thread if kind == "a function" else on_the_loop)
+    anyio.run(main, backend=backend)
+    assert told == ["half", "whole"]
+
+
+def fail() -> None:
+    raise ValueError
+
+
+@pytest.mark.parametrize("how", ["a task fails", "it is cancelled", "it is abandoned", "no task"])
+def test_the_iteration_ends_however_the_run_does(solution: Any, backend: str, how: str) -> None:
+    tasks, told = solution(), list[str]()
+
+    async def main() -> None:
+        async def be_cancelled() -> None:
+            run.cancel()
+            await anyio.sleep_forever()
+
+        tasks.add_task(make("a coroutine function", tasks.report), "begun")
+        tasks.add_task(be_cancelled if how == "it is cancelled" else fail)
+        if how == "no task":
+            tasks.tasks.clear()
+        with anyio.fail_after(SECONDS):
+            async with anyio.create_task_group() as group:
+                group.start_soon(told_by, tasks, told)
+                await anyio.lowlevel.checkpoint()
+                if how == "it is abandoned":
+                    tasks.abandon("the endpoint raised")
+                else:
+                    with anyio.CancelScope() as run:
+                        await tasks()
+
+    anyio.run(main, backend=backend)
+    assert told == ([] if how in ("it is abandoned", "no task") else ["begun"])
+
+
+@pytest.mark.parametrize("kind", PLACES)
+def test_another_request_streams_what_is_reported(solution: Any, backend: str, kind: str) -> None:
+    app, jobs = MiniBG(), list[Any]()
+
+    async def start(tasks: Any) -> None:
+        jobs.append(tasks)
+        tasks.add_task(make(kind, lambda: [tasks.report(percent) for percent in (50, 100)]))
+
+    async def events() -> EventSourceResponse:
+        return EventSourceResponse(jobs[0])
+
+    start.__annotations__["tasks"] = solution
+    app.get("/start")(start)
+    app.get("/events")(events)
+
+    async def main() -> bytes:
+        stream = Exchange("/events")
+        await Exchange("/start")(app)
+        with anyio.fail_after(SECONDS):
+            await stream(app)
+        return b"".join(message.get("body", b"") for message in stream.messages)
+
+    assert anyio.run(main, backend=backend) == b"data: 50\n\ndata: 100\n\n"
+
+
+@given(program=any_program)
+def test_the_rules_hold(solution: Any, backend: str, program: Program) -> None:
+    check_rules(solution, backend, program)
