@@ -7,6 +7,7 @@ What must hold is said by `tests/rules/model.py`.
 from typing import Any
 
 import anyio
+from hypothesis import settings
 from hypothesis import strategies as st
 
 from minibg import BackgroundTask, BackgroundTasks
@@ -16,6 +17,9 @@ from tests.rules.programs import Player, compare, everything, isolating, program
 KEPT = ["capture", "place", "order", "isolate", "grow", "nothing lost", "context", "cancel"]
 PLACES = ["a function", "a coroutine function", "a function that hands back a coroutine"]
 """Tasks of these kinds run in a thread, on the loop, and partly here, partly there."""
+
+few = settings(max_examples=settings().max_examples // 5)
+"""For programs that show each rule at once; `tests/rules` tries many more on the list itself."""
 
 any_program: st.SearchStrategy[Program] = programs(everything, isolating)
 

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.exercises.rules import PLACES, any_program, check_rules, with_settings
+from tests.exercises.rules import PLACES, any_program, check_rules, few, with_settings
 from tests.rules.model import Program
 from tests.rules.tasks import kinds, make
 from tests.rules.test_nothing_lost import logged
@@ -104,6 +104,7 @@ def test_what_a_cancelled_redelivery_has_not_reached_is_a_letter_still(
     assert [args for args in failures_of(cls) if args[0] > 0] == [(1, 1), (2, 1)]
 
 
+@few
 @given(program=any_program)
 def test_the_rules_hold(solution: Any, backend: str, program: Program) -> None:
     check_rules(with_settings(solution, letters=deque()), backend, program)

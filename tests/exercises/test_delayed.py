@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from minibg.concurrency import background_limiter
 from tests.exercises.clock import Clock
-from tests.exercises.rules import PLACES, any_program, check_rules
+from tests.exercises.rules import PLACES, any_program, check_rules, few
 from tests.rules.model import Program
 from tests.rules.tasks import kinds, make
 from tests.rules.test_nothing_lost import logged
@@ -77,6 +77,7 @@ def test_meanwhile_no_thread_is_held_and_a_cancelled_run_names_the_task(
     assert [warnings.count(f"{__name__}.{name}") for name in ("delayed", "behind")] == [1, 1]
 
 
+@few
 @given(program=any_program)
 def test_the_rules_hold_where_nothing_is_delayed(
     solution: Any, backend: str, program: Program

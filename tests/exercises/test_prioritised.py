@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.exercises.rules import PLACES, any_program, check_rules
+from tests.exercises.rules import PLACES, any_program, check_rules, few
 from tests.rules.model import Program
 from tests.rules.tasks import kinds, make
 from tests.rules.test_nothing_lost import logged
@@ -81,6 +81,7 @@ def test_what_is_not_run_is_named(solution: Any) -> None:
     assert [warnings.count(f"{__name__}.{name}") for name in ("usual", "urgent")] == [1, 1]
 
 
+@few
 @given(program=any_program)
 def test_the_rules_hold_where_no_priority_is_given(
     solution: Any, backend: str, program: Program

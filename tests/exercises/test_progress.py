@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from minibg import EventSourceResponse, MiniBG
-from tests.exercises.rules import PLACES, any_program, check_rules
+from tests.exercises.rules import PLACES, any_program, check_rules, few
 from tests.rules.cancelling import SECONDS
 from tests.rules.exchange import Exchange
 from tests.rules.model import Program
@@ -138,6 +138,7 @@ def test_another_request_streams_what_is_reported(solution: Any, backend: str, k
     assert anyio.run(main, backend=backend) == b"data: 50\n\ndata: 100\n\n"
 
 
+@few
 @given(program=any_program)
 def test_the_rules_hold(solution: Any, backend: str, program: Program) -> None:
     check_rules(solution, backend, program)

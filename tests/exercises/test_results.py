@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.exercises.rules import any_program, check_rules
+from tests.exercises.rules import any_program, check_rules, few
 from tests.rules.model import Program
 from tests.rules.test_nothing_lost import logged
 
@@ -108,6 +108,7 @@ def test_a_task_for_its_result_is_named_where_it_is_not_run(solution: Any) -> No
     ]
 
 
+@few
 @given(program=any_program)
 def test_the_rules_hold(solution: Any, backend: str, program: Program) -> None:
     check_rules(solution, backend, program)

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from minibg import BackgroundTask, BackgroundTasks
 from minibg.concurrency import background_limiter
 from tests.exercises.clock import Clock
-from tests.exercises.rules import PLACES, any_program, check_rules, with_settings
+from tests.exercises.rules import PLACES, any_program, check_rules, few, with_settings
 from tests.rules.model import Program
 from tests.rules.tasks import kinds, make
 from tests.rules.test_nothing_lost import logged
@@ -142,6 +142,7 @@ def test_the_last_failure_goes_to_an_async_policy_behind_it(solution: Any, backe
     assert told == [body.raised[1]]
 
 
+@few
 @given(program=any_program)
 def test_the_rules_hold(solution: Any, backend: str, program: Program) -> None:
     check_rules(with_settings(solution, attempts=1), backend, program)

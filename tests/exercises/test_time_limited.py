@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.exercises.clock import Clock
-from tests.exercises.rules import any_program, check_rules, with_settings
+from tests.exercises.rules import any_program, check_rules, few, with_settings
 from tests.rules.cancelling import SECONDS, Blocked
 from tests.rules.model import Program
 from tests.rules.test_nothing_lost import logged
@@ -105,6 +105,7 @@ def test_a_cancelled_run_is_no_failure_of_the_task(solution: Any, backend: str) 
     assert "not run (cancelled" in log.warnings[0]
 
 
+@few
 @given(program=any_program)
 def test_the_rules_hold(solution: Any, backend: str, program: Program) -> None:
     check_rules(with_settings(solution, seconds=SECONDS), backend, program)
