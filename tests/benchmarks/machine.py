@@ -9,7 +9,7 @@ def describe() -> dict[str, str | int | None]:
     return {
         "cpu": cpu(),
         "cores": os.cpu_count(),
-        "os": f"{platform.system()} {platform.release()}",
+        "os": f"{platform.system()} {'.'.join(platform.release().split('.')[:2])}",
         "python": f"{platform.python_implementation()} {platform.python_version()}",
     }
 
