@@ -137,7 +137,7 @@ class Dependant:
         self.files: dict[str, Any] = {}
         self.steps: list[Step] = []
         self.asked_for: list[tuple[str, Any, Any, int]] = []
-        self.arguments = self._compile(call, "request")
+        self.arguments = self._compile(call, "function")
         self._check()
 
     async def solve_and_call(self, injection: Injection) -> Any:

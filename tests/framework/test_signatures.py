@@ -7,6 +7,7 @@ import re
 from collections.abc import AsyncIterator, Callable, Generator, Iterator
 from dataclasses import dataclass, field
 from functools import wraps
+from textwrap import dedent
 from typing import TYPE_CHECKING, Annotated, Any
 
 import msgspec
@@ -81,6 +82,33 @@ def test_annotations_of_classes_and_objects_are_evaluated_as_well() -> None:
     app = MiniBG()
     app.get("/")(endpoint)
     assert ask(app, query_string=b"n=1&m=3&number=7").body == b"[1,5,7]"
+
+
+def defined_in(namespace: dict[str, Any], source: str) -> Any:
+    """What `source`, whose annotations stay text, defines there as `defined`."""
+    exec("from __future__ import annotations\n" + dedent(source), namespace)
+    return namespace["defined"]
+
+
+ELSEWHERE = {"__name__": "json", "Whole": int}  # a module in which that name has no meaning
+BASE = """
+class defined:
+    def __init__(self, n: Whole):
+        self.n = n
+"""
+
+
+class Inheriting(defined_in(dict(ELSEWHERE), BASE)):  # type: ignore[misc]  # known at run time only
+    pass
+
+
+def test_annotations_mean_what_they_mean_where_they_were_written() -> None:
+    async def endpoint(made: Annotated[Inheriting, Depends()]) -> int:
+        return made.n  # type: ignore[no-any-return]  # likewise
+
+    assert served(endpoint, b"n=1").body == b"1"
+    function = defined_in(dict(ELSEWHERE), "async def defined(n: Whole): return n")
+    assert served(function, b"n=1").body == b"1"
 
 
 Number = TypeAliasType("Number", Annotated[int, Depends(lambda: 5)])
@@ -327,6 +355,14 @@ def test_a_set_of_what_can_stand_in_one_is_read(annotation: Any) -> None:
 def test_an_endpoint_does_not_yield() -> None:
     with pytest.raises(TypeError, match=r"numbers yields; .*StreamingResponse"):
         Route("/", numbers)
+
+
+def test_an_endpoint_that_yields_is_told_so_whatever_it_depends_on() -> None:
+    def endpoint(n: int = Depends(numbers, scope="function")) -> Iterator[int]:
+        yield n
+
+    with pytest.raises(TypeError, match=r"endpoint yields; .*StreamingResponse"):
+        Route("/", endpoint)
 
 
 @pytest.mark.parametrize("status_code", ["201", 99, 600, None])
