@@ -6,17 +6,13 @@ minibg's. The mechanism itself is the last of the versions.
 
 import asyncio
 import io
-import os
 import re
-import subprocess
-import sys
 import threading
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager, redirect_stdout
 from functools import partial
 from inspect import iscoroutinefunction
 from itertools import pairwise
-from pathlib import Path
 from types import ModuleType
 from typing import Any
 from unittest.mock import AsyncMock, patch
@@ -41,6 +37,7 @@ from minibg.examples.versions import (
     v8_cancel,
 )
 from minibg.types import Message
+from tests.examples.as_shown import printed, shown
 from tests.rules import programs
 from tests.rules.cancelling import Blocked, let_it_be_delivered
 from tests.rules.exchange import Exchange
@@ -49,8 +46,6 @@ from tests.rules.programs import arguments, cancellation, check, context, failur
 from tests.rules.tasks import ASYNC, KINDS, SYNC, kinds
 from tests.rules.test_nothing_lost import logged
 from tests.servers.live import LIMIT
-
-ROOT = Path(__file__).parents[2]
 
 OF_THE_LIST = ["capture", "order", "place", "isolate", "nothing lost", "grow", "cancel", "context"]
 
@@ -454,16 +449,4 @@ def test_a_version_says_which_rules_it_keeps(version: ModuleType) -> None:
     "version", [version for version in KEPT if version != background], ids=name
 )
 def test_a_version_prints_what_its_docstring_shows(version: ModuleType) -> None:
-    assert version.__doc__ is not None
-    done = subprocess.run(
-        [sys.executable, "-u", "-m", version.__name__],
-        check=False,
-        cwd=ROOT,
-        env=dict(os.environ),
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        timeout=2 * LIMIT,
-    )
-    assert done.returncode == 0, done.stdout
-    assert done.stdout.splitlines() == re.findall(r"^ {4}(\S.*)$", version.__doc__, re.MULTILINE)
+    assert printed(version) == shown(version)

@@ -71,17 +71,22 @@ class Page:
     number: int
 
 
+class Amount(msgspec.Struct):  # its constructor is written in C
+    count: int
+
+
 def test_annotations_of_classes_and_objects_are_evaluated_as_well() -> None:
     async def endpoint(
         counter: Annotated[Counter, Depends()],
         added: Annotated[int, Depends(Counter(2))],
         page: Annotated[Page, Depends()],
+        amount: Annotated[Amount, Depends()],
     ) -> list[int]:
-        return [counter.n, added, page.number]
+        return [counter.n, added, page.number, amount.count]
 
     app = MiniBG()
     app.get("/")(endpoint)
-    assert ask(app, query_string=b"n=1&m=3&number=7").body == b"[1,5,7]"
+    assert ask(app, query_string=b"n=1&m=3&number=7&count=9").body == b"[1,5,7,9]"
 
 
 def defined_in(namespace: dict[str, Any], source: str) -> Any:
