@@ -71,8 +71,9 @@ class Page:
     number: int
 
 
-class Amount(msgspec.Struct):  # its constructor is written in C
-    count: int
+class Amount(int):  # its constructor is `__new__`
+    def __new__(cls, count: int) -> Amount:
+        return super().__new__(cls, count)
 
 
 def test_annotations_of_classes_and_objects_are_evaluated_as_well() -> None:
@@ -82,7 +83,7 @@ def test_annotations_of_classes_and_objects_are_evaluated_as_well() -> None:
         page: Annotated[Page, Depends()],
         amount: Annotated[Amount, Depends()],
     ) -> list[int]:
-        return [counter.n, added, page.number, amount.count]
+        return [counter.n, added, page.number, amount]
 
     app = MiniBG()
     app.get("/")(endpoint)
