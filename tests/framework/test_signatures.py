@@ -83,7 +83,7 @@ def test_annotations_of_classes_and_objects_are_evaluated_as_well() -> None:
         page: Annotated[Page, Depends()],
         amount: Annotated[Amount, Depends()],
     ) -> list[int]:
-        return [counter.n, added, page.number, amount]
+        return [counter.n, added, page.number, int(amount)]
 
     app = MiniBG()
     app.get("/")(endpoint)
