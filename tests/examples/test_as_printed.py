@@ -21,7 +21,7 @@ from tests.servers.live import LIMIT
 ROOT = Path(__file__).parents[2]
 EXAMPLES = sorted(
     {module.name for module in iter_modules(examples.__path__) if not module.ispkg}
-    - {"serve", "alternatives", "solutions"}  # these do not serve, or serve the others
+    - {"serve", "alternatives", "solutions", "waiting"}  # these do not serve, or serve the others
 )
 CURL = shutil.which("curl")
 

@@ -1,0 +1,37 @@
+"""Programs whose docstring shows what they print: what is shown, and what is printed.
+
+What may live here: running such a program as a person does. What is compared is said by the tests.
+"""
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+from types import ModuleType
+
+from tests.servers.live import LIMIT
+
+ROOT = Path(__file__).parents[2]
+
+
+def shown(program: ModuleType) -> list[str]:
+    """The lines of output that stand in the program's docstring, indented by four."""
+    assert program.__doc__ is not None
+    return re.findall(r"^ {4}(\S.*)$", program.__doc__, re.MULTILINE)
+
+
+def printed(program: ModuleType) -> list[str]:
+    """The lines that the program prints, its log among them."""
+    done = subprocess.run(
+        [sys.executable, "-u", "-m", program.__name__],
+        check=False,
+        cwd=ROOT,
+        env=dict(os.environ),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        timeout=2 * LIMIT,
+    )
+    assert done.returncode == 0, done.stdout
+    return done.stdout.splitlines()

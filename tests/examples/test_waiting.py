@@ -1,0 +1,26 @@
+"""The program `waiting`: its docstring shows what it prints, but for the figures."""
+
+import re
+
+from minibg.examples import waiting
+from tests.examples.as_shown import printed, shown
+
+
+def masked(lines: list[str]) -> list[str]:
+    return [re.sub(r"\d+ ms", "some ms", line) for line in lines]
+
+
+def waits_in_a_run() -> tuple[int, int]:
+    """How many milliseconds the clients waited: where the mail is sent before the answer, after."""
+    before, after = re.findall(r"waited (\d+) ms", "\n".join(printed(waiting)))
+    return int(before), int(after)
+
+
+def test_it_prints_what_its_docstring_shows() -> None:
+    assert masked(printed(waiting)) == masked(shown(waiting))
+
+
+def test_who_asks_waits_for_what_is_done_before_the_answer_alone() -> None:
+    # A busy machine may hold up a client that has nothing to wait for, but not each time.
+    runs = (waits_in_a_run() for _ in range(3))
+    assert any(before > 10 * after for before, after in runs)
