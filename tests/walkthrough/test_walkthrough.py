@@ -1,0 +1,209 @@
+"""The walkthrough shows the project as it is now, and names the tests of what it claims."""
+
+import re
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from tests.rules import programs
+from tests.rules.model import RULES
+from tests.rules.test_the_rules_bite import at_work
+from tests.walkthrough import blocks, checks, record
+from tests.walkthrough.blocks import failure_name, recorded, saboteur_of
+from tests.walkthrough.source import ROOT, MissingError
+
+
+@pytest.fixture(scope="module")
+def text() -> str:
+    return (ROOT / checks.NAME).read_text(encoding="utf-8")
+
+
+def test_weaving_it_again_changes_nothing(text: str) -> None:
+    assert "\n".join(checks.stale(text)) == ""
+
+
+def test_each_fence_is_woven_or_says_why_it_is_not(text: str) -> None:
+    assert checks.unwoven_fences(text) == []
+
+
+@pytest.mark.parametrize("path", ["minibg/background.py", "minibg/concurrency.py"])
+def test_each_line_of_the_mechanism_is_shown(text: str, path: str) -> None:
+    assert checks.lines_left_out(text, path) == []
+
+
+def test_each_public_name_is_mentioned(text: str) -> None:
+    assert checks.names_left_out(text) == []
+
+
+def test_each_link_leads_somewhere(text: str) -> None:
+    assert checks.broken_links(text) == []
+
+
+def test_each_test_that_is_named_exists(text: str) -> None:
+    assert checks.missing_tests(text) == []
+
+
+def test_each_section_that_claims_something_names_a_test(text: str) -> None:
+    assert checks.unproven_sections(text) == []
+
+
+@pytest.mark.parametrize("name", ["timeline", "waiting"])
+def test_what_was_recorded_is_printed_today(name: str) -> None:
+    today = record.printed(record.PRINTING[name])
+    assert checks.words(today) == checks.words("\n".join(recorded(name))), blocks.RECORD
+
+
+@pytest.mark.parametrize("rule", RULES)
+def test_a_rule_that_is_broken_on_purpose_fails_today_as_recorded(rule: str) -> None:
+    message = "\n".join(recorded(failure_name(rule, 0)))
+    with at_work(saboteur_of(rule, 0)), pytest.raises(AssertionError) as raised:
+        record.check(rule, program_of(message))
+    assert str(raised.value) == message, blocks.RECORD
+
+
+def program_of(message: str) -> Any:
+    """The program that a message shows; of **room**, it tells how many tasks are blocked."""
+    found = re.search(r"^program:  (.+)$", message, re.MULTILINE)
+    assert found is not None
+    program = eval(found[1], vars(programs))
+    return int(program.split()[0]) if isinstance(program, str) else program
+
+
+SOUND = """\
+# Walkthrough
+<!-- [[[cog from tests.walkthrough.weave import * ]]] -->
+<!-- [[[end]]] -->
+
+## 4. A list, and `what` it is for: [order](#4-a-list-and-what-it-is-for-order)
+
+Shown by [`test_tasks_run_one_after_another_in_any_program`](tests/rules/test_order.py).
+
+<!-- [[[cog piece("minibg/examples/versions/v1_list.py", "BackgroundTasks.__init__") ]]] -->
+<!-- [[[end]]] -->
+
+## 5. Next
+
+### Rules
+
+<!-- [[[cog rule("order") ]]] -->
+<!-- [[[end]]] -->
+
+## 6. [Both](README.md#the-rules) and [test_release](tests/rules/test_release.py)
+
+[test_capture](tests/rules/test_capture.py)
+
+```console
+python -m minibg
+```
+
+<!-- sketch: the idea alone -->
+```python
+[tasks](nowhere)
+```
+"""
+
+
+@pytest.fixture(scope="module")
+def sound() -> str:
+    return checks.woven(SOUND)
+
+
+CHECKS = [
+    checks.stale,
+    checks.unwoven_fences,
+    checks.broken_links,
+    checks.missing_tests,
+    checks.unproven_sections,
+]
+
+
+@pytest.mark.parametrize(
+    ("block", "shown"),
+    [
+        (("minibg/background.py", "BackgroundTask.name"), "```python\n@property\ndef name(self)"),
+        (("minibg/background.py", "head"), 'logger = logging.getLogger("minibg.background")\n```'),
+        (("minibg/background.py", "BackgroundTask.head"), '"func", "is_async", "kwargs")\n```'),
+        (("minibg/concurrency.py", "_NO_LIMIT", "_hop"), "= _NoLimit()\n\n\nasync def _hop("),
+        (("minibg/concurrency.py", "P", "T"), 'ParamSpec("P")\nT = TypeVar'),
+        (("tests/rules/model.py", "RULES"), '}\n"""Each rule in a sentence'),
+    ],
+)
+def test_a_piece_is_written_as_in_its_file(block: tuple[str, ...], shown: str) -> None:
+    assert shown in blocks.piece(*block)
+
+
+@pytest.mark.parametrize(
+    ("symbols", "shown"),
+    [
+        ((), "@@ module v3_place @@\n import threading\n"),
+        (("BackgroundTask",), "@@ class BackgroundTask @@\n"),
+        (("BackgroundTask.call",), "@@ class BackgroundTask @@\n+    def call(self) -> Any:\n"),
+        (("BackgroundTask.__call__",), "@@ BackgroundTask.__call__ @@\n     async def __call__"),
+    ],
+)
+def test_a_step_names_what_encloses_each_change(symbols: tuple[str, ...], shown: str) -> None:
+    versions = "minibg.examples.versions"
+    assert shown in blocks.step(f"{versions}.v2_capture", f"{versions}.v3_place", *symbols)
+
+
+@pytest.mark.parametrize("check", CHECKS, ids=lambda check: check.__name__)
+def test_a_sound_text_has_no_complaints(sound: str, check: Callable[[str], list[str]]) -> None:
+    assert check(sound) == []
+
+
+@pytest.mark.parametrize(
+    ("check", "intact", "broken", "complaint"),
+    [
+        (checks.stale, "self.tasks: list[", "self.tasks: deque[", "python -m cogapp -r"),
+        (checks.stale, "**order**: tasks", "**order**: calls", "python -m cogapp -r"),
+        (checks.unwoven_fences, "```console", "```python", "has to be woven"),
+        (checks.unwoven_fences, "sketch: the idea alone", "sketch: ", "has to be woven"),
+        (checks.broken_links, "(#4-a", "(#4-the", "no heading #4-the"),
+        (checks.broken_links, "README.md#", "READ.md#", "there is no READ.md"),
+        (checks.broken_links, "#the-rules", "#the-rulers", "no heading README.md#the-rulers"),
+        (checks.missing_tests, "`test_tasks_run", "`test_tasks_ran", "no test test_tasks_ran"),
+        (checks.missing_tests, "rules/test_capture.py", "conftest.py", "no test test_capture"),
+        (checks.unproven_sections, "[test_capture]", "[capture]", "Both"),
+        (checks.unproven_sections, "Rules", "Rules\n\n### None", "'Rules' names no test"),
+        (checks.unproven_sections, "## 5.", "## 7.", "no chapter 5"),
+    ],
+)
+def test_what_is_wrong_with_a_text_is_named(
+    sound: str, check: Callable[[str], list[str]], intact: str, broken: str, complaint: str
+) -> None:
+    assert sound.count(intact) == 1
+    assert complaint in "\n".join(check(sound.replace(intact, broken)))
+
+
+def test_a_line_or_a_name_that_is_left_out_is_named(sound: str) -> None:
+    left_out = checks.lines_left_out(sound, "minibg/examples/versions/v1_list.py")
+    assert not any("self.tasks: list[" in line for line in left_out)
+    assert any("self.tasks.append(func)" in line for line in left_out)
+    assert "UploadFile" in checks.names_left_out(sound)
+
+
+def test_printed_words_are_compared_and_figures_are_not() -> None:
+    assert checks.words("worker 1 ━━  took 2.5 ms") == checks.words("took 17 ms  ━ worker 2")
+    assert checks.words("the mail is sent") != checks.words("the mail is lost")
+
+
+@pytest.mark.parametrize(
+    ("block", "arguments", "complaint"),
+    [
+        (blocks.piece, ("minibg/background.py", "BackgroundTask.cancel"), "no symbol"),
+        (blocks.piece, ("minibg/foreground.py",), "no file"),
+        (blocks.step, ("minibg.background", "minibg.background"), "nothing changes"),
+        (blocks.step, ("minibg.background", "minibg.routing", "cancel"), "neither"),
+        (blocks.shown, ("minibg.background",), "shows no output"),
+        (blocks.rule, ("hurry",), "no rule 'hurry'"),
+        (blocks.saboteur, ("order", 3), "has 3 saboteurs"),
+        (blocks.saboteur, ("order", 2), "python -m tests.walkthrough.record"),
+        (blocks.figures, ("{trot}",), "no figure is called 'trot'"),
+    ],
+)
+def test_what_cannot_be_woven_is_named(
+    block: Callable[..., str], arguments: tuple[Any, ...], complaint: str
+) -> None:
+    with pytest.raises(MissingError, match=complaint):
+        block(*arguments)
