@@ -12,6 +12,8 @@ import pytest
 
 from tests.benchmarks.under_uvicorn import ROOT, is_possible
 
+ROW = "3 sync tasks"
+
 
 def run(out: Path, *arguments: str) -> tuple[str, dict[str, Any]]:
     command = [sys.executable, "-m", "tests.benchmarks", "--quick", "--out", str(out), *arguments]
@@ -19,16 +21,24 @@ def run(out: Path, *arguments: str) -> tuple[str, dict[str, Any]]:
     return told, json.loads((out / "results.json").read_text())
 
 
-def test_a_row_is_printed_and_written_with_its_samples_and_targets(tmp_path: Path) -> None:
-    told, results = run(tmp_path, "--only", "no task", "--loop", "asyncio")
-    row = results["rows"]["no task"]
-    assert "no task" in told
+@pytest.fixture(scope="module")
+def done(tmp_path_factory: pytest.TempPathFactory) -> tuple[str, dict[str, Any]]:
+    """What a run tells and writes of one piece of work, in process and under uvicorn."""
+    return run(tmp_path_factory.mktemp("done"), "--only", ROW, "--loop", "asyncio")
+
+
+def test_a_row_is_printed_and_written_with_its_samples_and_targets(
+    done: tuple[str, dict[str, Any]],
+) -> None:
+    told, results = done
+    row = results["rows"][ROW]
+    assert ROW in told
     assert "reached" in told.lower()
     assert {len(samples) for samples in row["samples"].values()} == {3}
     assert {"minibg", "raw ASGI", "Starlette", "FastAPI"} <= set(row["samples"])
     assert {"cpu", "cores", "os", "python"} == set(results["machine"])
     assert {"minibg", "starlette", "fastapi", "msgspec"} <= set(results["versions"])
-    against = {target["peer"] for target in results["targets"] if target["row"] == "no task"}
+    against = {target["peer"] for target in results["targets"] if target["row"] == ROW}
     assert against == {"raw ASGI", "Starlette", "FastAPI"}
 
 
@@ -53,9 +63,9 @@ def test_the_same_results_are_drawn_as_the_same_picture_with_text_as_text(tmp_pa
 
 
 @pytest.mark.skipif(not is_possible(), reason="wrk makes the load")
-def test_each_framework_is_loaded_under_uvicorn(tmp_path: Path) -> None:
-    _, results = run(tmp_path, "--only", "uvicorn, 3 sync tasks, 16")
-    details = results["rows"]["uvicorn, 3 sync tasks, 16 connections"]["details"]
+def test_each_framework_is_loaded_under_uvicorn(done: tuple[str, dict[str, Any]]) -> None:
+    _, results = done
+    details = results["rows"][f"uvicorn, {ROW}, 16 connections"]["details"]
     assert {"minibg", "raw ASGI", "Starlette", "FastAPI"} <= set(details)
     for seen in details.values():
         assert all(0 < s["done"] <= s["answered"] and 0 < s["p50"] <= s["p99"] for s in seen)

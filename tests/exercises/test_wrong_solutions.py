@@ -18,6 +18,10 @@ def exercise_of(wrong: Wrong) -> str:
     return str(sys.modules[wrong.test.__module__].EXERCISE)
 
 
+ONCE_EACH = {(wrong.test, *wrong.arguments.items()): wrong for wrong in WRONG}.values()
+"""For each test, with what it is given, one of those that it notices."""
+
+
 def call_test(wrong: Wrong, solution: Any, backend: str) -> None:
     wrong.test(solution=solution, backend=backend, **wrong.arguments)
 
@@ -34,7 +38,7 @@ def test_a_wrong_solution_is_noticed(
     gc.collect()  # what it has lost speaks up now, and not in another test
 
 
-@pytest.mark.parametrize("wrong", WRONG, ids=str)
+@pytest.mark.parametrize("wrong", ONCE_EACH, ids=lambda wrong: wrong.test.__name__)
 def test_ours_passes_that_test(backend: str, wrong: Wrong) -> None:
     call_test(wrong, getattr(solutions, exercise_of(wrong)), backend)
 

@@ -134,8 +134,7 @@ def test_that_tasks_are_counted_changes_nothing_of_what_they_do(
     backend: str, program: AnyProgram
 ) -> None:
     seen = anyio.run(MonitoringPlayer().play, program, backend=backend)
-    for rule in VIEWS:
-        compare(rule, program, seen)
+    compare(VIEWS, program, seen)
 
 
 # --- one task ------------------------------------------------------------------------------------

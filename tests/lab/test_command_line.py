@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from http.client import HTTPConnection
 from pathlib import Path
+from typing import NamedTuple
 
 import pytest
 
@@ -46,6 +47,20 @@ def python(*arguments: str, directory: Path) -> subprocess.CompletedProcess[str]
 def minibg(*arguments: str, directory: Path) -> subprocess.CompletedProcess[str]:
     """Run `python -m minibg`."""
     return python("-m", "minibg", *arguments, directory=directory)
+
+
+class Delivered(NamedTuple):
+    """How a delivery ended, and the directory in which it has left its files."""
+
+    done: subprocess.CompletedProcess[str]
+    directory: Path
+
+
+@pytest.fixture(scope="module")
+def delivered(tmp_path_factory: pytest.TempPathFactory) -> Delivered:
+    """One delivery, with no option."""
+    directory = tmp_path_factory.mktemp("delivered")
+    return Delivered(minibg(directory=directory), directory)
 
 
 def on_a_terminal(*arguments: str, directory: Path) -> str:
@@ -82,8 +97,8 @@ def stored_payloads(directory: Path) -> list[str]:
         return [payload for (payload,) in connection.execute("SELECT payload FROM deliveries")]
 
 
-def test_one_delivery_is_shown_as_a_timeline(tmp_path: Path) -> None:
-    done = minibg(directory=tmp_path)
+def test_one_delivery_is_shown_as_a_timeline(delivered: Delivered) -> None:
+    done = delivered.done
     assert (done.returncode, done.stderr) == (0, "")
     assert re.search(r"^202 Accepted, \d+\.\d\d ms after", done.stdout, re.MULTILINE)
     in_their_order = [
@@ -106,9 +121,8 @@ def test_one_delivery_is_shown_as_a_timeline(tmp_path: Path) -> None:
     assert "\x1b" not in done.stdout
 
 
-def test_the_traceback_of_the_failing_task_is_kept(tmp_path: Path) -> None:
-    minibg(directory=tmp_path)
-    (log,) = tmp_path.glob("minibg-*/server.log")
+def test_the_traceback_of_the_failing_task_is_kept(delivered: Delivered) -> None:
+    (log,) = delivered.directory.glob("minibg-*/server.log")
     assert "Traceback (most recent call last)" in log.read_text()
 
 
@@ -137,9 +151,8 @@ def test_many_deliveries_are_summed_up(tmp_path: Path) -> None:
     assert len(stored_payloads(tmp_path)) == 5
 
 
-def test_without_a_payload_a_push_event_is_delivered(tmp_path: Path) -> None:
-    minibg(directory=tmp_path)
-    (payload,) = stored_payloads(tmp_path)
+def test_without_a_payload_a_push_event_is_delivered(delivered: Delivered) -> None:
+    (payload,) = stored_payloads(delivered.directory)
     assert payload.startswith('{"ref": "refs/heads/main"')
 
 

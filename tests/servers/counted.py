@@ -21,7 +21,7 @@ from anyio.lowlevel import checkpoint
 from minibg import BackgroundTasks, Middleware, MiniBG, Response, StreamingResponse
 from minibg.types import ASGIApp, Message, Receive, Scope, Send
 
-REQUESTS = 50_000
+REQUESTS = 100_000
 """How many requests can be told apart."""
 
 NOT_BEGUN, ADDED, ANSWERED, DONE = 0, 1, 2, 5

@@ -12,7 +12,6 @@ import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from functools import partial
-from http.client import parse_headers
 from types import TracebackType
 from typing import Any, NamedTuple, Self
 
@@ -69,7 +68,10 @@ class Connection:
     def read_head(self) -> Answer:
         """Read the next answer up to its body."""
         status = int(self.file.readline().split()[1])
-        headers = {name.lower(): value for name, value in parse_headers(self.file).items()}
+        headers = {}
+        while line := self.file.readline().decode("latin-1").strip():
+            name, _, value = line.partition(":")
+            headers[name.lower()] = value.strip()
         return Answer(status, headers, b"")
 
     def read(self) -> Answer:
