@@ -9,10 +9,11 @@ Rules kept here: **capture**, **order**, **place**, **isolate**, **nothing lost*
 
 import logging
 from collections import deque
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from contextlib import suppress
 from contextvars import copy_context
 from inspect import isawaitable
+from types import MappingProxyType
 from typing import Any, ParamSpec
 
 from anyio import from_thread, get_current_task, lowlevel
@@ -24,6 +25,7 @@ from minibg.types import Background
 
 P = ParamSpec("P")
 logger = logging.getLogger("minibg.background")
+NO_KEYWORDS: Mapping[str, Any] = MappingProxyType({})  # a dict of its own is a third of a task
 
 
 class BackgroundTask:
@@ -39,8 +41,8 @@ class BackgroundTask:
     def __init__(self, func: Callable[P, Any], /, *args: P.args, **kwargs: P.kwargs) -> None:
         if not callable(func):
             raise TypeError(f"a task is a callable and its arguments, not a {type(func).__name__}")
-        self.func, self.args, self.kwargs = func, args, kwargs
-        self.is_async = is_async_callable(func)
+        self.func: Callable[..., Any] = func
+        self.is_async, self.args, self.kwargs = is_async_callable(func), args, kwargs or NO_KEYWORDS
 
     @property
     def name(self) -> str:
@@ -49,7 +51,7 @@ class BackgroundTask:
 
     def call(self) -> Any:
         """Make the call, in this thread; what it gives may be an awaitable."""
-        return self.func(*self.args, **self.kwargs)
+        return self.func(*self.args, **self.kwargs) if self.kwargs else self.func(*self.args)
 
     async def __call__(self) -> None:
         """Make the call in its place. What it raises is raised: to isolate is the list's part."""
@@ -59,12 +61,10 @@ class BackgroundTask:
 
 
 class BackgroundTasks:
-    """A list of deferred calls; awaiting the list runs it and leaves it empty.
-
-    `tasks` are what it begins with; an async callable of another kind, a list too, is one task.
-    """
+    """A list of deferred calls; awaiting the list runs it and leaves it empty."""
 
     def __init__(self, tasks: Iterable[Background] | None = None) -> None:
+        """Begin with `tasks`; an async callable of another kind, a list too, is one task."""
         self.tasks: deque[BackgroundTask] = deque()
         for task in tasks or ():
             self.tasks.append(task if type(task) is BackgroundTask else BackgroundTask(task))

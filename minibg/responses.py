@@ -19,7 +19,6 @@ from collections.abc import (
 from copy import copy
 from datetime import UTC, datetime
 from functools import cached_property, lru_cache
-from http.cookies import CookieError, SimpleCookie
 from typing import Any, Literal, Self
 from urllib.parse import quote
 
@@ -165,6 +164,8 @@ class Response:
         Raises:
             ValueError: If the name is none that a cookie can have, or an attribute holds ";".
         """
+        from http.cookies import CookieError, SimpleCookie  # noqa: PLC0415  # slow to import
+
         if isinstance(expires, datetime):
             from email.utils import format_datetime  # noqa: PLC0415  # seldom used, slow to import
 

@@ -72,6 +72,13 @@ def test_a_single_task_takes_any_keyword_as_a_list_does(
     assert called == [kwargs]
 
 
+def test_tasks_without_keywords_share_nothing_that_can_be_changed() -> None:
+    task: Any = BackgroundTask(print)
+    assert task.kwargs == {}
+    with pytest.raises(TypeError):
+        task.kwargs["end"] = ""
+
+
 def test_a_list_begins_with_the_very_tasks_that_it_was_given() -> None:
     task = BackgroundTask(print, end="")
     tasks = BackgroundTasks([task])
