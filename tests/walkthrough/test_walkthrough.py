@@ -122,7 +122,7 @@ CHECKS = [
     ("block", "shown"),
     [
         (("minibg/background.py", "BackgroundTask.name"), "```python\n@property\ndef name(self)"),
-        (("minibg/background.py", "head"), 'logger = logging.getLogger("minibg.background")\n```'),
+        (("minibg/background.py", "head"), 'P = ParamSpec("P")\nlogger = '),
         (("minibg/background.py", "BackgroundTask.head"), '"func", "is_async", "kwargs")\n```'),
         (("minibg/concurrency.py", "_NO_LIMIT", "_hop"), "= _NoLimit()\n\n\nasync def _hop("),
         (("minibg/concurrency.py", "P", "T"), 'ParamSpec("P")\nT = TypeVar'),
