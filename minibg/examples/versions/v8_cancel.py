@@ -9,7 +9,7 @@ Rules kept: **capture**, **order**, **place**, **isolate**, **nothing lost**, **
     the server is told to end
     background tasks not run (cancelled, CancelledError): print, print
     the server has ended
-    the run has ended, and its thread: False
+    the run has ended: True, its thread: False
 
 `minibg/background.py` waits for the thread that asyncio's own `task.cancel()` leaves behind here.
 Left to it are also async callables that are no `async def`, awaitables that a sync function hands
@@ -141,7 +141,7 @@ async def main() -> None:
     await runs.wait()
     run.cancel()
     await asyncio.wait([run])
-    print("the run has ended, and its thread:", ended.is_set())
+    print(f"the run has ended: {run.done()}, its thread: {ended.is_set()}")
     let_go.set()
     await to_thread.run_sync(ended.wait)
 
