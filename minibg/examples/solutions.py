@@ -25,8 +25,8 @@ class Retrying(BackgroundTasks):
 
     Before the second call `first_delay` seconds pass, before each further one twice as many as
     before the last. Meanwhile neither the loop nor a thread is held, but the next task waits: it
-    may rest on this one (**order**). Only the last failure goes to `super().on_error`, which may be
-    async, where a subclass combines two policies.
+    may rest on this one (**order**). Only the last failure goes to `super().on_error`; what that
+    hands back is awaited, so that two policies can be combined.
     """
 
     attempts: ClassVar[int] = 3
@@ -148,7 +148,7 @@ class DeadLetters(BackgroundTasks):
 
 
 class Delayed(BackgroundTasks):
-    """`add_task_after(seconds, func, *args, **kwargs)`: so long after its turn, the task starts.
+    """`add_task_after(seconds, func, *args, **kwargs)`: it starts that long after its turn.
 
     Its turn comes when the task before it has ended; those behind it wait as well (**order**).
     Neither the loop nor a thread is held meanwhile. As it has not started, a run that is cancelled
@@ -207,12 +207,12 @@ class _ReturningTask(BackgroundTask):
 
 
 class Progress(BackgroundTasks):
-    """A list whose tasks `report(item)`, from the loop or from a thread; who iterates is told.
+    """A list whose tasks `report(item)`, from the loop or from a thread; whoever iterates is told.
 
-    `async for item in tasks` gives what was reported so far, then each new item, to each who
-    iterates. It ends when the run has, however that was, and where there will be none. So
-    `EventSourceResponse(tasks)` is a stream of it: for another request, as **after** has this one's
-    tasks wait for the end of its response.
+    `async for item in tasks` gives what was reported so far, then each new item, to everyone
+    who iterates. The iteration ends when the run has ended, for whatever reason, or at once if there
+    will be none. So `EventSourceResponse(tasks)` streams it, to *another* request: the tasks of
+    this one start only when its own response is over (**after**).
     """
 
     def __init__(self) -> None:

@@ -5,9 +5,13 @@ What may live here: finding the solutions. What must hold for one is said by its
 
 import sys
 from importlib import import_module
+from inspect import isclass
+from pathlib import Path
 from typing import Any
 
 import pytest
+
+from minibg import BackgroundTasks
 
 OURS = "minibg.examples.solutions"
 
@@ -28,18 +32,41 @@ def pytest_configure(config: pytest.Config) -> None:
     if name != OURS:
         sys.path.insert(0, str(config.invocation_params.dir))
         try:
-            import_module(name)
+            module = import_module(name)
         except Exception as exc:
             raise pytest.UsageError(
                 f"--solutions {name}: the module cannot be imported: {type(exc).__name__}: {exc}"
             ) from exc
+        if not any(hasattr(module, exercise) for exercise in exercises()):
+            raise pytest.UsageError(
+                f"--solutions {name}: none of {', '.join(exercises())} is there"
+            )
+
+
+def exercises() -> list[str]:
+    """The names of the classes that are asked for."""
+    return [
+        name
+        for name, found in vars(import_module(OURS)).items()
+        if isclass(found) and issubclass(found, BackgroundTasks)
+        if found.__module__ == OURS and not name.startswith("_")
+    ]
+
+
+def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
+    """Leave out, where the reader's are checked, what shows that the tests notice wrong ones."""
+    is_ours = config.getoption("--solutions", OURS) == OURS
+    return None if is_ours or collection_path.name != "test_wrong_solutions.py" else True
 
 
 @pytest.fixture
 def solution(request: pytest.FixtureRequest) -> Any:
-    """The class that the exercise asks for."""
+    """The class that the exercise asks for; a reader may have solved some exercises only."""
     module = import_module(request.config.getoption("--solutions", OURS))
     exercise = request.module.EXERCISE
-    if not isinstance(getattr(module, exercise, None), type):
-        pytest.fail(f"the module {module.__name__} has no class {exercise}", pytrace=False)
-    return getattr(module, exercise)
+    if not hasattr(module, exercise):
+        pytest.skip(f"the module {module.__name__} has no class {exercise}")
+    found = getattr(module, exercise)
+    if not isinstance(found, type):
+        pytest.fail(f"{module.__name__}.{exercise} is no class, but {found!r}", pytrace=False)
+    return found

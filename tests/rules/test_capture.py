@@ -79,6 +79,17 @@ def test_tasks_without_keywords_share_nothing_that_can_be_changed() -> None:
         task.kwargs["end"] = ""
 
 
+def test_a_task_of_a_subclass_is_awaited_as_it_says_itself(backend: str) -> None:
+    class Twice(BackgroundTask):
+        async def __call__(self) -> None:
+            await super().__call__()
+            await super().__call__()
+
+    called: list[int] = []
+    anyio.run(BackgroundTasks([Twice(called.append, 1)]), backend=backend)
+    assert called == [1, 1]
+
+
 def test_a_list_begins_with_the_very_tasks_that_it_was_given() -> None:
     task = BackgroundTask(print, end="")
     tasks = BackgroundTasks([task])

@@ -190,18 +190,28 @@ def test_on_error_is_called_on_the_loop_and_may_be_async(backend: str, kind: str
     anyio.run(request, backend=backend)
 
 
+@pytest.mark.parametrize("before", [[], ["a coroutine function"]])
 def test_without_a_thread_to_be_had_the_run_ends_and_names_its_tasks(
-    backend: str, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+    backend: str,
+    caplog: pytest.LogCaptureFixture,
+    monkeypatch: pytest.MonkeyPatch,
+    before: list[str],
 ) -> None:
+    asked: list[None] = []
+
     async def no_thread(*args: Any, **kwargs: Any) -> None:
+        if asked:  # once more, and so for ever
+            raise Stop
+        asked.append(None)
         raise RuntimeError("can't start new thread")
 
     monkeypatch.setattr("minibg.background.run_in_background_thread", no_thread)
     tasks = Recording()
-    tasks.add_task(make("a function", task_that(None, [])), "first")
+    for kind in [*before, "a function"]:
+        tasks.add_task(make(kind, task_that(None, [])), kind)
     with pytest.raises(RuntimeError, match="can't start new thread"):
         anyio.run(tasks, backend=backend)
-    assert not tasks.failed, "no task has failed, for none has started"
+    assert not tasks.failed, "no task has failed, for none has started that did"
     reason = "background tasks not run (an earlier failure, RuntimeError)"
     assert f"{reason}: tests.rules.tasks.task_that.<locals>.body" in caplog.text
 
