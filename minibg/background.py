@@ -98,12 +98,12 @@ class BackgroundTasks:
             self.abandon("no run took them")
 
     async def __call__(self) -> None:
-        """Run the tasks, each after the last has ended (**order**), until the list is empty."""
+        """Run the tasks, each when the one before has ended (**order**), until none is left."""
         watch, run = current_watch.get(), get_current_task()
-        started: deque[BackgroundTask] = deque(maxlen=1)  # the last; threads tell by it which it is
+        started: deque[BackgroundTask] = deque(maxlen=1)  # the latest; a thread tells by it which
         try:
             while self.tasks:
-                while run.has_pending_cancellation():  # the last task need not have noticed it
+                while run.has_pending_cancellation():  # the one before need not have noticed it
                     await lowlevel.checkpoint()
                 started.clear()
                 try:

@@ -104,7 +104,8 @@ async def run_in_background_thread(
 
     Where asyncio cancels meanwhile, `when_cancelled` is called at once: a server that ends may not
     wait for the thread. Then a failure, or an awaitable that is handed back, comes first, and the
-    cancellation with the caller's next await, which has to be inside of what cancels.
+    cancellation with the caller's next await. So the caller awaits once more before it leaves what
+    cancels, an `asyncio.timeout` for example.
     """
     return await _run_in_thread(partial(func, *args), background_limiter(), when_cancelled)
 
@@ -206,7 +207,7 @@ def is_cancelled() -> bool:
 def asyncios_cancellation() -> Callable[[], bool]:
     """What says, wherever it is called, whether asyncio has cancelled the current task.
 
-    On trio it never does: who cancels there waits for what he has cancelled.
+    On trio it never does: whoever cancels there waits for what was cancelled.
     """
     try:
         task = sys.modules["asyncio"].current_task()

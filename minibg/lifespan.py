@@ -25,7 +25,7 @@ class Runs:
     """
 
     def __init__(self) -> None:
-        self._going_on: set[Callable[[], bool]] = set()  # what says of each whether it is cancelled
+        self._going_on: set[Callable[[], bool]] = set()  # of each a question: is it cancelled?
         self._one_is_over: Event | None = None
 
     async def include(self, run: Awaitable[None]) -> None:

@@ -207,10 +207,10 @@ class _ReturningTask(BackgroundTask):
 
 
 class Progress(BackgroundTasks):
-    """A list whose tasks `report(item)`, from the loop or from a thread; whoever iterates is told.
+    """Tasks `report(item)` to their list, on the loop or in a thread; whoever iterates is told.
 
-    `async for item in tasks` gives what was reported so far, then each new item, to everyone
-    who iterates. The iteration ends when the run has ended, for whatever reason, or at once if there
+    `async for item in tasks` gives what was reported so far, then each new item, to everyone who
+    iterates. The iteration ends when the run has ended, for whatever reason, or at once if there
     will be none. So `EventSourceResponse(tasks)` streams it, to *another* request: the tasks of
     this one start only when its own response is over (**after**).
     """
