@@ -41,10 +41,10 @@ from tests.examples.as_shown import printed, shown
 from tests.rules import programs
 from tests.rules.cancelling import Blocked, let_it_be_delivered
 from tests.rules.exchange import Exchange
-from tests.rules.model import RULES, Program, Task
 from tests.rules.programs import arguments, cancellation, check, context, failures, policies
 from tests.rules.tasks import ASYNC, KINDS, SYNC, kinds
 from tests.rules.test_nothing_lost import logged
+from tests.rules.words import RULES, Program, Task
 from tests.servers.live import LIMIT
 
 OF_THE_LIST = ["capture", "order", "place", "isolate", "nothing lost", "grow", "cancel", "context"]

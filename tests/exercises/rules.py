@@ -11,8 +11,8 @@ from hypothesis import settings
 from hypothesis import strategies as st
 
 from minibg import BackgroundTask, BackgroundTasks
-from tests.rules.model import Program
 from tests.rules.programs import Player, compare, everything, isolating, programs
+from tests.rules.words import Program
 
 KEPT = ["capture", "place", "order", "isolate", "grow", "nothing lost", "context", "cancel"]
 PLACES = ["a function", "a coroutine function", "a function that hands back a coroutine"]

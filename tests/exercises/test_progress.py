@@ -12,8 +12,8 @@ from minibg import EventSourceResponse, MiniBG
 from tests.exercises.rules import PLACES, any_program, check_rules, few
 from tests.rules.cancelling import SECONDS
 from tests.rules.exchange import Exchange
-from tests.rules.model import Program
 from tests.rules.tasks import kinds, make
+from tests.rules.words import Program
 
 EXERCISE = "Progress"
 

@@ -6,7 +6,7 @@ anything holds. `pytest tests/rules -x` stops at the rule itself.
 
 import pytest
 
-from tests.rules.model import RULES
+from tests.rules.words import RULES
 
 PLACES = {f"test_{rule.replace(' ', '_')}": place for place, rule in enumerate(RULES)}
 

@@ -29,8 +29,9 @@ from minibg import (
 )
 from minibg.types import Message
 from tests.rules.exchange import Exchange
-from tests.rules.model import RULES, Event, Held, Program, Request, Task, expected, labelled
+from tests.rules.model import expected
 from tests.rules.tasks import kinds, make
+from tests.rules.words import RULES, Event, Held, Program, Request, Task, labelled
 
 AnyProgram = Program | Request
 

@@ -6,8 +6,8 @@ from pathlib import Path
 import anyio
 from hypothesis import given
 
-from tests.rules.model import RULES, Program, Task
 from tests.rules.programs import VIEWS, AnyProgram, Player, compare, everything, programs, requests
+from tests.rules.words import RULES, Program, Task
 
 
 @given(program=programs(everything) | requests(everything))

@@ -28,7 +28,6 @@ from minibg.concurrency import background_limiter
 from minibg.types import ASGIApp, Background, Message
 from tests.rules.cancelling import Blocked, let_it_be_delivered
 from tests.rules.exchange import Exchange
-from tests.rules.model import Event, Program, Request, Task
 from tests.rules.programs import (
     Player,
     additions,
@@ -39,6 +38,7 @@ from tests.rules.programs import (
     variable,
 )
 from tests.rules.tasks import ASYNC, HANDED_BACK
+from tests.rules.words import Event, Program, Request, Task
 
 
 class Parts(NamedTuple):

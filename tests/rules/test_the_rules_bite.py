@@ -35,8 +35,8 @@ from tests.rules import (
     test_release,
     test_room,
 )
-from tests.rules.model import RULES
 from tests.rules.programs import PROGRAMS
+from tests.rules.words import RULES
 
 PROPERTIES: dict[str, Callable[..., None]] = {
     "capture": test_capture.test_a_task_is_called_with_what_it_was_given_in_any_program,

@@ -1,0 +1,91 @@
+"""The words in which the rules are told: their names, task programs, and what is seen of those.
+
+What may live here: data. What must be seen of a program is said by `model.py`; how programs are
+made and run, by `programs.py`.
+"""
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, fields
+from typing import Any, Literal
+
+RULES = {
+    "capture": "a task keeps references to exactly what it was given when it was added",
+    "place": "async tasks are awaited on the event loop, sync ones run in a worker thread",
+    "order": "tasks run one after another, in the order in which they were added",
+    "isolate": "a failure goes to `on_error` and no further",
+    "grow": "a task that is added during the run runs in the same run",
+    "own list": "every request has its own list; an annotation may choose a subclass",
+    "after": "the first task starts when the server has taken the last byte of the response",
+    "release": "`yield` dependencies, uploads and streams are closed after the response and before "
+    "the first task",
+    "nothing lost": "each task that was added starts, or is named in a WARNING with the reason",
+    "context": "a task sees the request's context variables as they are when it runs; each sync "
+    "one has a copy of its own",
+    "cancel": "a cancelled run starts no further task, and stops one that runs where it can",
+    "room": "background tasks have threads of their own, and starve nobody of theirs",
+}
+"""Each rule in a sentence, in the order in which they build on one another."""
+
+Event = tuple[Any, ...]
+"""What was seen, the label of the task that it was seen of, and the details."""
+
+
+class _Shown:
+    def __repr__(self) -> str:
+        """As code, without what is as it is by default."""
+        parts = [
+            f"{field.name}={value.__name__ if isinstance(value, type) else repr(value)}"
+            for field in fields(self)  # type: ignore[arg-type]  # its subclasses are dataclasses
+            if (value := getattr(self, field.name)) != field.default
+        ]
+        return f"{type(self).__name__}({', '.join(parts)})"
+
+    def _repr_pretty_(self, printer: Any, cycle: bool) -> None:
+        printer.text(repr(self))  # in Hypothesis's reports too
+
+
+@dataclass(frozen=True, repr=False)
+class Task(_Shown):
+    """A call to be added: of which kind, with what, and what it does when it is made, in turn."""
+
+    kind: str = "a function"
+    args: tuple[Any, ...] = ()
+    kwargs: tuple[tuple[str, Any], ...] = ()
+    sets: int | None = None  # the context variable
+    appends: int | None = None  # to the list that all tasks of the program are given
+    adds: "tuple[Task, ...]" = ()  # to the list of tasks in which it stands
+    cancels: bool = False  # the run
+    raises: type[BaseException] | None = None
+
+
+@dataclass(frozen=True, repr=False)
+class Program(_Shown):
+    """What stands in a list. A list can stand in a list."""
+
+    tasks: "tuple[Task | Program, ...]" = ()
+    # What a failure means: the next runs, it stops the rest, or `on_error` adds one more task.
+    policy: Literal["isolate", "fail fast", "report"] = "isolate"
+    appended: tuple[int, ...] = ()  # to the list that all tasks are given, before the run
+
+
+@dataclass(frozen=True, repr=False)
+class Held(_Shown):
+    """A dependency with `yield`, and what it does when it closes."""
+
+    scope: Literal["request", "function"] = "request"
+    adds: tuple[Task, ...] = ()
+
+
+@dataclass(frozen=True, repr=False)
+class Request(_Shown):
+    """A request: what its endpoint adds and holds, and what becomes of its response."""
+
+    injected: Program = Program()
+    own: Program = Program()  # the response's `background=`
+    held: tuple[Held, ...] = ()
+    fails: Literal[None, "the endpoint raised", "the response was not sent"] = None
+
+
+def labelled(tasks: Iterable[Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """Each task with its label: its number, after the label of what it belongs to."""
+    return ((f"{prefix}{number}", task) for number, task in enumerate(tasks))
