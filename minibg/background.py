@@ -20,7 +20,7 @@ from anyio import from_thread, get_current_task, lowlevel
 
 from minibg.concurrency import is_async_callable, run_in_background_thread
 from minibg.debugging import current_watch
-from minibg.exceptions import name_of
+from minibg.exceptions import name_of, reason_of
 from minibg.types import Background
 
 P = ParamSpec("P")
@@ -125,8 +125,7 @@ class BackgroundTasks:
                     finally:  # a cancellation that the thread put off comes here
                         await lowlevel.checkpoint()
         except BaseException as exc:
-            cause = "an earlier failure" if isinstance(exc, Exception) else "cancelled"
-            self.abandon(f"{cause}, {type(exc).__name__}")
+            self.abandon(reason_of(exc))
             raise
 
     def _run_row(self, started: deque[BackgroundTask]) -> Awaitable[Any] | None:

@@ -1,4 +1,4 @@
-"""Errors that become answers, and how errors name a function.
+"""Errors that become answers, and how logs and errors name a function and a reason.
 
 What may live here: exception classes and the words of their messages. How an error becomes a
 response is the business of `applications.py`.
@@ -29,6 +29,12 @@ class HTTPException(Exception):
 
     def __str__(self) -> str:
         return f"{self.status_code}: {self.detail}"
+
+
+def reason_of(exc: BaseException) -> str:
+    """Why a run has ended early, for the log: by a failure, or because it is to end."""
+    cause = "an earlier failure" if isinstance(exc, Exception) else "cancelled"
+    return f"{cause}, {type(exc).__name__}"
 
 
 def name_of(func: Any) -> str:

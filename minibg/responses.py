@@ -30,6 +30,7 @@ from anyio.lowlevel import checkpoint
 from minibg.background import BackgroundTasks, FailFastTasks
 from minibg.concurrency import iterate_in_threadpool
 from minibg.datastructures import MutableHeaders, RawHeaders, encode_header
+from minibg.exceptions import reason_of
 from minibg.requests import ClientDisconnect
 from minibg.types import Background, Message, Receive, Scope, Send
 
@@ -245,7 +246,7 @@ class Response:
                 await run_in_turn(lists)
         except BaseException as exc:
             for tasks in lists:
-                tasks.abandon(f"cancelled, {type(exc).__name__}")
+                tasks.abandon(reason_of(exc))
             raise
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:

@@ -32,31 +32,25 @@ def pytest_configure(config: pytest.Config) -> None:
     if name != OURS:
         sys.path.insert(0, str(config.invocation_params.dir))
         try:
-            module = import_module(name)
+            import_module(name)
         except Exception as exc:
             raise pytest.UsageError(
                 f"--solutions {name}: the module cannot be imported: {type(exc).__name__}: {exc}"
             ) from exc
-        if not any(hasattr(module, exercise) for exercise in exercises()):
-            raise pytest.UsageError(
-                f"--solutions {name}: none of {', '.join(exercises())} is there"
-            )
-
-
-def exercises() -> list[str]:
-    """The names of the classes that are asked for."""
-    return [
-        name
-        for name, found in vars(import_module(OURS)).items()
-        if isclass(found) and issubclass(found, BackgroundTasks)
-        if found.__module__ == OURS and not name.startswith("_")
-    ]
 
 
 def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
     """Leave out, where the reader's are checked, what shows that the tests notice wrong ones."""
     is_ours = config.getoption("--solutions", OURS) == OURS
     return None if is_ours or collection_path.name != "test_wrong_solutions.py" else True
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Refuse a module that has none of the classes that are asked for: its tests would all pass."""
+    name = config.getoption("--solutions", OURS)
+    asked = {getattr(getattr(item, "module", None), "EXERCISE", None) for item in items} - {None}
+    if name != OURS and asked.isdisjoint(vars(import_module(name))):
+        raise pytest.UsageError(f"--solutions {name}: it has no class {', '.join(sorted(asked))}")
 
 
 @pytest.fixture
@@ -67,6 +61,6 @@ def solution(request: pytest.FixtureRequest) -> Any:
     if not hasattr(module, exercise):
         pytest.skip(f"the module {module.__name__} has no class {exercise}")
     found = getattr(module, exercise)
-    if not isinstance(found, type):
-        pytest.fail(f"{module.__name__}.{exercise} is no class, but {found!r}", pytrace=False)
+    if not (isclass(found) and issubclass(found, BackgroundTasks)):
+        pytest.fail(f"{module.__name__}.{exercise} is no class of lists: {found!r}", pytrace=False)
     return found

@@ -498,6 +498,24 @@ def test_a_failure_that_one_lists_policy_lets_through_ends_the_whole_run(
     assert log.warnings == [f"background tasks not run (an earlier failure, ValueError): {NAMES}"]
 
 
+def test_a_task_that_is_added_to_a_list_whose_turn_is_over_is_named_with_the_failure_that_follows(
+    backend: str, log: Log
+) -> None:
+    def fail() -> None:
+        raise ValueError("let through")
+
+    app = MiniBG()
+
+    @app.get("/")
+    async def endpoint(first: BackgroundTasks, second: FailFastTasks) -> None:
+        second.add_task(add_three, first)
+        second.add_task(fail)
+
+    with pytest.raises(ValueError, match="let through"):
+        anyio.run(Exchange(), app, backend=backend)
+    assert log.warnings == [f"background tasks not run (an earlier failure, ValueError): {NAMES}"]
+
+
 def test_a_response_without_a_framework_names_and_isolates_as_well(backend: str, log: Log) -> None:
     async def refuse(message: Message) -> None:
         raise OSError("the client is gone")

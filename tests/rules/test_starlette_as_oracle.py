@@ -17,6 +17,7 @@ from typing import Any, Literal, NamedTuple
 import anyio
 import pytest
 from anyio.to_thread import current_default_thread_limiter
+from fastapi import BackgroundTasks as FastAPITasks
 from hypothesis import given
 from hypothesis import strategies as st
 from starlette.background import BackgroundTask as StarletteTask
@@ -59,6 +60,7 @@ FAIL_FAST = Parts(JSONResponse, FailFastTasks)
 
 ALIKE = {
     "Starlette": STARLETTE,
+    "FastAPI's list": Parts(StarletteResponse, FastAPITasks),
     "minibg": FAIL_FAST,
     "minibg's list behind Starlette's response": Parts(StarletteResponse, FailFastTasks),
     "Starlette's list behind minibg's response": Parts(letting_failures_through, StarletteTasks),

@@ -144,7 +144,7 @@ SABOTEURS = [
     ),
     Saboteur(
         "grow",
-        "only those run that stood in the list at first",
+        "the run takes no more turns than it had tasks at first",
         BackgroundTasks.__call__,
         "while self.tasks:",
         "stop = len(self.tasks)\n        while self.tasks and (stop := stop - 1) >= 0:",
@@ -188,8 +188,8 @@ SABOTEURS = [
         "nothing lost",
         "a run that ends early says nothing",
         BackgroundTasks.__call__,
-        "self.abandon(f",
-        "self.tasks.clear(); self.abandon(f",
+        "self.abandon(reason_of",
+        "self.tasks.clear(); self.abandon(reason_of",
     ),
     Saboteur(
         "nothing lost",

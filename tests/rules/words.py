@@ -16,8 +16,8 @@ RULES = {
     "grow": "a task that is added during the run runs in the same run",
     "own list": "every request has its own list; an annotation may choose a subclass",
     "after": "the first task starts when the server has taken the last byte of the response",
-    "release": "`yield` dependencies, uploads and streams are closed after the response and before "
-    "the first task",
+    "release": "what a request holds is closed before the first task: `yield` dependencies and "
+    "uploads after the response, a stream with its last piece",
     "nothing lost": "each task that was added starts, or is named in a WARNING with the reason",
     "context": "a task sees the request's context variables as they are when it runs; each sync "
     "one has a copy of its own",

@@ -107,12 +107,14 @@ def test_the_error_of_a_task_whose_exception_has_a_handler(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     app = framework.app()
+    handled: list[LookupError] = []
 
     def failing() -> None:
         raise KeyError
 
     @app.exception_handler(LookupError)
     async def handler(request: object, exc: LookupError) -> Any:
+        handled.append(exc)
         return framework.response(status_code=404)
 
     @app.get("/")
@@ -123,6 +125,7 @@ def test_the_error_of_a_task_whose_exception_has_a_handler(
         assert live.get("/").status == 200
     errors = [record for record in caplog.records if record.levelno == logging.ERROR]
     assert [(error.name, error.exc_info and error.exc_info[0]) for error in errors] == expected
+    assert handled == []
 
 
 @pytest.mark.filterwarnings("ignore:coroutine .* was never awaited:RuntimeWarning")

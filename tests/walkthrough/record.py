@@ -4,6 +4,7 @@ That is what programs print, and how rules fail that are broken on purpose. A ma
 nothing else tells most. Then the text is to be woven anew.
 """
 
+import gc
 import logging
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -62,6 +63,7 @@ def smallest_failure(rule: str, index: int) -> str:
     )
     @given(program=PROGRAMS[rule])
     def search(program: Any) -> None:
+        gc.collect()  # what earlier programs have lost speaks up now
         check(rule, program)
 
     with at_work(saboteur_of(rule, index)):

@@ -95,7 +95,7 @@ def serving(listener: socket.socket, until: Signals) -> Iterator[None]:
             yield
         finally:
             server.send_signal(until)
-            print("the server has ended:", Signals(-server.wait()).name)
+            print("the server has ended:", Signals(-server.wait(10)).name)
 
 
 def ask(listener: socket.socket, method: str, path: str) -> None:

@@ -65,7 +65,7 @@ async def main() -> None:
     tasks, served = BackgroundTasks(), threading.Event()
 
     def slow_report() -> None:
-        print("another request is served meanwhile:", served.wait(0.5))
+        print("another request is served meanwhile:", served.wait(10))
 
     async def another_request() -> None:
         served.set()

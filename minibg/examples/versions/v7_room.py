@@ -126,7 +126,7 @@ async def main() -> None:
             tasks.add_task(let_go.wait)
             group.start_soon(tasks)
         await wait_all_tasks_blocked()
-        with move_on_after(0.5) as waiting:
+        with move_on_after(10) as waiting:
             await to_thread.run_sync(print, "an endpoint answers")
         print("an endpoint waits for a thread:", waiting.cancelled_caught)
         let_go.set()
