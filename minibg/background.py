@@ -42,7 +42,8 @@ class BackgroundTask:
         if not callable(func):
             raise TypeError(f"a task is a callable and its arguments, not a {type(func).__name__}")
         self.func: Callable[..., Any] = func
-        self.is_async, self.args, self.kwargs = is_async_callable(func), args, kwargs or NO_KEYWORDS
+        self.args, self.kwargs = args, kwargs or NO_KEYWORDS
+        self.is_async = is_async_callable(func)
 
     @property
     def name(self) -> str:

@@ -69,8 +69,8 @@ SABOTEURS = [
         "capture",
         "arguments are copied when they are captured",
         BackgroundTask.__init__,
-        ", args, kwargs or",
-        ", __import__('copy').deepcopy(args), kwargs or",
+        "= args, kwargs or",
+        "= __import__('copy').deepcopy(args), kwargs or",
     ),
     Saboteur(
         "capture",
