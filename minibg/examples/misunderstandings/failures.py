@@ -53,7 +53,7 @@ async def charge_and_record(number: int, card: Card) -> None:
     try:
         await charge(card)
         state = "paid"
-    finally:  # whatever has failed, or that the server ends
+    finally:  # whatever has failed, also where the task is cut off
         orders[number]["state"] = state
 
 
