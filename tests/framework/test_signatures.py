@@ -379,6 +379,15 @@ def test_a_status_that_no_answer_has_is_refused(status_code: Any) -> None:
         MiniBG().post("/", status_code=status_code)(endpoint)
 
 
+@pytest.mark.parametrize("status_code", [200, 599])
+def test_a_status_of_any_answer_is_taken(status_code: int) -> None:
+    def endpoint() -> None: ...
+
+    app = MiniBG()
+    app.post("/", status_code=status_code)(endpoint)
+    assert ask(app, "POST").status == status_code
+
+
 @pytest.mark.parametrize("decorator", ["get", "route", "websocket"])
 def test_a_decorator_without_a_path_is_refused(decorator: str) -> None:
     with pytest.raises(TypeError, match=r"a path is text.*numbers"):
