@@ -264,6 +264,8 @@ def started(*arguments: str, directory: Path) -> Iterator[tuple[subprocess.Popen
         env=environment(directory),
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
+        # Where the tests run in a shell's background, Ctrl-C is ignored by all that they start.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # noqa: PLW1509  # brief
     )
     with process:
         try:

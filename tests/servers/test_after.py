@@ -8,6 +8,7 @@ import logging
 import threading
 from collections.abc import AsyncIterator, Callable, Generator
 from contextlib import asynccontextmanager, closing
+from time import monotonic
 
 import pytest
 from anyio import to_thread
@@ -157,10 +158,15 @@ def test_no_task_runs_for_a_client_that_hangs_up_in_the_middle_of_its_request(
 
 
 def endless(closed: threading.Event) -> Generator[bytes]:
-    """More than any socket takes unread, but not for ever, so that a failure ends as well."""
+    """More than a client reads here, but not for ever, so that a failure ends as well.
+
+    It is bounded by time: what a client has left unread, granian takes as fast as it is sent.
+    """
+    until = monotonic() + LIMIT
     try:
-        for _ in range(1000):
-            yield b"x" * MEGABYTE
+        yield b"x" * MEGABYTE
+        while monotonic() < until:
+            yield b"x" * 1000
     finally:
         closed.set()
 

@@ -10,14 +10,13 @@ from difflib import unified_diff
 from textwrap import dedent
 from typing import NamedTuple
 
-from cogapp import Cog
-
 import minibg
 from tests.walkthrough import source
 from tests.walkthrough.source import ROOT
+from tests.walkthrough.weave import Weaver
 
 NAME = "walkthrough.md"
-WEAVE = f"python -m cogapp -r {NAME}"
+WEAVE = "python -m tests.walkthrough.weave"
 CLAIMING = range(3, 7)
 """The chapters whose sections each have to name a test function, and not by a block alone."""
 UNWOVEN = {"mermaid", "console", "sh"}
@@ -47,7 +46,7 @@ class Heading(NamedTuple):
 
 def woven(text: str) -> str:
     """The text, woven anew."""
-    anew: str = Cog().process_string(text, fname=NAME)
+    anew: str = Weaver().process_string(text, fname=NAME)
     return anew
 
 

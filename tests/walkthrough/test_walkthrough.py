@@ -166,8 +166,13 @@ def test_a_sound_text_has_no_complaints(sound: str, check: Callable[[str], list[
 @pytest.mark.parametrize(
     ("check", "intact", "broken", "complaint"),
     [
-        (checks.stale, "self.tasks: list[", "self.tasks: deque[", "python -m cogapp -r"),
-        (checks.stale, "**order**: tasks", "**order**: calls", "python -m cogapp -r"),
+        (
+            checks.stale,
+            "self.tasks: list[",
+            "self.tasks: deque[",
+            "python -m tests.walkthrough.weave",
+        ),
+        (checks.stale, "**order**: tasks", "**order**: calls", "python -m tests.walkthrough.weave"),
         (checks.unwoven_fences, "```console", "```python", "has to be woven"),
         (checks.unwoven_fences, "sketch: the idea alone", "sketch: ", "has to be woven"),
         (checks.broken_links, "(#4-a", "(#4-the", "no heading #4-the"),

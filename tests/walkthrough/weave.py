@@ -1,8 +1,9 @@
 """The names that `walkthrough.md` weaves with: each writes one of the `blocks` into the text.
 
-`python -m cogapp -r walkthrough.md`, in the project's root, writes all of them anew.
+`python -m tests.walkthrough.weave`, in the project's root, writes all of them anew.
 """
 
+import sys
 from collections.abc import Callable
 from functools import wraps
 from typing import ParamSpec
@@ -26,11 +27,11 @@ __all__ = [
 P = ParamSpec("P")
 
 
-def ends_a_call(weaver: Cog, line: str) -> bool:
-    return line.rstrip().endswith("]]] -->") and not weaver.is_end_output_line(line)
+class Weaver(Cog):
+    """Ends a call where a line ends with it: Python, which is written, has lines with "]]]"."""
 
-
-Cog.is_end_spec_line = ends_a_call  # its own takes each "]]]" for one, and Python has such lines
+    def is_end_spec_line(self, line: str) -> bool:
+        return line.rstrip().endswith("]]] -->") and not self.is_end_output_line(line)
 
 
 def written(block: Callable[P, str]) -> Callable[P, None]:
@@ -52,3 +53,7 @@ saboteur = written(blocks.saboteur)
 recording = written(blocks.recording)
 figures = written(blocks.figures)
 exercise = written(blocks.exercise)
+
+
+if __name__ == "__main__":
+    sys.exit(Weaver().main(["cog", "-r", "walkthrough.md"]))
