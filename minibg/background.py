@@ -25,7 +25,7 @@ from minibg.types import Background
 
 P = ParamSpec("P")
 logger = logging.getLogger("minibg.background")
-NO_KEYWORDS: Mapping[str, Any] = MappingProxyType({})  # a dict of its own is a third of a task
+NO_KEYWORDS: Mapping[str, Any] = MappingProxyType({})  # a dict each is a third of the memory
 
 
 class BackgroundTask:

@@ -32,7 +32,7 @@ class HTTPException(Exception):
 
 
 def reason_of(exc: BaseException) -> str:
-    """Why a run has ended early, for the log: by a failure, or because it is to end."""
+    """Why a run has ended early, for the log: an `Exception` is a failure, all else cancels."""
     cause = "an earlier failure" if isinstance(exc, Exception) else "cancelled"
     return f"{cause}, {type(exc).__name__}"
 

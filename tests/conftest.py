@@ -42,7 +42,7 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
 
 @pytest.hookimpl(wrapper=True)
 def pytest_collection() -> Generator[None, object, object]:
-    """Never search for garbage what is there before the first test, as all of it stays.
+    """Keep the garbage collector from searching what was imported: none of it is ever freed.
 
     Many a test collects garbage, and would take a tenth of a second each time.
     """

@@ -1,1 +1,1 @@
-"""Runnable examples: `python -m minibg.examples.NAME` serves one, and says what to try."""
+"""Runnable examples: `python -m minibg.examples.NAME` serves one, or prints what it shows."""

@@ -23,8 +23,8 @@ T = TypeVar("T")
 class Retrying(BackgroundTasks):
     """A task that fails is called again, at most `attempts` times in all.
 
-    Before the second call `first_delay` seconds pass, before each further one twice as many as
-    before the last. Meanwhile neither the loop nor a thread is held, but the next task waits: it
+    Before the second call `first_delay` seconds pass, before each further one twice as many
+    as before. Meanwhile neither the loop nor a thread is held, but the next task waits: it
     may rest on this one (**order**). Only the last failure goes to `super().on_error`; what that
     hands back is awaited, so that two policies can be combined.
     """

@@ -62,7 +62,7 @@ def ask(port: int, server: uvicorn.Server) -> None:
         client.getresponse().read()
         print(f"POST {path}: the client waited {(perf_counter() - started) * 1000:.0f} ms")
     client.close()
-    server.should_exit = True  # when the work is done
+    server.should_exit = True  # it waits for the task that still goes on
 
 
 async def main() -> None:

@@ -3,7 +3,6 @@
 What may live here: running such a program as a person does. What is compared is said by the tests.
 """
 
-import os
 import re
 import subprocess
 import sys
@@ -27,7 +26,6 @@ def printed(program: ModuleType) -> list[str]:
         [sys.executable, "-u", "-m", program.__name__],
         check=False,
         cwd=ROOT,
-        env=dict(os.environ),
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,

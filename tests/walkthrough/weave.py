@@ -28,7 +28,7 @@ P = ParamSpec("P")
 
 
 class Weaver(Cog):
-    """Ends a call where a line ends with it: Python, which is written, has lines with "]]]"."""
+    """Takes "]]] -->" for the end of a call, and at the end of a line alone: Python has "]]]"."""
 
     def is_end_spec_line(self, line: str) -> bool:
         return line.rstrip().endswith("]]] -->") and not self.is_end_output_line(line)

@@ -1,6 +1,6 @@
 """The misunderstanding: the tasks of a request run at the same time.
 
-Each starts when the last has ended, so what three warehouses are asked takes the sum of their
+Each starts when the one before has ended, so what three warehouses are asked takes the sum of their
 times. What is to go on at the same time is one task: a function that waits for all in a task group.
 Should one of them fail there, the others are cancelled, and the task has failed.
 

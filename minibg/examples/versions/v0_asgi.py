@@ -44,7 +44,7 @@ async def main() -> None:
     async with create_task_group() as group:
         group.start_soon(server.serve, [listener])
         await to_thread.run_sync(read_answer, listener.getsockname()[1])
-        server.should_exit = True  # when the work is done
+        server.should_exit = True  # it waits for the work that still goes on
 
 
 if __name__ == "__main__":
