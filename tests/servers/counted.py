@@ -13,9 +13,10 @@ from array import array
 from collections import Counter
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from functools import partial
 
 import psutil
-from anyio import Event, sleep_forever
+from anyio import CapacityLimiter, Event, create_task_group, sleep_forever, to_thread
 from anyio.lowlevel import checkpoint
 
 from minibg import BackgroundTasks, Middleware, MiniBG, Response, StreamingResponse
@@ -27,6 +28,9 @@ REQUESTS = 100_000
 NOT_BEGUN, ADDED, ANSWERED, DONE = 0, 1, 2, 5
 
 PIECE = b"x" * 1024
+
+THREADS = 40
+"""As many as the limiter allows."""
 
 
 class Counts(logging.Handler):
@@ -151,21 +155,32 @@ async def endless(number: int, tasks: BackgroundTasks) -> Response:
     return StreamingResponse(pieces())
 
 
+async def all_threads() -> None:
+    """Have each thread be there: what they hold is no growth, in whichever burst they start."""
+    meet = threading.Barrier(THREADS, timeout=10).wait
+    limiter = CapacityLimiter(THREADS)
+    async with create_task_group() as group:
+        for _ in range(THREADS):
+            group.start_soon(partial(to_thread.run_sync, meet, limiter=limiter))
+
+
 @app.get("/")
 async def report() -> dict[str, object]:
     """What was counted and what the process holds, once all other requests are over."""
     if Served.going_on > 1:
         Served.others_are_over = Event()
         await Served.others_are_over.wait()
+    process = psutil.Process()
+    threads = process.num_threads()
+    await all_threads()
     gc.collect()
     psutil.heap_trim()
-    process = psutil.Process()
     return {
         "requests": +counts.requests,
         "out_of_turn": counts.out_of_turn,
         "logged": counts.logged,
         "named": counts.named,
         "memory": process.memory_info().rss,
-        "threads": process.num_threads(),
+        "threads": threads,
         "files": process.num_fds(),
     }
