@@ -27,6 +27,8 @@ def pytest_xdist_auto_num_workers() -> int | None:
     """Two for each core, as many a test waits for a server's process."""
     if "PYTEST_XDIST_AUTO_NUM_WORKERS" in os.environ:
         return None
+    if hasattr(os, "sched_getaffinity"):  # a container may have fewer than the machine
+        return 2 * len(os.sched_getaffinity(0))
     return 2 * (os.cpu_count() or 1)
 
 

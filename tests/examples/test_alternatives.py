@@ -10,8 +10,14 @@ import pytest
 
 from minibg.examples import alternatives
 from tests.examples.conftest import serving
+from tests.lab.test_command_line import environment
 from tests.walkthrough.blocks import recorded
 from tests.walkthrough.checks import without_figures
+
+LIMIT = 170
+"""Seconds: each way is served and shut down, and a busy machine takes its time."""
+
+pytestmark = pytest.mark.timeout(LIMIT + 10)
 
 WAYS = ["inline", "BackgroundTasks", "Thread", "create_task"]
 
@@ -25,9 +31,16 @@ class Run(NamedTuple):
 
 @pytest.fixture(scope="module")
 def run(tmp_path_factory: pytest.TempPathFactory) -> Run:
-    file = tmp_path_factory.mktemp("alternatives") / "seen.json"
-    command = [sys.executable, "-m", "minibg.examples.alternatives", "--json", str(file)]
-    done = subprocess.run(command, check=True, capture_output=True, text=True, timeout=50)
+    directory = tmp_path_factory.mktemp("alternatives")
+    file = directory / "seen.json"
+    done = subprocess.run(
+        [sys.executable, "-m", "minibg.examples.alternatives", "--json", str(file)],
+        check=True,
+        env=environment(directory),
+        capture_output=True,
+        text=True,
+        timeout=LIMIT,
+    )
     assert done.stderr == ""
     return Run(done.stdout, {outcome["way"]: outcome for outcome in json.loads(file.read_text())})
 

@@ -16,7 +16,7 @@ from threading import Timer
 import pytest
 
 from minibg import examples
-from tests.servers.live import LIMIT
+from tests.servers.live import LIMIT, reserved_port
 
 ROOT = Path(__file__).parents[2]
 EXAMPLES = sorted(
@@ -46,17 +46,17 @@ def environment(directory: Path) -> dict[str, str]:
 @contextmanager
 def run(name: str, environment: dict[str, str]) -> Iterator[subprocess.Popen[str]]:
     """The example in a process of its own, which is killed if it takes far too long."""
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        port = listener.getsockname()[1]
-    command = [sys.executable, "-m", f"minibg.examples.{name}", str(port)]
-    with subprocess.Popen(
-        command,
-        cwd=ROOT,
-        env=environment,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-    ) as process:
+    with (
+        reserved_port() as port,
+        subprocess.Popen(
+            [sys.executable, "-m", f"minibg.examples.{name}", str(port)],
+            cwd=ROOT,
+            env=environment,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        ) as process,
+    ):
         watchdog = Timer(5 * LIMIT, process.kill)
         watchdog.start()
         try:

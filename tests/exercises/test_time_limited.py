@@ -64,7 +64,7 @@ def test_each_async_task_has_so_many_seconds(
 
 def test_a_sync_task_runs_to_its_end_and_the_next_waits_for_it(solution: Any, backend: str) -> None:
     blocked, told = Blocked(), list[bool]()
-    tasks = with_settings(solution, seconds=0.2)()
+    tasks = with_settings(solution, seconds=0.05)()
     tasks.add_task(blocked)
     tasks.add_task(lambda: told.append(blocked.ended.is_set()))
 
@@ -72,7 +72,7 @@ def test_a_sync_task_runs_to_its_end_and_the_next_waits_for_it(solution: Any, ba
         async with anyio.create_task_group() as group:
             group.start_soon(tasks)
             await blocked.is_running()
-            await anyio.sleep(0.4)  # longer than the limit, and there is no event to wait for
+            await anyio.sleep(0.5)  # longer than the limit, and there is no event to wait for
             told_meanwhile = list(told)
             blocked.leave.set()
         return told_meanwhile

@@ -31,7 +31,8 @@ def test_a_wrong_solution_is_noticed(
     backend: str, wrong: Wrong, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(test_progress, "SECONDS", 0.3)  # what hangs does so for good
-    unshrunk = settings(phases=[Phase.generate])  # Hypothesis has no public way to say so here
+    unshrunk = settings(phases=[Phase.generate], max_examples=500)
+    # Hypothesis has no public way to say so here.
     monkeypatch.setattr(wrong.test, "_hypothesis_internal_use_settings", unshrunk, raising=False)
     with pytest.raises((AssertionError, TimeoutError, FlakyFailure)):
         call_test(wrong, wrong.solution, backend)

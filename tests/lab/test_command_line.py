@@ -18,6 +18,7 @@ from typing import NamedTuple
 import pytest
 
 from minibg.lab.receiver import MAX_PAYLOAD
+from tests.servers.live import reserved_port
 
 TIMEOUT = 30
 """Seconds after which a run is taken to hang."""
@@ -164,9 +165,8 @@ def test_the_users_own_payload_is_delivered_as_it_is(tmp_path: Path) -> None:
 
 
 def test_the_port_is_the_one_that_was_asked_for(tmp_path: Path) -> None:
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port = free.getsockname()[1]
-    done = minibg("--port", str(port), directory=tmp_path)
+    with reserved_port() as port:
+        done = minibg("--port", str(port), directory=tmp_path)
     assert done.stdout.startswith(f"POST http://127.0.0.1:{port}/webhook, ")
 
 

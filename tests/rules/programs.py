@@ -28,6 +28,7 @@ from minibg import (
     Response,
 )
 from minibg.types import Message
+from tests.rules.cancelling import cancel_from_thread
 from tests.rules.exchange import Exchange
 from tests.rules.model import expected
 from tests.rules.tasks import kinds, make
@@ -253,7 +254,7 @@ class Player:
 
     def cancel(self) -> None:
         if self.place() == "thread":
-            anyio.from_thread.run_sync(self.scope.cancel)
+            cancel_from_thread(self.scope.cancel)
         else:
             self.scope.cancel()
 

@@ -1,4 +1,4 @@
-"""Task functions of every kind that `add_task` takes, each doing what one plain function does.
+"""Task functions of the kinds that programs are made of, each doing what one function does.
 
 That function, the body, may be a generator: at each `yield` an async task lets the loop turn.
 

@@ -4,6 +4,7 @@ from itertools import product
 from pathlib import Path
 
 import anyio
+import pytest
 from hypothesis import given
 
 from tests.rules.programs import VIEWS, AnyProgram, Player, compare, everything, programs, requests
@@ -22,6 +23,7 @@ SMALL = [
 ]
 
 
+@pytest.mark.timeout(180)
 def test_every_rule_holds_for_every_small_program(backend: str) -> None:
     """All lists of up to five tasks, sync or async, that return, fail or add a task: 9,331."""
     small_programs = [

@@ -1,4 +1,4 @@
-"""**release**: what a request held is let go after its response and before the first task."""
+"""**release**: what a request holds is let go before its first task."""
 
 import logging
 import threading

@@ -251,10 +251,13 @@ def at_work(saboteur: Saboteur) -> Iterator[None]:
     namespace = dict(function.__globals__)
     exec(source.replace(saboteur.intact, saboteur.broken), namespace)
     code, function.__code__ = function.__code__, namespace[function.__name__].__code__
+    kept = dict(vars(function))
     try:
         yield
     finally:
         function.__code__ = code
+        vars(function).clear()
+        vars(function).update(kept)
         gc.collect()  # what it has lost speaks up now, and not in another test
 
 
@@ -281,7 +284,9 @@ def test_every_rule_has_a_property_and_a_saboteur() -> None:
 
 @pytest.mark.parametrize("saboteur", SABOTEURS, ids=lambda saboteur: saboteur.how)
 def test_a_saboteur_leaves_the_function_as_it_was(saboteur: Saboteur) -> None:
-    code = saboteur.function.__code__
+    code, attributes = saboteur.function.__code__, dict(vars(saboteur.function))
     with at_work(saboteur):
         assert saboteur.function.__code__ is not code
+        vars(saboteur.function)["kept"] = "by the saboteur"
     assert saboteur.function.__code__ is code
+    assert vars(saboteur.function) == attributes

@@ -192,8 +192,9 @@ def hypercorn_with(worker: str) -> Server:
 
 @contextmanager
 def reserved_port() -> Iterator[int]:
-    """A port for a server that sets SO_REUSEPORT, as granian does; nobody else can have it."""
+    """A port for a server that sets SO_REUSEADDR or SO_REUSEPORT; nobody else is given it."""
     with socket.socket() as holder:
+        holder.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         holder.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
         holder.bind(("127.0.0.1", 0))  # bound and not listening, it is given no connection
         yield holder.getsockname()[1]

@@ -8,7 +8,6 @@ import logging
 import threading
 from collections.abc import AsyncIterator, Callable, Generator
 from contextlib import asynccontextmanager, closing
-from time import monotonic
 
 import pytest
 from anyio import to_thread
@@ -17,8 +16,7 @@ from anyio.lowlevel import checkpoint
 from minibg import BackgroundTasks, Middleware, MiniBG, Request, Response, StreamingResponse
 from minibg.types import ASGIApp, Message, Receive, Scope, Send
 from tests.servers.live import LIMIT, Server
-
-MEGABYTE = 1024 * 1024
+from tests.servers.pieces import MEGABYTE, endless
 
 
 def pieces(body: bytes) -> Generator[bytes]:
@@ -155,20 +153,6 @@ def test_no_task_runs_for_a_client_that_hangs_up_in_the_middle_of_its_request(
             connection.socket.sendall(b"POST / HTTP/1.1\r\nhost: x\r\ncontent-length: 2\r\n\r\n{")
         assert asked.wait(LIMIT)
     assert caplog.record_tuples == [not_run("the endpoint raised ClientDisconnect")]
-
-
-def endless(closed: threading.Event) -> Generator[bytes]:
-    """More than a client reads here, but not for ever, so that a failure ends as well.
-
-    It is bounded by time: what a client has left unread, granian takes as fast as it is sent.
-    """
-    until = monotonic() + 2 * LIMIT  # longer than the test waits
-    try:
-        yield b"x" * MEGABYTE
-        while monotonic() < until:
-            yield b"x" * 1000
-    finally:
-        closed.set()
 
 
 async def endless_async(closed: threading.Event) -> AsyncIterator[bytes]:

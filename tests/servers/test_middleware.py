@@ -8,8 +8,7 @@ known once the context of the server has been left.
 import logging
 import re
 import threading
-from collections.abc import AsyncIterator, Callable, Iterator
-from itertools import repeat
+from collections.abc import AsyncIterator, Callable
 from typing import Any
 
 import pytest
@@ -28,8 +27,7 @@ from minibg import (
 )
 from minibg.types import ASGIApp, Receive, Scope, Send
 from tests.servers.live import LIMIT, Server
-
-MEGABYTE = 1024 * 1024
+from tests.servers.pieces import MEGABYTE, endless
 
 
 class PassThrough:
@@ -170,14 +168,6 @@ def test_a_client_that_hangs_up_before_the_answer_stops_no_task_unless_it_ends_a
     else:
         assert left.ended == ["async", "sync"]
         assert caplog.messages == []
-
-
-def endless(closed: threading.Event) -> Iterator[bytes]:
-    """More than any socket takes unread, but not for ever, so that a failure ends as well."""
-    try:
-        yield from repeat(b"x" * MEGABYTE, 1000)
-    finally:
-        closed.set()
 
 
 def send_mail() -> None:

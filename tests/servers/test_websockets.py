@@ -180,7 +180,7 @@ def test_a_client_need_not_wait_for_the_tasks_of_an_endpoint_that_has_returned(
     @app.websocket("/")
     async def endpoint(websocket: WebSocket, tasks: BackgroundTasks) -> None:
         await websocket.accept()
-        tasks.add_task(lambda: ran.append(client_knows.wait(LIMIT / 5)))
+        tasks.add_task(lambda: ran.append(client_knows.wait(LIMIT)))
 
     with server(app) as live, open_connection(live) as connection:
         with pytest.raises(ConnectionClosed):
