@@ -48,11 +48,15 @@ async def async_task() -> None:
 
 
 def after_sync() -> None:
-    print("after_sync ran", flush=True)
+    say("after_sync ran")
 
 
 def after_async() -> None:
-    print("after_async ran", flush=True)
+    say("after_async ran")
+
+
+def say(what: str) -> None:
+    print(what + "\\n", end="", flush=True)  # in one piece: two threads may print at once
 
 
 @app.get("/{kind}")
