@@ -29,7 +29,7 @@ def test_it_prints_what_its_docstring_shows() -> None:
 def test_who_asks_waits_for_what_is_done_before_the_answer_alone() -> None:
     # A busy machine may hold up a client that has nothing to wait for, but not each time.
     runs = (waits_in_a_run() for _ in range(3))
-    assert any(before >= 500 > after for before, after in runs)
+    assert any(before > 10 * after for before, after in runs)
 
 
 def test_a_mail_that_the_mail_server_does_not_take_is_a_failure() -> None:
