@@ -16,9 +16,9 @@ from inspect import isawaitable
 from types import MappingProxyType
 from typing import Any, ParamSpec
 
-from anyio import from_thread, get_current_task, lowlevel
+from anyio import TaskInfo, get_current_task, lowlevel
 
-from minibg.concurrency import is_async_callable, run_in_background_thread
+from minibg.concurrency import cancellation_of, is_async_callable, run_in_background_thread
 from minibg.debugging import current_watch
 from minibg.exceptions import name_of, reason_of
 from minibg.types import Background
@@ -113,7 +113,7 @@ class BackgroundTasks:
                         result = started[0].call()
                     else:
                         result = await run_in_background_thread(
-                            self._run_row, started, when_cancelled=lambda: self.abandon("cancelled")
+                            self._run_row, run, started, on_cancel=lambda: self.abandon("cancelled")
                         )
                     if result is not None:
                         await (watch.over(result, started[0].name) if watch else result)
@@ -129,13 +129,13 @@ class BackgroundTasks:
             self.abandon(reason_of(exc))
             raise
 
-    def _run_row(self, started: deque[BackgroundTask]) -> Awaitable[Any] | None:
+    def _run_row(self, run: TaskInfo, started: deque[BackgroundTask]) -> Awaitable[Any] | None:
         """Run the row of sync tasks at the head of the list in this thread: one hop for them."""
+        is_cancelled = cancellation_of(run)
         while True:
             try:
-                if self.tasks[0].is_async:
+                if self.tasks[0].is_async or is_cancelled():
                     return None
-                from_thread.check_cancelled()
                 started.append(self.tasks.popleft())
             except IndexError:  # all have run, or the loop has abandoned the rest meanwhile
                 return None

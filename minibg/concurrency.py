@@ -13,16 +13,17 @@ from concurrent.futures import Future, wait
 from contextlib import suppress
 from functools import partial
 from inspect import CO_COROUTINE, isawaitable, iscoroutinefunction
-from math import inf
 from types import FunctionType
 from typing import Any, ParamSpec, Self, TypeVar, TypeVarTuple
 
 from anyio import (
     CancelScope,
     CapacityLimiter,
+    TaskInfo,
     WouldBlock,
-    current_effective_deadline,
+    from_thread,
     get_cancelled_exc_class,
+    get_current_task,
     to_thread,
 )
 from anyio.lowlevel import RunVar
@@ -98,16 +99,16 @@ async def run_in_background_thread(
     func: Callable[[*Ts], T],
     /,
     *args: *Ts,
-    when_cancelled: Callable[[], None] = lambda: None,
+    on_cancel: Callable[[], None] = lambda: None,
 ) -> T:
     """`run_in_threadpool`, in one of the threads that are kept for background tasks (**room**).
 
-    Where asyncio cancels meanwhile, `when_cancelled` is called at once: a server that ends may not
+    Where asyncio cancels meanwhile, `on_cancel` is called at once: a server that ends may not
     wait for the thread. Then a failure, or an awaitable that is handed back, comes first, and the
     cancellation with the caller's next await. So the caller awaits once more before it leaves what
     cancels, an `asyncio.timeout` for example.
     """
-    return await _run_in_thread(partial(func, *args), background_limiter(), when_cancelled)
+    return await _run_in_thread(partial(func, *args), background_limiter(), on_cancel)
 
 
 async def run_in_extra_thread(func: Callable[[*Ts], T], /, *args: *Ts) -> T:
@@ -122,7 +123,7 @@ async def run_in_extra_thread(func: Callable[[*Ts], T], /, *args: *Ts) -> T:
 async def _run_in_thread(
     call: Callable[[], T],
     limiter: CapacityLimiter,
-    when_cancelled: Callable[[], None] | None = None,
+    on_cancel: Callable[[], None] | None = None,
 ) -> T:
     """Make the call in a worker thread, and come back only when the thread has.
 
@@ -137,9 +138,9 @@ async def _run_in_thread(
     except WouldBlock:
         await limiter.acquire_on_behalf_of(outcome)
     try:
-        cancelled = await _hop(outcome, call, when_cancelled)
+        cancelled = await _hop(outcome, call, on_cancel)
         if cancelled is not None:
-            if when_cancelled is None or not _matters(outcome):
+            if on_cancel is None or not _matters(outcome):
                 raise cancelled
             _cancel_again(cancelled)
         return outcome.result()
@@ -151,7 +152,7 @@ async def _run_in_thread(
 async def _hop(
     outcome: Future[T],
     call: Callable[[], T],
-    when_cancelled: Callable[[], None] | None,
+    on_cancel: Callable[[], None] | None,
 ) -> BaseException | None:
     """Go to a thread and back; give asyncio's cancellation, if there was one on the way.
 
@@ -164,8 +165,8 @@ async def _hop(
             if outcome.cancel():
                 raise  # the call has not begun, and never will
             scope.cancel()  # so that anyio.from_thread.check_cancelled() raises in the thread
-            if when_cancelled is not None:
-                when_cancelled()
+            if on_cancel is not None:
+                on_cancel()
             while not outcome.done():
                 with CancelScope(shield=True), suppress(type(exc)):
                     await to_thread.run_sync(wait, [outcome], limiter=_NO_LIMIT)
@@ -199,9 +200,8 @@ def _cancel_again(cancelled: BaseException) -> None:
 
 def is_cancelled() -> bool:
     """Whether the current task is to end, though somebody may have caught what says so."""
-    if get_cancelled_exc_class().__module__.startswith("trio"):
-        return current_effective_deadline() == -inf
-    return asyncios_cancellation()()
+    task = get_current_task()
+    return task.has_pending_cancellation() if _is_trios(task) else asyncios_cancellation()()
 
 
 def asyncios_cancellation() -> Callable[[], bool]:
@@ -214,6 +214,28 @@ def asyncios_cancellation() -> Callable[[], bool]:
     except (KeyError, RuntimeError):  # another loop runs
         return lambda: False
     return lambda: bool(task.cancelling())
+
+
+def cancellation_of(task: TaskInfo) -> Callable[[], bool]:
+    """What says, in a thread that `task` waits for, whether `task` is cancelled (**cancel**).
+
+    On trio, `anyio.from_thread.check_cancelled` knows of it only when the task waits again; a
+    thread that cancels its own task may be quicker. There the task is asked. On asyncio that would
+    be in vain: there the task is shielded while it waits.
+    """
+    return task.has_pending_cancellation if _is_trios(task) else _is_told_to_end
+
+
+def _is_told_to_end() -> bool:
+    try:
+        from_thread.check_cancelled()
+    except sys.modules["asyncio"].CancelledError:
+        return True
+    return False
+
+
+def _is_trios(task: TaskInfo) -> bool:
+    return type(task).__module__.endswith("trio")
 
 
 _END: Any = object()

@@ -39,7 +39,7 @@ from minibg.examples.versions import (
 from minibg.types import Message
 from tests.examples.as_shown import printed, shown
 from tests.rules import programs
-from tests.rules.cancelling import Blocked, cancel_from_thread, let_it_be_delivered
+from tests.rules.cancelling import Blocked, let_it_be_delivered
 from tests.rules.exchange import Exchange
 from tests.rules.programs import arguments, cancellation, check, context, failures, policies
 from tests.rules.tasks import ASYNC, KINDS, SYNC, kinds
@@ -345,7 +345,7 @@ def tasks_that_start_when_cancelled(version: ModuleType, backend: str) -> list[s
     async def server() -> None:
         tasks = version.BackgroundTasks()
         with anyio.CancelScope() as scope:
-            tasks.add_task(cancel_from_thread, scope.cancel)
+            tasks.add_task(from_thread.run_sync, scope.cancel)
             tasks.add_task(ran.append, "sync")
             tasks.add_task(behind)
             await tasks()

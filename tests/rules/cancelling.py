@@ -54,15 +54,6 @@ async def in_a_task(tasks: BackgroundTasks) -> AsyncIterator[Callable[[], object
         await asyncio.wait_for(task, SECONDS)
 
 
-def cancel_from_thread(cancel: Callable[[], object]) -> None:
-    """Cancel the run that this thread works for, and come back when the thread can know of it.
-
-    trio tells it when the run's task waits again, which is when a second trip begins.
-    """
-    anyio.from_thread.run_sync(cancel)
-    anyio.from_thread.run_sync(bool)
-
-
 async def let_it_be_delivered() -> None:
     """Give the loop the turns in which asyncio throws a cancellation into the task it is for."""
     for _ in range(3):

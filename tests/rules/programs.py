@@ -28,7 +28,6 @@ from minibg import (
     Response,
 )
 from minibg.types import Message
-from tests.rules.cancelling import cancel_from_thread
 from tests.rules.exchange import Exchange
 from tests.rules.model import expected
 from tests.rules.tasks import kinds, make
@@ -254,7 +253,7 @@ class Player:
 
     def cancel(self) -> None:
         if self.place() == "thread":
-            cancel_from_thread(self.scope.cancel)
+            anyio.from_thread.run_sync(self.scope.cancel)
         else:
             self.scope.cancel()
 

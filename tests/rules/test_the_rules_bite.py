@@ -223,8 +223,8 @@ SABOTEURS = [
         "cancel",
         "a row goes on when the run is cancelled",
         BackgroundTasks._run_row,
-        "from_thread.check_cancelled()",
-        "pass",
+        "is_cancelled()",
+        "False",
     ),
     Saboteur(
         "cancel",

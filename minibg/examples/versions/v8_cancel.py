@@ -26,7 +26,15 @@ from inspect import iscoroutinefunction
 from typing import Any, ParamSpec
 
 import anyio
-from anyio import CancelScope, CapacityLimiter, from_thread, get_current_task, lowlevel, to_thread
+from anyio import (
+    CancelScope,
+    CapacityLimiter,
+    TaskInfo,
+    from_thread,
+    get_current_task,
+    lowlevel,
+    to_thread,
+)
 from anyio.lowlevel import RunVar
 
 P = ParamSpec("P")
@@ -101,7 +109,7 @@ class BackgroundTasks:
                         started.append(self.tasks.popleft())
                         await started[0].call()
                     else:
-                        await run_in_background_thread(self._run_row, started)
+                        await run_in_background_thread(self._run_row, run, started)
                 except Exception as exc:  # noqa: BLE001  # whatever a task raises
                     self.on_error(started[0], exc)
         except BaseException as exc:
@@ -109,8 +117,8 @@ class BackgroundTasks:
             self.abandon(f"{cause}, {type(exc).__name__}")
             raise
 
-    def _run_row(self, started: deque[BackgroundTask]) -> None:
-        while self.tasks and not self.tasks[0].is_async:
+    def _run_row(self, run: TaskInfo, started: deque[BackgroundTask]) -> None:
+        while self.tasks and not (self.tasks[0].is_async or run.has_pending_cancellation()):
             from_thread.check_cancelled()
             started.append(self.tasks.popleft())
             copy_context().run(started[0].call)
