@@ -219,19 +219,19 @@ def asyncios_cancellation() -> Callable[[], bool]:
 def cancellation_of(task: TaskInfo) -> Callable[[], bool]:
     """What says, in a thread that `task` waits for, whether `task` is cancelled (**cancel**).
 
-    On trio, `anyio.from_thread.check_cancelled` knows of it only when the task waits again; a
-    thread that cancels its own task may be quicker. There the task is asked. On asyncio that would
-    be in vain: there the task is shielded while it waits.
+    It may raise as well, as `anyio.from_thread.check_cancelled` does: a cancellation, or on trio
+    Ctrl-C's `KeyboardInterrupt`. To ask only that would not do: on trio, a thread that cancels the
+    task itself is told so when the task waits again, and may be quicker. There the task is asked.
     """
-    return task.has_pending_cancellation if _is_trios(task) else _is_told_to_end
+    is_trios = _is_trios(task)
 
-
-def _is_told_to_end() -> bool:
-    try:
+    def is_cancelled() -> bool:
+        if is_trios and task.has_pending_cancellation():
+            return True
         from_thread.check_cancelled()
-    except sys.modules["asyncio"].CancelledError:
-        return True
-    return False
+        return False
+
+    return is_cancelled
 
 
 def _is_trios(task: TaskInfo) -> bool:

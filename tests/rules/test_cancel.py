@@ -1,7 +1,10 @@
 """**cancel**: a cancelled run starts no further task, and stops one that runs where it can."""
 
 import asyncio
+import os
+import signal
 import threading
+import time
 from collections.abc import Awaitable
 from typing import Any
 from unittest.mock import patch
@@ -309,6 +312,32 @@ def test_a_long_task_may_ask_whether_it_is_cancelled(backend: str, run: Run) -> 
 
     anyio.run(request, backend=backend)
     assert asked == ["Cancelled" if backend == "trio" else "CancelledError"]
+
+
+def test_a_row_stops_at_an_interrupt_from_the_keyboard(backend: str) -> None:
+    told, ran = list[BaseException](), list[int]()
+
+    def interrupted() -> None:
+        os.kill(os.getpid(), signal.SIGINT)
+        deadline = time.monotonic() + SECONDS
+        while not told and time.monotonic() < deadline:
+            try:
+                anyio.from_thread.run_sync(bool)  # only a thread that wakes handles a signal
+                anyio.from_thread.check_cancelled()
+            except BaseException as exc:  # noqa: BLE001  # a cancellation, or KeyboardInterrupt
+                told.append(exc)
+
+    tasks = BackgroundTasks([BackgroundTask(interrupted), BackgroundTask(ran.append, 1)])
+    handler = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            anyio.run(tasks, backend=backend)
+    finally:
+        signal.signal(signal.SIGINT, handler)
+    assert [type(exc).__name__ for exc in told] == [
+        "KeyboardInterrupt" if backend == "trio" else "CancelledError"
+    ]
+    assert ran == []
 
 
 def test_nothing_goes_on_after_a_run_that_asyncio_has_cancelled() -> None:
