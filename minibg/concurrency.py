@@ -216,22 +216,17 @@ def asyncios_cancellation() -> Callable[[], bool]:
     return lambda: bool(task.cancelling())
 
 
-def cancellation_of(task: TaskInfo) -> Callable[[], bool]:
+def cancellation_of(task: TaskInfo) -> Callable[[], bool | None]:
     """What says, in a thread that `task` waits for, whether `task` is cancelled (**cancel**).
 
     It may raise as well, as `anyio.from_thread.check_cancelled` does: a cancellation, or on trio
     Ctrl-C's `KeyboardInterrupt`. To ask only that would not do: on trio, a thread that cancels the
     task itself is told so when the task waits again, and may be quicker. There the task is asked.
     """
-    is_trios = _is_trios(task)
-
-    def is_cancelled() -> bool:
-        if is_trios and task.has_pending_cancellation():
-            return True
-        from_thread.check_cancelled()
-        return False
-
-    return is_cancelled
+    check_cancelled: Callable[[], bool | None] = from_thread.check_cancelled
+    if not _is_trios(task):
+        return check_cancelled
+    return lambda: task.has_pending_cancellation() or check_cancelled()
 
 
 def _is_trios(task: TaskInfo) -> bool:
