@@ -1,5 +1,7 @@
 """A minimal ASGI framework whose `BackgroundTasks` can be read, proven and used."""
 
+from typing import TYPE_CHECKING, Any
+
 from minibg.applications import Middleware, MiniBG
 from minibg.background import BackgroundTask, BackgroundTasks, FailFastTasks
 from minibg.dependencies import Depends
@@ -15,8 +17,10 @@ from minibg.responses import (
     StreamingResponse,
 )
 from minibg.routing import Route, WebSocketRoute
-from minibg.sse import EventSourceResponse, ServerSentEvent
 from minibg.websockets import InvalidMessage, WebSocket, WebSocketDisconnect
+
+if TYPE_CHECKING:
+    from minibg.ext.sse import EventSourceResponse, ServerSentEvent
 
 __all__ = [
     "BackgroundTask",
@@ -44,3 +48,12 @@ __all__ = [
     "WebSocketDisconnect",
     "WebSocketRoute",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    """The names of `minibg.ext.sse`, which is imported when one of them is asked for (PEP 562)."""
+    if name not in ("EventSourceResponse", "ServerSentEvent"):
+        raise AttributeError(f"module 'minibg' has no attribute {name!r}")
+    from minibg.ext import sse  # noqa: PLC0415  # `import minibg` imports no extension
+
+    return getattr(sse, name)

@@ -13,9 +13,9 @@ from typing import Any, TypeVar
 
 from minibg.concurrency import is_async_callable, run_in_threadpool
 from minibg.datastructures import State
-from minibg.debugging import SlowTaskMiddleware
-from minibg.exceptions import HTTPException, name_of
+from minibg.exceptions import HTTPException
 from minibg.lifespan import live
+from minibg.naming import name_of
 from minibg.requests import Request
 from minibg.responses import JSONResponse, PlainTextResponse, Response, has_no_body
 from minibg.routing import Route, Router, WebSocketRoute
@@ -54,12 +54,6 @@ class MiniBG:
         lifespan: Given the application, the async context in which it serves. What that yields
             becomes the beginning of each request's `state`.
         max_body_size: The largest request body that is read, in bytes. None means no limit.
-        debug: Name background tasks that hold the event loop in the log. Errors are answered as
-            without it, with nothing about them.
-        slow_task_seconds: How long one may hold it before it is named, in seconds.
-
-    Raises:
-        ValueError: If `slow_task_seconds` is no positive number.
     """
 
     def __init__(
@@ -70,12 +64,8 @@ class MiniBG:
         exception_handlers: Mapping[type[Exception] | int, ExceptionHandler] | None = None,
         lifespan: Lifespan | None = None,
         max_body_size: int | None = 16 * 1024 * 1024,
-        debug: bool = False,
-        slow_task_seconds: float = 0.1,
     ) -> None:
         self.router = Router(routes, self._recover)
-        self.debug = debug
-        self._watched = SlowTaskMiddleware(self.router, slow_task_seconds)
         self.user_middleware = list(middleware)
         self.exception_handlers: dict[type[Exception] | int, ExceptionHandler] = {
             HTTPException: http_exception,
@@ -169,7 +159,7 @@ class MiniBG:
             raise
 
     def _build_stack(self) -> ASGIApp:
-        stack: ASGIApp = self._watched if self.debug else self.router
+        stack: ASGIApp = self.router
         for cls, args, options in reversed(self.user_middleware):
             stack = cls(stack, *args, **options)
         self._stack = stack

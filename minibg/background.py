@@ -19,8 +19,8 @@ from typing import Any, ParamSpec
 from anyio import TaskInfo, get_current_task, lowlevel
 
 from minibg.concurrency import cancellation_of, is_async_callable, run_in_background_thread
-from minibg.debugging import current_watch
-from minibg.exceptions import name_of, reason_of
+from minibg.ext.slow_tasks import current_watch
+from minibg.naming import name_of, reason_of
 from minibg.types import Background
 
 P = ParamSpec("P")

@@ -29,8 +29,9 @@ import msgspec
 
 from minibg.background import BackgroundTasks
 from minibg.concurrency import is_async_callable, run_in_threadpool
-from minibg.exceptions import HTTPException, name_of
+from minibg.exceptions import HTTPException
 from minibg.injection import SCOPES, Injection, Scope, in_threads
+from minibg.naming import name_of
 from minibg.params import MISSING, READ, UNFIT, fault, from_path, kind_of, whole_body, without_none
 from minibg.requests import HTTPConnection, Request
 from minibg.responses import Response

@@ -1,11 +1,10 @@
-"""Errors that become answers, and how logs and errors name a function and a reason.
+"""Errors that become answers.
 
-What may live here: exception classes and the words of their messages. How an error becomes a
-response is the business of `applications.py`.
+What may live here: exception classes. How an error becomes a response is the business of
+`applications.py`.
 """
 
 from collections.abc import Mapping
-from functools import partial
 from http import HTTPStatus
 from typing import Any
 
@@ -29,22 +28,3 @@ class HTTPException(Exception):
 
     def __str__(self) -> str:
         return f"{self.status_code}: {self.detail}"
-
-
-def reason_of(exc: BaseException) -> str:
-    """Why a run has ended early, for the log: an `Exception` is a failure, all else cancels."""
-    cause = "an earlier failure" if isinstance(exc, Exception) else "cancelled"
-    return f"{cause}, {type(exc).__name__}"
-
-
-def name_of(func: Any) -> str:
-    """The name by which logs and errors call a callable: `module.qualname`, never an argument.
-
-    A `partial` has the name of its function, an object that has no name that of its class.
-    """
-    while isinstance(func, partial):
-        func = func.func
-    if not isinstance(getattr(func, "__qualname__", None), str):
-        func = type(func)
-    module = getattr(func, "__module__", None)
-    return f"{module}.{func.__qualname__}" if module else str(func.__qualname__)

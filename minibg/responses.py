@@ -30,7 +30,7 @@ from anyio.lowlevel import checkpoint
 from minibg.background import BackgroundTasks, FailFastTasks
 from minibg.concurrency import iterate_in_threadpool
 from minibg.datastructures import MutableHeaders, RawHeaders, encode_header
-from minibg.exceptions import reason_of
+from minibg.naming import reason_of
 from minibg.requests import ClientDisconnect
 from minibg.types import Background, Message, Receive, Scope, Send
 

@@ -22,7 +22,7 @@ from minibg import (
     Route,
     StreamingResponse,
 )
-from minibg.exceptions import name_of
+from minibg.naming import name_of
 from minibg.types import Message
 from tests.framework.asgi import ask, http_scope
 

@@ -2,6 +2,8 @@
 
 import ast
 import re
+import subprocess
+import sys
 from pathlib import Path
 
 import minibg
@@ -12,14 +14,24 @@ README = Path(__file__).parents[2] / "README.md"
 
 def floors() -> dict[str, int]:
     """The floor of each file and directory in the map; a directory's name ends in a slash."""
-    rows = re.findall(r"^\| (\d) \| (`minibg/.+?`) \|", README.read_text(), re.MULTILINE)
+    rows = re.findall(r"^\| (\d+) \| (`minibg/.+?`) \|", README.read_text(), re.MULTILINE)
     return {name: int(floor) for floor, names in rows for name in re.findall(r"`(.+?)`", names)}
+
+
+def files() -> dict[str, Path]:
+    """The files that have a floor of their own, by their names in the map."""
+    paths = [*SOURCE.glob("*.py"), *SOURCE.glob("ext/*.py")]
+    return {
+        f"minibg/{path.relative_to(SOURCE).as_posix()}": path
+        for path in paths
+        if path.name != "__init__.py"
+    }
 
 
 def place_of(module: str) -> str:
     """Where a module of minibg stands in the map."""
-    part = module.split(".")[1]
-    return f"minibg/{part}/" if (SOURCE / part).is_dir() else f"minibg/{part}.py"
+    name = module.replace(".", "/")
+    return f"{name}.py" if f"{name}.py" in files() else "/".join(name.split("/")[:2]) + "/"
 
 
 def imports(path: Path) -> set[str]:
@@ -30,18 +42,24 @@ def imports(path: Path) -> set[str]:
 
 
 def test_the_map_names_each_file_once_and_no_other() -> None:
-    files = {f"minibg/{path.name}" for path in SOURCE.glob("*.py")} - {"minibg/__init__.py"}
     directories = {f"minibg/{path.parent.name}/" for path in SOURCE.glob("*/__init__.py")}
-    assert set(floors()) == files | directories
+    assert set(floors()) == set(files()) | (directories - {"minibg/ext/"})
 
 
 def test_a_file_imports_only_from_floors_below_its_own() -> None:
     floor = floors()
     upwards = {
-        (f"minibg/{path.name}", place)
-        for path in SOURCE.glob("*.py")
-        if path.name != "__init__.py"
+        (name, place)
+        for name, path in files().items()
         for place in map(place_of, imports(path))
-        if floor[place] >= floor[f"minibg/{path.name}"]
+        if floor[place] >= floor[name]
     }
     assert upwards - {("minibg/__main__.py", "minibg/lab/")} == set()
+
+
+def test_importing_minibg_imports_no_extension() -> None:
+    command = "import minibg, sys; print(*(name for name in sys.modules if 'minibg.' in name))"
+    printed = subprocess.run([sys.executable, "-c", command], capture_output=True, check=True)
+    imported = printed.stdout.decode().split()
+    assert "minibg.background" in imported
+    assert [name for name in imported if name.startswith("minibg.ext")] == []

@@ -19,7 +19,7 @@ from prometheus_client import CollectorRegistry, Counter
 from starlette.applications import Starlette
 
 from minibg import BackgroundTask, BackgroundTasks, FailFastTasks, MiniBG
-from minibg.monitoring import BacklogLimit, MonitoredTasks, TaskMetrics
+from minibg.ext.monitoring import BacklogLimit, MonitoredTasks, TaskMetrics
 from minibg.types import ASGIApp, Message, Receive, Scope, Send
 from tests.framework.asgi import ask
 from tests.rules.cancelling import Blocked, in_a_scope, in_a_task
@@ -203,7 +203,7 @@ def test_a_duration_is_that_of_the_task_alone(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     clock = count(100)
-    monkeypatch.setattr("minibg.monitoring.perf_counter", clock.__next__)
+    monkeypatch.setattr("minibg.ext.monitoring.perf_counter", clock.__next__)
     tasks.add_task(fail)
     tasks.add_task(make(kind, lambda: next(clock)))
     anyio.run(tasks, backend=backend)
@@ -475,7 +475,7 @@ def test_without_prometheus_client_the_extra_is_named() -> None:
 import sys
 sys.modules["prometheus_client"] = None
 try:
-    import minibg.monitoring
+    import minibg.ext.monitoring
 except ModuleNotFoundError as exc:
     print(exc, exc.name)
 """
@@ -486,7 +486,7 @@ except ModuleNotFoundError as exc:
 def test_the_counts_of_several_processes_add_up_in_the_multiprocess_mode(tmp_path: Path) -> None:
     run = """
 import anyio
-from minibg.monitoring import MonitoredTasks
+from minibg.ext.monitoring import MonitoredTasks
 tasks = MonitoredTasks([anyio.lowlevel.checkpoint])
 anyio.run(tasks)
 waiting = MonitoredTasks([anyio.lowlevel.checkpoint])

@@ -30,13 +30,13 @@ from minibg import (
     Route,
     UploadFile,
 )
+from minibg.ext.monitoring import MonitoredTasks, TaskMetrics
 from minibg.lab.recorder import (
     FailFastRecordingTasks,
     Recording,
     RecordingTasks,
     current_recording,
 )
-from minibg.monitoring import MonitoredTasks, TaskMetrics
 from minibg.types import Message
 from tests.framework.asgi import ask
 from tests.rules.exchange import Exchange
@@ -309,16 +309,15 @@ def failing_handler(request: Request, exc: Exception) -> Response:
     raise LookupError(SECRET)
 
 
-@pytest.mark.parametrize("debug", [False, True])
 @pytest.mark.parametrize("handlers", [{}, {Exception: failing_handler}, {500: failing_handler}])
 @pytest.mark.parametrize(
     "endpoint",
     [failing, failing_with, failing_dependency, closing_badly, answering_what_has_no_form],
 )
 def test_a_500_shows_no_internals(
-    backend: str, endpoint: Callable[..., Any], handlers: Any, debug: bool
+    backend: str, endpoint: Callable[..., Any], handlers: Any
 ) -> None:
-    app = MiniBG(routes=[Route("/", endpoint)], exception_handlers=handlers, debug=debug)
+    app = MiniBG(routes=[Route("/", endpoint)], exception_handlers=handlers)
     answer = ask(app, fails=Exception, backend=backend)
     assert (answer.status, answer.body) == (500, b"Internal Server Error")
     assert dict(answer.headers) == {

@@ -25,7 +25,7 @@ from websockets.exceptions import InvalidStatus
 from websockets.sync.client import connect
 
 from minibg import MiniBG, Response, WebSocket
-from minibg.monitoring import BacklogLimit, MonitoredTasks, TaskMetrics
+from minibg.ext.monitoring import BacklogLimit, MonitoredTasks, TaskMetrics
 from minibg.types import ASGIApp
 from tests.servers.live import LIMIT, Live, Server
 

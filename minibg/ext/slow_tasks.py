@@ -22,7 +22,7 @@ from typing import Any
 
 from minibg.types import ASGIApp, Receive, Scope, Send
 
-logger = logging.getLogger("minibg.debugging")
+logger = logging.getLogger("minibg.ext.slow_tasks")
 
 
 class Watch:
@@ -80,13 +80,13 @@ current_watch: ContextVar[Watch | None] = ContextVar("current_watch", default=No
 class SlowTaskMiddleware:
     """ASGI middleware under which tasks that hold the event loop are named in the log.
 
-    `MiniBG(debug=True)` has it; around another framework's application it watches the tasks of
-    minibg's lists. What a task starts by itself, as `asyncio.create_task` does, is not watched.
+    `app.add_middleware(SlowTaskMiddleware)`, in minibg or around another framework's application: it
+    watches the tasks of minibg's lists. What a task starts by itself, as `asyncio.create_task` does, is not watched.
 
     Args:
         app: The application inside.
         slow_task_seconds: What holds the loop for longer is logged by the logger
-            `minibg.debugging`, as a WARNING.
+            `minibg.ext.slow_tasks`, as a WARNING.
 
     Raises:
         ValueError: If that is no positive number.

@@ -7,7 +7,7 @@ import asyncio
 import logging
 import re
 import time
-from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Iterator
 from contextlib import aclosing
 from typing import Any
 
@@ -19,9 +19,16 @@ from starlette.applications import Starlette
 from starlette.responses import Response as StarletteResponse
 from starlette.routing import Route as StarletteRoute
 
-import minibg.debugging
-from minibg import BackgroundTask, BackgroundTasks, FailFastTasks, MiniBG, Response
-from minibg.debugging import SlowTaskMiddleware, current_watch
+import minibg.ext.slow_tasks
+from minibg import (
+    BackgroundTask,
+    BackgroundTasks,
+    FailFastTasks,
+    Middleware,
+    MiniBG,
+    Response,
+)
+from minibg.ext.slow_tasks import SlowTaskMiddleware, current_watch
 from tests.framework.asgi import ask
 from tests.rules.exchange import Exchange
 
@@ -30,7 +37,7 @@ LIMIT = 1.0
 
 
 class Clock:
-    """What `perf_counter` says in `minibg.debugging`."""
+    """What `perf_counter` says in `minibg.ext.slow_tasks`."""
 
     now = 1000.0
 
@@ -42,7 +49,7 @@ class Clock:
 @pytest.fixture
 def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     clock = Clock()
-    monkeypatch.setattr(minibg.debugging, "perf_counter", lambda: clock.now)
+    monkeypatch.setattr(minibg.ext.slow_tasks, "perf_counter", lambda: clock.now)
     return clock
 
 
@@ -66,15 +73,20 @@ class Log(logging.Handler):
 
 @pytest.fixture
 def log() -> Iterator[Log]:
-    logger, log = logging.getLogger("minibg.debugging"), Log()
+    logger, log = logging.getLogger("minibg.ext.slow_tasks"), Log()
     logger.addHandler(log)
     yield log
     logger.removeHandler(log)
 
 
-def serving(leave: Callable[[BackgroundTasks], object], **options: Any) -> MiniBG:
+WATCHED = Middleware(SlowTaskMiddleware, slow_task_seconds=LIMIT)
+
+
+def serving(
+    leave: Callable[[BackgroundTasks], object], middleware: Iterable[Middleware] = (WATCHED,)
+) -> MiniBG:
     """An application whose only endpoint leaves those tasks."""
-    app = MiniBG(**{"debug": True, "slow_task_seconds": LIMIT, **options})
+    app = MiniBG(middleware=middleware)
 
     @app.get("/")
     async def endpoint(tasks: BackgroundTasks) -> None:
@@ -104,22 +116,22 @@ def test_each_step_of_an_async_task_that_takes_too_long_is_reported(
             added.add_task(task, seconds)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(minibg.debugging, "perf_counter", lambda: clock.now)
-        logging.getLogger("minibg.debugging").addHandler(log)
+        patch.setattr(minibg.ext.slow_tasks, "perf_counter", lambda: clock.now)
+        logging.getLogger("minibg.ext.slow_tasks").addHandler(log)
         anyio.run(Exchange(), serving(leave), backend=backend)
-        logging.getLogger("minibg.debugging").removeHandler(log)
+        logging.getLogger("minibg.ext.slow_tasks").removeHandler(log)
     assert log.slow == [("task", s) for seconds in tasks for s in seconds if s > LIMIT]
     assert log.levels <= {logging.WARNING}
 
 
-def test_without_debug_nothing_is_watched(backend: str, clock: Clock, log: Log) -> None:
+def test_without_the_middleware_nothing_is_watched(backend: str, clock: Clock, log: Log) -> None:
     watches: list[object] = []
 
     async def task() -> None:
         watches.append(current_watch.get())
         clock.hold(2 * LIMIT)
 
-    app = serving(lambda tasks: tasks.add_task(task), debug=False)
+    app = serving(lambda tasks: tasks.add_task(task), middleware=[])
     anyio.run(Exchange(), app, backend=backend)
     assert (watches, log.slow) == ([None], [])
 
@@ -197,7 +209,7 @@ def test_the_responses_own_background_is_watched(
     async def task() -> None:
         clock.hold(2 * LIMIT)
 
-    app = MiniBG(debug=True, slow_task_seconds=LIMIT)
+    app = MiniBG(middleware=[WATCHED])
 
     @app.get("/")
     async def endpoint() -> Response:
@@ -298,7 +310,7 @@ def test_a_watched_task_that_is_cancelled_is_stopped_at_its_await_and_the_rest_n
 
 
 def test_a_failure_of_a_watched_task_under_fail_fast_reaches_the_server(backend: str) -> None:
-    app = MiniBG(debug=True)
+    app = MiniBG(middleware=[WATCHED])
 
     async def failing() -> None:
         await anyio.lowlevel.checkpoint()
@@ -316,8 +328,7 @@ def test_a_task_that_really_blocks_is_reported_with_the_default_limit(log: Log) 
     async def blocking() -> None:
         time.sleep(0.11)  # noqa: ASYNC251  # the mistake that is looked for
 
-    app = serving(lambda tasks: tasks.add_task(blocking), slow_task_seconds=0.1)
-    assert MiniBG(debug=True)._watched.slow_task_seconds == 0.1
+    app = serving(lambda tasks: tasks.add_task(blocking), [Middleware(SlowTaskMiddleware)])
     ask(app)
     ((name, seconds),) = log.slow
     assert name == "blocking"
@@ -327,4 +338,4 @@ def test_a_task_that_really_blocks_is_reported_with_the_default_limit(log: Log) 
 @pytest.mark.parametrize("seconds", [0, -1, float("nan")])
 def test_a_limit_that_is_no_positive_number_is_refused(seconds: float) -> None:
     with pytest.raises(ValueError, match=f"positive number of seconds, not {seconds!r}"):
-        MiniBG(debug=True, slow_task_seconds=seconds)
+        SlowTaskMiddleware(MiniBG(), slow_task_seconds=seconds)

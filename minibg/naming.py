@@ -1,0 +1,27 @@
+"""The words by which logs and errors name a function, and the reason why a run has ended.
+
+What may live here: names for people to read. An argument never becomes part of one: it may be a
+secret.
+"""
+
+from functools import partial
+from typing import Any
+
+
+def reason_of(exc: BaseException) -> str:
+    """Why a run has ended early, for the log: an `Exception` is a failure, all else cancels."""
+    cause = "an earlier failure" if isinstance(exc, Exception) else "cancelled"
+    return f"{cause}, {type(exc).__name__}"
+
+
+def name_of(func: Any) -> str:
+    """The name by which logs and errors call a callable: `module.qualname`, never an argument.
+
+    A `partial` has the name of its function, an object that has no name that of its class.
+    """
+    while isinstance(func, partial):
+        func = func.func
+    if not isinstance(getattr(func, "__qualname__", None), str):
+        func = type(func)
+    module = getattr(func, "__module__", None)
+    return f"{module}.{func.__qualname__}" if module else str(func.__qualname__)
