@@ -38,8 +38,8 @@ pytestmark = pytest.mark.timeout(REQUESTS // 100)
 def counting() -> Iterator[Live]:
     """The application that counts, served by uvicorn in a process of its own.
 
-    Its memory comes from malloc, piece by piece, and goes back at once: Python's own allocator keeps
-    what it once had, and so does glibc's malloc in its cache for each thread.
+    Its memory comes from malloc, piece by piece, and goes back at once. Python's own allocator
+    keeps what it once had, and so does glibc's in its cache for each thread.
     Coverage is not measured there: what it collects would count as growth.
     """
     environment = {
