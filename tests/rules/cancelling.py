@@ -15,7 +15,8 @@ from minibg import BackgroundTasks
 
 SECONDS = 10
 
-Run = Callable[[], AbstractAsyncContextManager[Callable[[], object]]]
+Run = Callable[[BackgroundTasks], AbstractAsyncContextManager[Callable[[], object]]]
+"""Runs the tasks while the context is entered, and hands out how the run is cancelled."""
 
 
 class Blocked:

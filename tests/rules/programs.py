@@ -214,7 +214,8 @@ class Player:
             tasks.add_task(func)
         else:
             func = make(task.kind, self.body(tasks, label, task))
-            tasks.add_task(func, *task.args, self.given, **dict(task.kwargs))
+            given = [*task.args, self.given]
+            tasks.add_task(func, *given, **dict(task.kwargs))
         self.labels[id(func)] = label
 
     def body(self, tasks: BackgroundTasks, label: str, task: Task) -> Callable[..., Any]:

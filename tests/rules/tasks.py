@@ -10,12 +10,13 @@ import inspect
 from collections.abc import Callable, Generator
 from functools import partial
 from inspect import iscoroutinefunction
-from typing import Any
+from typing import Any, TypeVar
 
 import anyio
 from hypothesis import strategies as st
 
 Body = Callable[..., Any]
+T = TypeVar("T", bound=Body)
 
 
 def _do(steps: Any) -> None:
@@ -30,7 +31,7 @@ async def _do_in_turns(steps: Any) -> None:
             await anyio.lowlevel.checkpoint()
 
 
-def _named(task: Any, body: Body) -> Any:
+def _named(task: T, body: Body) -> T:
     """The task under its body's name, by which logs then speak of it."""
     task.__qualname__ = getattr(body, "__qualname__", "task")
     return task

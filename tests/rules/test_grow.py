@@ -13,8 +13,8 @@ from tests.rules.exchange import Exchange
 from tests.rules.programs import PROGRAMS, AnyProgram, check
 from tests.rules.tasks import kinds, make
 
-Tree = list[tuple[str, "Tree"]]  # type: ignore[misc]  # it names itself
-trees = st.recursive(
+Tree = list[tuple[str, "Tree"]]
+trees: st.SearchStrategy[Tree] = st.recursive(
     st.just([]), lambda deeper: st.lists(st.tuples(kinds(), deeper), max_size=3), max_leaves=12
 )
 

@@ -25,6 +25,7 @@ from tests.rules.tasks import ASYNC, HANDED_BACK, KINDS, SYNC, kinds, make
 def where_it_runs(backend: str, kind: str, *, alone: bool = False) -> tuple[bool, bool]:
     """Whether a task of that kind runs in the loop's thread, and whether it does so in its task."""
     seen: list[tuple[int, Any]] = []
+    loop_thread = request_task = 0
 
     def body() -> None:
         thread = threading.get_ident()
@@ -40,7 +41,6 @@ def where_it_runs(backend: str, kind: str, *, alone: bool = False) -> tuple[bool
             tasks.add_task(make(kind, body))
             await tasks()
 
-    loop_thread = request_task = 0
     anyio.run(request, backend=backend)
     ((thread, task),) = seen
     return thread == loop_thread, task == request_task

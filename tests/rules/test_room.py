@@ -30,7 +30,7 @@ class Crowd:
 def test_blocked_background_threads_leave_all_others_free(backend: str, program: int) -> None:
     threads = program
 
-    async def server() -> list[float]:
+    async def server() -> list[int]:
         background_limiter().total_tokens = threads
         crowd, limiters = Crowd(threads), (background_limiter(), current_default_thread_limiter())
         with anyio.fail_after(SECONDS):

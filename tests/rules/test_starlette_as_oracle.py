@@ -177,7 +177,8 @@ def test_what_a_failure_stops_is_named_by_minibg_alone(backend: str) -> None:
 
 
 def test_tasks_whose_response_was_not_sent_are_named_by_minibg_alone(backend: str) -> None:
-    tasks, fails = (A_SYNC_TASK, AN_ASYNC_TASK), "the response was not sent"
+    tasks = A_SYNC_TASK, AN_ASYNC_TASK
+    fails: Literal["the response was not sent"] = "the response was not sent"
     assert outcome(backend, STARLETTE, *tasks, fails=fails) == ["raised OSError"]
     assert outcome(backend, MINIBG, *tasks, fails=fails) == [
         "not run 0",
@@ -285,7 +286,7 @@ def test_a_thread_is_left_behind_when_asyncio_cancels_the_run_with_starlette_alo
         await blocked.is_running()
         run.cancel()
         await let_it_be_delivered()
-        over = run.done()
+        over: bool = run.done()
         blocked.leave.set()
         with pytest.raises(asyncio.CancelledError):
             await run
@@ -317,6 +318,8 @@ def test_a_row_of_sync_tasks_takes_a_hop_each_with_starlette_alone(
     backend: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """What each task sees of the context, and what it leaves there, is the same all the same."""
+
+    hops = 0
 
     async def count_and_run(*args: Any, **options: Any) -> Any:
         nonlocal hops
