@@ -344,7 +344,7 @@ def test_a_form_has_no_more_fields_and_files_than_it_may(
 @pytest.mark.parametrize("headers", [MULTIPART, URLENCODED])
 def test_a_field_is_no_larger_than_it_may_be(headers: list[tuple[bytes, bytes]]) -> None:
     async def endpoint(request: Request) -> Any:
-        return len(str((await request.form(max_field_size=10))["a"]))
+        return len(str((await request.form(max_part_size=10))["a"]))
 
     def body(size: int) -> bytes:
         value = b"x" * size
@@ -356,7 +356,7 @@ def test_a_field_is_no_larger_than_it_may_be(headers: list[tuple[bytes, bytes]])
 
 def test_a_file_may_be_larger_than_a_field() -> None:
     async def endpoint(request: Request) -> Any:
-        return len(await request.form(max_field_size=10))
+        return len(await request.form(max_part_size=10))
 
     assert sent(endpoint, multipart(("a", "f", b"x" * 100))).body == b"1"
 
