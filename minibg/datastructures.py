@@ -7,7 +7,7 @@ import re
 from collections.abc import Iterable, Iterator, Mapping, MutableMapping
 from operator import itemgetter
 from typing import Any, NamedTuple, Self, TypeVar
-from urllib.parse import SplitResult, quote, unquote_to_bytes, urlencode, urlsplit
+from urllib.parse import SplitResult, quote, urlencode, urlsplit
 
 V = TypeVar("V")
 
@@ -15,6 +15,7 @@ RawHeaders = list[tuple[bytes, bytes]]
 
 _token = re.compile(rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")  # RFC 9110, section 5.6.2
 _escaped = re.compile(r"\\(?:([0-3][0-7][0-7])|(.))")
+_escapes = re.compile(rb"(?:%[0-9A-Fa-f]{2})++")
 _forbidden = re.compile(rb"[\r\n\0]")  # RFC 9110, section 5.5
 
 
@@ -137,7 +138,14 @@ def parse_urlencoded(data: bytes) -> list[tuple[str, str]]:
 
 
 def _decode(data: bytes) -> str:
-    return unquote_to_bytes(data).decode("utf-8", "replace")
+    """As `urllib.parse.unquote` does, which takes up to 75 times the memory of the data."""
+    decoded, end = bytearray(), 0
+    for run in _escapes.finditer(data):
+        decoded += data[end : run.start()]
+        decoded += bytes.fromhex(run[0].replace(b"%", b"").decode())
+        end = run.end()
+    decoded += data[end:]
+    return decoded.decode("utf-8", "replace")
 
 
 def unquote_cookie(value: str) -> str:
@@ -214,6 +222,9 @@ class URL(SplitResult):
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, str | URL) and str(self) == str(other)
+
+    def __ne__(self, other: object) -> bool:
+        return not self == other
 
     def __hash__(self) -> int:
         return hash(str(self))

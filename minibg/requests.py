@@ -141,7 +141,7 @@ class HTTPConnection:
 
     @cached_property
     def base_url(self) -> URL:
-        """The URL at which the application is mounted (ASGI, `root_path`), with a slash after it."""
+        """The URL at which the application is mounted (ASGI, `root_path`), and a slash."""
         return self._url(self.scope.get("root_path", "").rstrip("/") + "/", b"")
 
     def _url(self, path: str, query: bytes) -> URL:

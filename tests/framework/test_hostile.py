@@ -320,7 +320,7 @@ ATTACKS = {
             multipart_bodies | json_bodies,
         ),
         breaks_off,
-        ("noticed", "refused before"),
+        ("noticed",),
     ),
     "WebSocket": Attack(conversations, converse, ("heard", "refused", "gone")),
 }
