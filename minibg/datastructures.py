@@ -172,7 +172,7 @@ class QueryParams(MultiDict[str]):
         if isinstance(query, str):
             query = query.encode()
         if isinstance(query, Mapping):
-            query = query.items()
+            query = query.multi_items() if isinstance(query, MultiDict) else query.items()
         super().__init__(parse_urlencoded(query) if isinstance(query, bytes) else query)
 
     def __str__(self) -> str:
@@ -207,6 +207,7 @@ class URL(SplitResult):
     def as_sent(cls, scheme: str, netloc: str, path: str, raw_path: bytes, query: bytes) -> Self:
         """The URL of a request, whose path is written as it came where `raw_path` tells that."""
         path = quote(raw_path, safe=_SENT) if _decode(raw_path) == path else quote_path(path)
+        path = path if path.startswith("/") else "/" + path  # an absolute URL was asked for, or "*"
         return cls._make((scheme, netloc, path, quote(query, safe=_SENT + "?"), ""))
 
     def replace(self, **parts: Any) -> Self:
@@ -236,7 +237,7 @@ class URL(SplitResult):
         return self.geturl()
 
     def __repr__(self) -> str:
-        shown = self if self.password is None else self.replace(password="***")
+        shown = self if self.password is None else self.replace(password="********")
         return f"{type(self).__name__}({str(shown)!r})"
 
 

@@ -20,7 +20,7 @@ from minibg.exceptions import HTTPException
 from minibg.formparsers import FormData, FormReading, parse_form
 from minibg.types import Message, Receive, Scope
 
-_host = re.compile(r"(?:[A-Za-z0-9._~-]+|\[([0-9A-Fa-f:.]+)\])(?::([0-9]{0,5}))?")
+_host = re.compile(r"(?:[A-Za-z0-9._~-]+|\[([0-9A-Fa-f:.]+)\])(?::0*([0-9]{0,5}))?")
 _default_ports = {"http": 80, "https": 443, "ws": 80, "wss": 443}
 
 

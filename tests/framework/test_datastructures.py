@@ -159,6 +159,8 @@ def test_query_parameters_as_text_are_a_query_of_the_same(pairs: list[tuple[str,
     params = QueryParams(pairs)
     assert str(params) == str(StarletteQueryParams(pairs))
     assert QueryParams(str(params)) == QueryParams(str(params).encode()) == params
+    assert QueryParams(params) == params
+    assert QueryParams(dict(pairs)).multi_items() == list(dict(pairs).items())
 
 
 short = st.lists(st.tuples(st.sampled_from("ab"), st.sampled_from("12")), max_size=3)
@@ -223,7 +225,7 @@ def test_a_url_is_what_its_text_is() -> None:
     assert url != tuple(url)
     assert {url: 1}[URL(str(url))] == 1
     assert (url.hostname, url.port, url.path, url.query) == ("example.org", 1, "/a", "b=1")
-    assert repr(url) == "URL('http://u:***@example.org:1/a?b=1')"
+    assert repr(url) == "URL('http://u:********@example.org:1/a?b=1')"
 
 
 def test_a_state_is_free_attributes_over_the_dictionary_it_was_given() -> None:

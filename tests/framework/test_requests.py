@@ -134,6 +134,19 @@ def test_a_path_of_which_the_server_tells_no_bytes_is_quoted_as_little_as_can_be
     assert re.sub("%[0-9A-F]{2}", "", url.path) == kept
 
 
+@pytest.mark.parametrize("path", ["*", "@evil", "http://evil/x", "//evil/x"])
+def test_no_path_becomes_the_host_of_a_url(path: str) -> None:
+    url = Request(http_scope(path=path)).url
+    assert (url.hostname, url.path) == ("127.0.0.1", path if path[0] == "/" else "/" + path)
+    assert urlsplit(str(url)) == tuple(url)
+
+
+def test_a_port_may_have_zeros_before_it() -> None:
+    for zeros in (b"", b"00", b"0" * 9):
+        url = Request(http_scope(headers=[(b"host", b"example.org:" + zeros + b"80")])).url
+        assert (url.hostname, url.port) == ("example.org", 80)
+
+
 def test_a_path_that_middleware_has_changed_is_not_the_one_that_was_sent() -> None:
     assert Request(http_scope(path="/new", raw_path=b"/old")).url.path == "/new"
 
