@@ -133,8 +133,12 @@ class MultiDict(Mapping[str, V]):  # noqa: PLW1641  # likewise
 
 def parse_urlencoded(data: bytes) -> list[tuple[str, str]]:
     """The pairs of name and value in a query string or form (WHATWG URL, section 5.1)."""
-    pairs = [pair.partition(b"=") for pair in data.replace(b"+", b" ").split(b"&") if pair]
-    return [(_decode(name), _decode(value)) for name, _, value in pairs]
+    data = data.replace(b"+", b" ")
+    if b"%" in data:
+        pairs = [pair.partition(b"=") for pair in data.split(b"&") if pair]
+        return [(_decode(name), _decode(value)) for name, _, value in pairs]
+    texts = [pair.partition("=") for pair in data.decode("utf-8", "replace").split("&") if pair]
+    return [(name, value) for name, _, value in texts]
 
 
 def _decode(data: bytes) -> str:
@@ -171,9 +175,13 @@ class QueryParams(MultiDict[str]):
     ) -> None:
         if isinstance(query, str):
             query = query.encode()
-        if isinstance(query, Mapping):
-            query = query.multi_items() if isinstance(query, MultiDict) else query.items()
-        super().__init__(parse_urlencoded(query) if isinstance(query, bytes) else query)
+        if isinstance(query, bytes):
+            query = parse_urlencoded(query)
+        elif isinstance(query, MultiDict):
+            query = query.multi_items()
+        elif isinstance(query, Mapping):
+            query = query.items()
+        super().__init__(query)
 
     def __str__(self) -> str:
         return urlencode(self._items)

@@ -287,5 +287,8 @@ def _route_path(scope: Scope) -> str:
     That is empty for a request for just there, as that lacks the slash of "/".
     """
     path: str = scope["path"]
-    below = path.removeprefix(scope.get("root_path", "").rstrip("/"))
+    root_path: str = scope.get("root_path", "")
+    if not root_path:
+        return path
+    below = path.removeprefix(root_path.rstrip("/"))
     return below if below[:1] in ("", "/") else path

@@ -306,6 +306,15 @@ def test_a_filename_may_be_encoded_as_in_mail_or_in_http(disposition: str, name:
     assert json.loads(sent(endpoint, head.encode() + b"\r\n--xXx--\r\n").body) == name
 
 
+@pytest.mark.parametrize(
+    "disposition", ['name="=?utf-8?B?w7w=?="', "name*=utf-8''%C3%BC", "name=ü", 'NAME = "ü"']
+)
+def test_the_name_of_a_field_may_be_encoded_likewise(disposition: str) -> None:
+    head = f"--xXx\r\nContent-Disposition: form-data; {disposition}\r\n\r\n"
+    answer = sent(pairs, head.encode() + b"1\r\n--xXx--\r\n")
+    assert json.loads(answer.body) == [["ü", "1"]]
+
+
 # --- its text ------------------------------------------------------------------------------------
 
 
