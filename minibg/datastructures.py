@@ -97,7 +97,7 @@ class MutableHeaders(Headers, MutableMapping[str, str]):
 class MultiDict(Mapping[str, V]):  # noqa: PLW1641  # likewise
     """Pairs of name and value. Where a name comes twice, the last value counts.
 
-    Two are equal that give each name the same values in the same order.
+    Two are equal if they give each name the same values in the same order.
     """
 
     def __init__(self, items: Iterable[tuple[str, V]] = ()) -> None:
@@ -203,7 +203,7 @@ class URL(SplitResult):
     `password`, `hostname` and `port`.
 
     Raises:
-        ValueError: If the text is none of a URL.
+        ValueError: If the text cannot be a URL, for example for a bracket that does not close.
     """
 
     __slots__ = ()

@@ -1,8 +1,8 @@
 """Forms: their fields and files, parsed by the library python-multipart.
 
 A small form is parsed on the event loop, at once. A larger one is parsed in a thread, in pieces
-that are worth the way there. The thread is none of those for endpoints: slow endpoints may hold
-them all, and wait for a form themselves.
+that are worth the way there. Forms have threads of their own, since slow endpoints may hold all of
+theirs.
 
 Rule kept here: **release**, as far as it concerns uploads: once closed, a file says so.
 
@@ -30,15 +30,15 @@ from minibg.exceptions import HTTPException
 T = TypeVar("T")
 
 MAX_LENGTH_ON_THE_LOOP = 32 * 1024
-"""How many bytes of a form are parsed on the event loop. More take a thread, that many at least at
-a time."""
+"""How many bytes of a form are parsed on the event loop: a few milliseconds of work. A larger form
+goes to a thread, in pieces of at least that size."""
 
 MAX_MEMORY_FILE_SIZE = 1024 * 1024
 """How many bytes of an uploaded file are kept in memory; a larger one goes to the disk."""
 
 CHARSETS = {*aliases, *aliases.values(), "koi8_u"} - {"u7", "utf7", "utf_7", "unicode_1_1_utf_7"}
-"""The names of what a client may have encoded text with. Python's other codecs are slow or encode
-no text, UTF-7 gives what is none, and each name that Python does not know it keeps for ever."""
+"""The character sets that a client may name. Python's own codecs (punycode, for example) are slow,
+UTF-7 can yield lone surrogates, and Python keeps each unknown name that it looks up for ever."""
 
 # Control characters (category Cc), and those that change the direction of text (Bidi_Control).
 _unwanted = re.compile("[\0-\x1f\x7f-\x9f\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069]")
