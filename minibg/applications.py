@@ -54,6 +54,8 @@ class MiniBG:
         lifespan: Given the application, the async context in which it serves. What that yields
             becomes the beginning of each request's `state`.
         max_body_size: The largest request body that is read, in bytes. None means no limit.
+        redirect_slashes: Whether a path that is served only with, or only without, a slash at its
+            end is redirected there.
     """
 
     def __init__(
@@ -64,8 +66,9 @@ class MiniBG:
         exception_handlers: Mapping[type[Exception] | int, ExceptionHandler] | None = None,
         lifespan: Lifespan | None = None,
         max_body_size: int | None = 16 * 1024 * 1024,
+        redirect_slashes: bool = True,
     ) -> None:
-        self.router = Router(routes, self._recover)
+        self.router = Router(routes, self._recover, redirect_slashes)
         self.user_middleware = list(middleware)
         self.exception_handlers: dict[type[Exception] | int, ExceptionHandler] = {
             HTTPException: http_exception,

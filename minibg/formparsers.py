@@ -1,58 +1,109 @@
 """Forms: their fields and files, parsed by the library python-multipart.
 
+A small form is parsed on the event loop, at once. A larger one is parsed in a thread, in pieces
+that are worth the way there. Forms have threads of their own, since slow endpoints may hold all of
+theirs.
+
 Rule kept here: **release**, as far as it concerns uploads: once closed, a file says so.
 
-What may live here: what a form is made of, its limits, and what the library's errors mean to a
-client.
+What may live here: what a form is made of, its limits, which text its bytes stand for, and what the
+library's errors mean to a client.
 """
 
-from collections.abc import AsyncIterable
-from contextlib import AsyncExitStack
+import re
+from collections.abc import AsyncIterable, Callable, Coroutine, Generator
+from contextlib import AsyncExitStack, suppress
+from encodings import normalize_encoding
+from encodings.aliases import aliases
+from functools import partial
 from io import BytesIO
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, TypeVar
+from urllib.parse import unquote_to_bytes
 
-from anyio import CancelScope
+from anyio import CancelScope, CapacityLimiter
+from anyio.lowlevel import RunVar
 
 from minibg.concurrency import run_in_extra_thread, run_in_threadpool
-from minibg.datastructures import MultiDict, parse_urlencoded
+from minibg.datastructures import Headers, MultiDict, RawHeaders, parse_urlencoded
 from minibg.exceptions import HTTPException
 
-MAX_LENGTH_ON_THE_LOOP = 64 * 1024
-"""How many characters of an urlencoded form are parsed on the event loop; more take a thread."""
+T = TypeVar("T")
+
+MAX_LENGTH_ON_THE_LOOP = 32 * 1024
+"""How many bytes of a form are parsed on the event loop: a few milliseconds of work. A larger form
+goes to a thread, in pieces of at least that size."""
 
 MAX_MEMORY_FILE_SIZE = 1024 * 1024
 """How many bytes of an uploaded file are kept in memory; a larger one goes to the disk."""
+
+CHARSETS = {*aliases, *aliases.values(), "koi8_u"} - {"u7", "utf7", "utf_7", "unicode_1_1_utf_7"}
+"""The character sets that a client may name. Python's own codecs (punycode, for example) are slow,
+UTF-7 can yield lone surrogates, and Python keeps each unknown name that it looks up for ever."""
+
+# Control characters (category Cc), and those that change the direction of text (Bidi_Control).
+_unwanted = re.compile("[\0-\x1f\x7f-\x9f\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069]")
+_threads: RunVar[CapacityLimiter] = RunVar("minibg form threads")
 
 
 class UploadFile:
     """A file that came in a form. Above 1 MiB it stands on the disk, until the request is released.
 
     Args:
-        file: Its content, as a file that is open for reading.
+        file: Its content, as a file that is open for reading and writing.
+        size: Its length in bytes, where that is known.
         filename: Its name, without a directory and without control characters.
-        size: Its length in bytes.
-        content_type: Its type as the client says.
+        headers: The headers of its part of the form.
     """
 
     def __init__(
-        self, file: BinaryIO, filename: str, size: int, content_type: str | None = None
+        self,
+        file: BinaryIO,
+        *,
+        size: int | None = None,
+        filename: str | None = None,
+        headers: Headers | None = None,
     ) -> None:
         self.file = file
-        self.filename = filename
         self.size = size
-        self.content_type = content_type
+        self.filename = filename
+        self.headers = Headers([]) if headers is None else headers
+
+    @property
+    def content_type(self) -> str | None:
+        """Its type as the client says."""
+        return self.headers.get("content-type")
 
     async def read(self, size: int = -1) -> bytes:
         """Read so many bytes, or all that is left."""
-        return await run_in_threadpool(self._open_file().read, size)
+        return await self._call(self._open_file().read, size)
+
+    async def write(self, data: bytes) -> None:
+        """Write where reading stands."""
+        await self._call(self._open_file().write, data, growth=len(data))
+        if self.size is not None:
+            self.size = max(self.size, self.file.tell())
 
     async def seek(self, offset: int) -> None:
         """Go on reading at that byte."""
-        await run_in_threadpool(self._open_file().seek, offset)
+        await self._call(self._open_file().seek, offset)
 
     async def close(self) -> None:
         """Close the file, and remove it where it stands on the disk."""
-        await run_in_extra_thread(self.file.close)
+        try:
+            if not self._is_in_memory():
+                await run_in_extra_thread(self.file.close)
+        finally:  # asyncio's own cancellation may have kept it from the thread
+            self.file.close()
+
+    def _is_in_memory(self, growth: int = 0) -> bool:
+        file: Any = self.file
+        on_disk = getattr(file, "_rolled", True)  # of a `SpooledTemporaryFile`
+        return file.closed or (not on_disk and file.tell() + growth <= MAX_MEMORY_FILE_SIZE)
+
+    async def _call(self, func: Callable[[Any], T], argument: Any, growth: int = 0) -> T:
+        if self._is_in_memory(growth):
+            return func(argument)
+        return await run_in_threadpool(func, argument)
 
     def _open_file(self) -> BinaryIO:
         if self.file.closed:
@@ -74,34 +125,118 @@ class FormData(MultiDict[str | UploadFile]):
                     stack.push_async_callback(value.close)
 
 
+class FormReading:
+    """A form that is read when this is awaited, or entered with `async with`, which closes it."""
+
+    def __init__(self, reading: Coroutine[Any, Any, FormData]) -> None:
+        self._reading = reading
+
+    def __await__(self) -> Generator[Any, Any, FormData]:
+        return self._reading.__await__()
+
+    async def __aenter__(self) -> FormData:
+        self._form = await self._reading
+        return self._form
+
+    async def __aexit__(self, *exc_info: object) -> None:
+        await self._form.close()
+
+
 def plain_filename(name: str) -> str:
-    """The file's own name: without any directory, and without what is no printable character."""
-    name = name.replace("\\", "/").rpartition("/")[2]
-    name = "".join(character for character in name if character.isprintable())
+    """The file's own name: without any directory, control character, or change of direction."""
+    name = _unwanted.sub("", name.replace("\\", "/").rpartition("/")[2])
     return "" if name in (".", "..") else name
+
+
+def decode(data: bytes | bytearray, charset: str) -> str:
+    """The text that was encoded with that character set, or else with UTF-8, or with Latin-1."""
+    for name in (normalize_encoding(charset).lower(), "utf_8"):
+        if name in CHARSETS:
+            with suppress(UnicodeError, LookupError):  # Python has codecs that give no text
+                return data.decode(name)
+    return data.decode("latin-1")
+
+
+def decode_words(data: bytes, charset: str) -> str:
+    """`decode`, and what .NET sends for a name that is not ASCII: encoded words (RFC 2047)."""
+    if data.startswith(b"=?") and data.endswith(b"?="):
+        from email.errors import MessageError  # noqa: PLC0415  # seldom used, slow to import
+        from email.header import decode_header  # noqa: PLC0415  # likewise
+
+        with suppress(MessageError):
+            words = decode_header(data.decode("latin-1"))
+            return "".join(w if isinstance(w, str) else decode(w, c or charset) for w, c in words)
+    return decode(data, charset)
 
 
 class TooLargeError(ValueError):
     """A form exceeds one of its limits."""
 
 
-class Multipart:
-    """What a `multipart/form-data` parser calls as it goes; `items` are the fields and files.
+class Part:
+    """A part of a form: its headers, and then the bytes of a field, or a file."""
 
-    A file stands in `items` from its first byte, so that it is closed whatever comes after.
+    def __init__(self) -> None:
+        self.headers: RawHeaders = []
+        self.options: dict[bytes, bytes] = {}
+        self.data = bytearray()
+        self.file: BinaryIO | None = None
+
+    def begin(self) -> None:
+        """Read the headers: what follows is the content."""
+        header = Headers(self.headers).get("content-disposition", "")
+        _, extended = parse_options(header.replace("*=", "_="))  # the library leaves "*" out
+        _, options = parse_options(header)
+        self.options = extended | options
+        if self.options.keys().isdisjoint((b"name", b"name_")):
+            raise ValueError("a part of it has no name")
+        if not self.options.keys().isdisjoint((b"filename", b"filename_")):
+            from tempfile import SpooledTemporaryFile  # noqa: PLC0415  # slow to import
+
+            file: Any = SpooledTemporaryFile(MAX_MEMORY_FILE_SIZE)  # noqa: SIM115  # by release
+            self.file = file
+
+    def item(self, charset: str) -> tuple[str, str | UploadFile]:
+        """Its name and what it holds, where text is encoded so if the part does not say how."""
+        name = self._option(b"name", charset)
+        if self.file is None:
+            _, options = parse_options(Headers(self.headers).get("content-type", ""))
+            own = options.get(b"charset", b"").decode("latin-1")
+            return name, decode(self.data, own or charset)
+        filename = plain_filename(self._option(b"filename", charset))
+        size, _ = self.file.tell(), self.file.seek(0)
+        headers = Headers(self.headers)
+        return name, UploadFile(self.file, size=size, filename=filename, headers=headers)
+
+    def _option(self, key: bytes, charset: str) -> str:
+        """The text of an option, or of the extended one: `charset'language'text` (RFC 8187).
+
+        RFC 7578, section 4.2, forbids that in forms, so it counts only where it stands alone.
+        """
+        if key in self.options:
+            return decode_words(self.options[key], charset)
+        named, _, value = [b"", b"", *self.options[key + b"_"].split(b"'", 2)][-3:]
+        return decode(unquote_to_bytes(value), named.decode("latin-1"))
+
+
+class Multipart:
+    """What a `multipart/form-data` parser calls as it goes; in the end `form` is what came of it.
+
+    A file stands in `parts` from its first byte, so that it is closed whatever comes after.
     """
 
-    def __init__(self, max_fields: int, max_field_size: int) -> None:
-        self.max_fields = max_fields
-        self.max_field_size = max_field_size
-        self.items: list[tuple[str, str | UploadFile]] = []
-        self.is_complete = False
+    form: FormData | None = None
+
+    def __init__(self, charset: str, max_files: int, max_fields: int, max_part_size: int) -> None:
+        self.charset = charset
+        self.limits = {"files": max_files, "fields": max_fields}
+        self.counts = {"files": 0, "fields": 0}
+        self.max_part_size = max_part_size
+        self.parts: list[Part] = []
 
     def on_part_begin(self) -> None:
-        self.headers: dict[bytes, bytes] = {}
-        self.header, self.value, self.data = b"", b"", bytearray()
-        if len(self.items) >= self.max_fields:
-            raise TooLargeError(f"it has more than {self.max_fields} fields and files")
+        self.parts.append(Part())
+        self.header, self.value = b"", b""
 
     def on_header_field(self, data: bytes, start: int, end: int) -> None:
         self.header += data[start:end]
@@ -110,114 +245,134 @@ class Multipart:
         self.value += data[start:end]
 
     def on_header_end(self) -> None:
-        self.headers[self.header.lower()] = self.value
+        self.parts[-1].headers.append((self.header.lower(), self.value))
         self.header, self.value = b"", b""
 
     def on_headers_finished(self) -> None:
-        _, options = parse_options(self.headers.get(b"content-disposition", b""))
-        if b"name" not in options:
-            raise ValueError("a part of it has no name")
-        self.name, self.file = options[b"name"].decode("utf-8", "replace"), None
-        if b"filename" in options:
-            from tempfile import SpooledTemporaryFile  # noqa: PLC0415  # slow to import
-
-            filename = plain_filename(options[b"filename"].decode("utf-8", "replace"))
-            content_type = self.headers.get(b"content-type", b"").decode("latin-1") or None
-            file: Any = SpooledTemporaryFile(MAX_MEMORY_FILE_SIZE)  # noqa: SIM115  # by release
-            self.file = UploadFile(file, filename, 0, content_type)
-            self.items.append((self.name, self.file))
+        self.parts[-1].begin()
+        kind = "fields" if self.parts[-1].file is None else "files"
+        self.counts[kind] += 1
+        if self.counts[kind] > self.limits[kind]:
+            raise TooLargeError(f"it has more than {self.limits[kind]} {kind}")
 
     def on_part_data(self, data: bytes, start: int, end: int) -> None:
-        if self.file is not None:
-            self.file.size += self.file.file.write(data[start:end])
+        part = self.parts[-1]
+        if part.file is not None:
+            part.file.write(data[start:end])
             return
-        self.data += data[start:end]
-        if len(self.data) > self.max_field_size:
-            raise TooLargeError(f"a field has more than {self.max_field_size} bytes")
-
-    def on_part_end(self) -> None:
-        if self.file is None:
-            self.items.append((self.name, self.data.decode("utf-8", "replace")))
-        else:
-            self.file.file.seek(0)
+        part.data += data[start:end]
+        if len(part.data) > self.max_part_size:
+            raise TooLargeError(f"a field has more than {self.max_part_size} bytes")
 
     def on_end(self) -> None:
-        self.is_complete = True
+        for part in self.parts:
+            if part.options.get(b"name") == b"_charset_":  # RFC 7578, section 4.6
+                self.charset = part.data.decode("latin-1")
+        self.form = FormData([part.item(self.charset) for part in self.parts])
+
+    async def close(self) -> None:
+        """Close the files, of which the form may not have come to be."""
+        files = [UploadFile(part.file) for part in self.parts if part.file is not None]
+        await FormData([("", file) for file in files]).close()
 
 
-def parse_options(header: str | bytes) -> tuple[bytes, dict[bytes, bytes]]:
-    """A header's value, and the options that follow it.
+def parse_options(header: str) -> tuple[str, dict[bytes, bytes]]:
+    """A header's value, in lower case, and the options that follow it.
 
     Raises:
+        ValueError: If there are more options than an honest client has.
         RuntimeError: If python-multipart is not installed.
     """
+    if header.count(";") > 99:  # each takes a microsecond, and a header may hold 64,000
+        raise ValueError("a header has more than 99 options")
     try:
         from python_multipart.multipart import parse_options_header  # noqa: PLC0415  # an extra
     except ModuleNotFoundError as exc:
         raise RuntimeError("forms need python-multipart: pip install 'minibg[standard]'") from exc
-    return parse_options_header(header)
+    value, options = parse_options_header(header)
+    return value.decode("latin-1"), options
 
 
 async def parse_form(
-    content_type: str, stream: AsyncIterable[bytes], max_fields: int, max_field_size: int
+    content_type: str,
+    stream: AsyncIterable[bytes],
+    max_files: int,
+    max_fields: int,
+    max_part_size: int,
 ) -> FormData:
     """Parse a form as its body comes in. Another type of body gives an empty form.
 
     Args:
         content_type: The header of that name.
         stream: The body.
-        max_fields: How many fields and files it may have.
-        max_field_size: How many bytes of UTF-8 a field may have, decoded, that is no file.
+        max_files: How many files it may have.
+        max_fields: How many fields it may have that are no files.
+        max_part_size: How many bytes such a field may have as it is sent.
 
     Raises:
         HTTPException: 400, if it is malformed, or larger than it may be.
         RuntimeError: If python-multipart is not installed.
     """
-    kind, options = parse_options(content_type)
     try:
-        if kind == b"application/x-www-form-urlencoded":
+        kind, options = parse_options(content_type)
+        if kind == "application/x-www-form-urlencoded":
             body = BytesIO()
             async for chunk in stream:
                 body.write(chunk)
-            text, limits = body.getvalue().decode("latin-1"), (max_fields, max_field_size)
-            if len(text) > MAX_LENGTH_ON_THE_LOOP:
-                return await run_in_threadpool(_parse_urlencoded, text, *limits)
-            return _parse_urlencoded(text, *limits)
-        if kind == b"multipart/form-data":
-            return await _parse_multipart(options, stream, Multipart(max_fields, max_field_size))
+            in_thread = body.tell() > MAX_LENGTH_ON_THE_LOOP
+            call = partial(_parse_urlencoded, body.getvalue(), max_fields, max_part_size)
+            return await _call(call, in_thread)
+        if kind == "multipart/form-data":
+            charset = options.get(b"charset", b"").decode("latin-1")
+            parts = Multipart(charset, max_files, max_fields, max_part_size)
+            return await _parse_multipart(options.get(b"boundary", b""), stream, parts)
         return FormData()
     except ValueError as exc:
         raise HTTPException(400, f"the form cannot be read: {exc}") from exc
 
 
-def _parse_urlencoded(text: str, max_fields: int, max_field_size: int) -> FormData:
-    if text.count("&") >= max_fields:
+async def _call(call: Callable[[], T], in_thread: bool) -> T:
+    if not in_thread:
+        return call()
+    try:
+        limiter = _threads.get()
+    except LookupError:
+        limiter = CapacityLimiter(8)
+        _threads.set(limiter)
+    async with limiter:
+        return await run_in_extra_thread(call)
+
+
+def _parse_urlencoded(body: bytes, max_fields: int, max_part_size: int) -> FormData:
+    if body.count(b"&") >= max_fields:
         raise TooLargeError(f"it has more than {max_fields} fields")
-    # Checked before, as decoding takes many times the memory: a byte is at most three characters.
-    if any(len(field) > 6 * max_field_size + 1 for field in text.split("&")):
-        raise TooLargeError(f"a field has more than {max_field_size} bytes")
-    items = parse_urlencoded(text)
-    if any(len(part.encode()) > max_field_size for item in items for part in item):
-        raise TooLargeError(f"a field has more than {max_field_size} bytes")
-    return FormData(items)
+    if any(len(field) - (b"=" in field) > max_part_size for field in body.split(b"&")):
+        raise TooLargeError(f"a field has more than {max_part_size} bytes")
+    return FormData(parse_urlencoded(body))
 
 
 async def _parse_multipart(
-    options: dict[bytes, bytes], stream: AsyncIterable[bytes], parts: Multipart
+    boundary: bytes, stream: AsyncIterable[bytes], parts: Multipart
 ) -> FormData:
     from python_multipart import MultipartParser  # noqa: PLC0415  # comes with an extra
 
-    if not options.get(b"boundary"):
+    if not boundary:
         raise ValueError("its content type names no boundary")
     callbacks: Any = {name: getattr(parts, name) for name in dir(parts) if name.startswith("on_")}
-    parser = MultipartParser(options[b"boundary"], callbacks)
+    parser = MultipartParser(boundary, callbacks)
     try:
+        pending, is_large = bytearray(), False
         async for chunk in stream:
-            await run_in_threadpool(parser.write, chunk)
-        if not parts.is_complete:
+            pending += chunk
+            if len(pending) > MAX_LENGTH_ON_THE_LOOP:
+                is_large = True
+                await _call(partial(parser.write, bytes(pending)), is_large)
+                pending.clear()
+        await _call(partial(parser.write, bytes(pending)), is_large)
+        if parts.form is None:
             raise ValueError("it ends before its last boundary")
     except BaseException:
         with CancelScope(shield=True):
-            await FormData(parts.items).close()
+            await parts.close()
         raise
-    return FormData(parts.items)
+    return parts.form

@@ -6,21 +6,31 @@ HTTP connection scope). Nothing is parsed before somebody asks for it.
 
 import re
 from collections.abc import AsyncGenerator
-from contextlib import aclosing
+from contextlib import aclosing, suppress
 from functools import cached_property
 from io import BytesIO
+from ipaddress import IPv6Address
 from typing import Any
-from urllib.parse import quote
 
 import msgspec
 from anyio import CancelScope, Event, Lock
 
 from minibg.datastructures import URL, Address, Headers, QueryParams, State, unquote_cookie
 from minibg.exceptions import HTTPException
-from minibg.formparsers import FormData, parse_form
+from minibg.formparsers import FormData, FormReading, parse_form
 from minibg.types import Message, Receive, Scope
 
-_host = re.compile(r"(?:[A-Za-z0-9._~-]+|\[[0-9A-Fa-f:.]+\])(?::[0-9]*)?")  # RFC 9110, section 7.2
+_host = re.compile(r"(?:[A-Za-z0-9._~-]+|\[([0-9A-Fa-f:.]+)\])(?::0*([0-9]{0,5}))?")
+_default_ports = {"http": 80, "https": 443, "ws": 80, "wss": 443}
+
+
+def is_host(netloc: str) -> bool:
+    """Whether it is a host, and perhaps a port, as in a `Host` header (RFC 9110, section 7.2)."""
+    found = _host.fullmatch(netloc)
+    if found is not None and int(found[2] or 0) < 2**16:
+        with suppress(ValueError):
+            return bool(IPv6Address(found[1] or "::"))
+    return False
 
 
 class ClientDisconnect(HTTPException):
@@ -122,18 +132,37 @@ class HTTPConnection:
 
     @cached_property
     def url(self) -> URL:
-        """The URL that was asked for. A `Host` header that is no host is not believed."""
-        netloc = self.headers.get("host", "")
-        if not _host.fullmatch(netloc):
+        """The URL that was asked for (RFC 9112, section 3.3).
+
+        A `Host` header that is no host is not believed: the server's address stands for it, and
+        "localhost" where the server has none, as on a Unix socket.
+        """
+        return self._url(self.scope["path"], self.scope.get("query_string", b""))
+
+    @cached_property
+    def base_url(self) -> URL:
+        """The URL at which the application is mounted (ASGI, `root_path`), and a slash."""
+        return self._url(self.scope.get("root_path", "").rstrip("/") + "/", b"")
+
+    def _url(self, path: str, query: bytes) -> URL:
+        default = "ws" if self.scope["type"] == "websocket" else "http"
+        scheme, netloc = self.scope.get("scheme", default), self.headers.get("host", "")
+        if not is_host(netloc):
             host, port = self.scope.get("server") or ("", None)
-            netloc = host if port is None else f"{host}:{port}"
-        query = self.scope.get("query_string", b"").decode("latin-1")
-        return URL(self.scope.get("scheme", "http"), netloc, quote(self.scope["path"]), query, "")
+            host = host.partition("%")[0]  # the zone of an IPv6 address means nothing elsewhere
+            netloc = f"[{host}]" if ":" in host else host
+            if port != _default_ports.get(scheme) and port is not None:
+                netloc += f":{port}"
+        netloc = netloc if is_host(netloc) else "localhost"
+        return URL.as_sent(scheme, netloc, path, self.scope.get("raw_path") or b"", query)
 
     @cached_property
     def headers(self) -> Headers:
         """The headers. Their names know no case."""
-        return Headers(self.scope["headers"])
+        raw = self.scope.get("headers", ())
+        if not isinstance(raw, list):  # ASGI allows any iterable, also one that is read only once
+            raw = self.scope["headers"] = list(raw)
+        return Headers(raw)
 
     @property
     def query_params(self) -> QueryParams:
@@ -156,7 +185,9 @@ class HTTPConnection:
             for header in self.headers.getlist("cookie")
             for pair in header.split(";")
         )
-        return {name.strip(): unquote_cookie(value.strip()) for name, eq, value in pairs if eq}
+        cookies = {name.strip(): unquote_cookie(value.strip()) for name, eq, value in pairs if eq}
+        cookies.pop("", None)
+        return cookies
 
     @property
     def client(self) -> Address | None:
@@ -252,21 +283,28 @@ class Request(HTTPConnection):
         except RecursionError as exc:
             raise InvalidJSON("JSON is nested too deeply") from exc
 
-    async def form(self, *, max_fields: int = 1000, max_field_size: int = 1024 * 1024) -> FormData:
-        """The body as a form; its files are closed when the request is released (**release**).
+    def form(
+        self, *, max_files: int = 1000, max_fields: int = 1000, max_part_size: int = 1024 * 1024
+    ) -> FormReading:
+        """The body as a form, to be awaited; its files are closed on **release**.
+
+        With `async with request.form() as form:` they are closed at the end of that block.
 
         Args:
-            max_fields: How many fields and files it may have.
-            max_field_size: How many bytes of UTF-8 a field may have, decoded, that is no file.
+            max_files: How many files it may have.
+            max_fields: How many fields it may have that are no files.
+            max_part_size: How many bytes such a field may have as it is sent.
 
         Raises:
             HTTPException: 400, if it is malformed or larger than that; and what `stream` raises.
         """
+        return FormReading(self._read_form(max_files, max_fields, max_part_size))
+
+    async def _read_form(self, *limits: int) -> FormData:
         if self._form is None:
-            content_type = self.headers.get("content-type", "")
             self.has_form = True
             async with aclosing(self.stream()) as stream:
-                self._form = await parse_form(content_type, stream, max_fields, max_field_size)
+                self._form = await parse_form(self.headers.get("content-type", ""), stream, *limits)
         return self._form
 
     async def close(self) -> None:

@@ -29,7 +29,7 @@ from anyio.lowlevel import checkpoint
 
 from minibg.background import BackgroundTasks, FailFastTasks
 from minibg.concurrency import iterate_in_threadpool
-from minibg.datastructures import MutableHeaders, RawHeaders, encode_header
+from minibg.datastructures import URL, MutableHeaders, RawHeaders, encode_header
 from minibg.naming import reason_of
 from minibg.requests import ClientDisconnect
 from minibg.types import Background, Message, Receive, Scope, Send
@@ -151,6 +151,7 @@ class Response:
         secure: bool = False,
         httponly: bool = False,
         samesite: Literal["lax", "strict", "none"] | None = "lax",
+        partitioned: bool = False,
     ) -> None:
         """Add a `Set-Cookie` header (RFC 6265).
 
@@ -161,9 +162,11 @@ class Response:
             expires: Until when it lives: a `datetime` with a time zone, seconds from now, or text.
             path, domain: Where the client sends it.
             secure, httponly, samesite: When the client sends it, and to whom it shows it.
+            partitioned: Whether each site that embeds this one has a cookie of its own (CHIPS).
 
         Raises:
-            ValueError: If the name is none that a cookie can have, or an attribute holds ";".
+            ValueError: If the name is none that a cookie can have, an attribute holds ";", or
+                this Python cannot write one (`partitioned` needs 3.14).
         """
         from http.cookies import CookieError, SimpleCookie  # noqa: PLC0415  # slow to import
 
@@ -179,20 +182,36 @@ class Response:
             "secure": secure or None,
             "httponly": httponly or None,
             "samesite": samesite,
+            "partitioned": partitioned or None,
         }
-        for name, item in attributes.items():
+        given = {name: item for name, item in attributes.items() if item is not None}
+        for name, item in given.items():
             if ";" in str(item):
                 raise ValueError(f"the {name} of the cookie {key!r} must not hold ';'")
         try:
             cookie: SimpleCookie = SimpleCookie({key: value})
+            cookie[key].update(given)
         except CookieError as exc:
-            raise ValueError(f"a cookie cannot be called {key!r}: {exc}") from exc
-        cookie[key].update({name: item for name, item in attributes.items() if item is not None})
+            raise ValueError(f"the cookie {key!r} cannot be set: {exc}") from exc
         self.headers.append("set-cookie", cookie[key].OutputString())
 
-    def delete_cookie(self, key: str, path: str = "/", domain: str | None = None) -> None:
-        """Add a `Set-Cookie` header that makes the client forget the cookie."""
-        self.set_cookie(key, max_age=0, path=path, domain=domain)
+    def delete_cookie(
+        self,
+        key: str,
+        path: str = "/",
+        domain: str | None = None,
+        secure: bool = False,
+        httponly: bool = False,
+        samesite: Literal["lax", "strict", "none"] | None = "lax",
+        partitioned: bool = False,
+    ) -> None:
+        """Add a `Set-Cookie` header that makes the client forget the cookie.
+
+        The arguments are those with which it was set. A client takes no header for a cookie whose
+        name begins with `__Host-` or `__Secure-` that is not `secure` (RFC 6265bis), so it is.
+        """
+        secure = secure or key.lower().startswith(("__host-", "__secure-"))
+        self.set_cookie(key, "", 0, None, path, domain, secure, httponly, samesite, partitioned)
 
     async def send_response(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Send the response to its last byte, and run nothing after it.
@@ -283,7 +302,7 @@ class RedirectResponse(Response):
 
     def __init__(
         self,
-        url: str,
+        url: str | URL,
         status_code: int = 307,
         headers: Mapping[str, str] | None = None,
         background: Background | None = None,

@@ -12,6 +12,7 @@ from contextlib import suppress
 from typing import Any
 from uuid import UUID
 
+from minibg.datastructures import quote_path
 from minibg.dependencies import Dependant
 from minibg.exceptions import HTTPException
 from minibg.injection import Injection
@@ -155,8 +156,12 @@ def _other_slash(path: str) -> str:
 
 
 async def _redirect(request: Request) -> RedirectResponse:
-    url = request.url
-    return RedirectResponse(url._replace(path=_other_slash(url.path)).geturl())
+    """To the other slash, without a host: a proxy may have another (RFC 9110, section 10.2.2)."""
+    root_path = request.scope.get("root_path", "").rstrip("/")
+    path = quote_path(root_path + _other_slash(_route_path(request.scope)))
+    path = re.sub("^//", "/%2F", path)  # else it would begin with a host (RFC 3986, section 4.2)
+    query = request.url.query
+    return RedirectResponse(f"{path}?{query}" if query else path)
 
 
 TO_OTHER_SLASH = Route("/", _redirect)
@@ -171,10 +176,15 @@ class Router:
     Args:
         routes: The routes to begin with. Of two alike, the first serves.
         recover: Gives the response to an exception that was raised before there was one.
+        redirect_slashes: Whether a path that is served only with, or only without, a slash at its
+            end is redirected there.
     """
 
-    def __init__(self, routes: Iterable[Route], recover: Recover) -> None:
+    def __init__(
+        self, routes: Iterable[Route], recover: Recover, redirect_slashes: bool = True
+    ) -> None:
         self.recover = recover
+        self.redirect_slashes = redirect_slashes
         self.runs = Runs()
         self.static: dict[str, dict[str, Route]] = {}
         self.patterns: list[Route] = []
@@ -193,7 +203,7 @@ class Router:
     def find(self, method: str, path: str) -> tuple[Route, dict[str, Any]]:
         """The route that serves the connection, and the values of its path's parameters.
 
-        Where the path is served only with, or only without, a slash at its end, that is a redirect.
+        That may be a redirect to the path with, or without, a slash at its end.
 
         Raises:
             HTTPException: 404, or 405 where other methods are served (RFC 9110, section 15.5.6).
@@ -206,7 +216,8 @@ class Router:
                 return route, params
         if allowed := self._allowed(path):
             raise HTTPException(405, headers={"allow": ", ".join(sorted(allowed))})
-        if method != WEBSOCKET and self._allowed(_other_slash(path)):
+        redirects = self.redirect_slashes and method != WEBSOCKET
+        if redirects and self._allowed(_other_slash(path)):
             return TO_OTHER_SLASH, {}
         raise HTTPException(404)
 
@@ -271,7 +282,13 @@ class Router:
 
 
 def _route_path(scope: Scope) -> str:
-    """The path below the one at which the application is mounted (ASGI, `root_path`)."""
+    """The path below the one at which the application is mounted (ASGI, `root_path`).
+
+    That is empty for a request for just there, as that lacks the slash of "/".
+    """
     path: str = scope["path"]
     root_path: str = scope.get("root_path", "")
-    return path[len(root_path) :] if root_path and path.startswith(root_path + "/") else path
+    if not root_path:
+        return path
+    below = path.removeprefix(root_path.rstrip("/"))
+    return below if below[:1] in ("", "/") else path

@@ -1,6 +1,7 @@
 """A request: what was asked, and the body as it comes in."""
 
 import json
+import re
 from collections.abc import Awaitable, Callable
 from itertools import pairwise
 from typing import Any
@@ -13,7 +14,7 @@ from hypothesis import strategies as st
 from starlette.requests import Request as StarletteRequest
 from starlette.requests import cookie_parser
 
-from minibg import ClientDisconnect, InvalidJSON, MiniBG, Request, Response, Route
+from minibg import ClientDisconnect, InvalidJSON, MiniBG, Request, Response, Route, WebSocket
 from minibg.types import Message
 from tests.framework.asgi import Answer, ask, http_scope
 
@@ -93,10 +94,87 @@ def test_a_url_has_the_path_and_the_query_that_were_asked_for(path: str, query: 
         assert (unquote(parts.path), parts.query, parts.fragment) == (path, query, "")
 
 
-def test_without_a_host_header_the_url_names_the_server() -> None:
-    assert str(Request(http_scope(path="/a")).url) == "http://127.0.0.1:8000/a"
-    assert str(Request(http_scope(path="/a", server=("/run/socket", None))).url).endswith("/a")
-    assert str(Request(http_scope(path="/a", server=None)).url).endswith("/a")
+@pytest.mark.parametrize(
+    ("server", "scheme", "netloc"),
+    [
+        (("127.0.0.1", 8000), "http", "127.0.0.1:8000"),
+        (["example.org", 80], "http", "example.org"),
+        (("example.org", 443), "http", "example.org:443"),
+        (("example.org", 443), "wss", "example.org"),
+        (("example.org", None), "https", "example.org"),
+        (("::1", 8000), "http", "[::1]:8000"),
+        (("fe80::1%eth0", 80), "http", "[fe80::1]"),
+        (("/run/socket", None), "http", "localhost"),
+        (("unix:/run/socket", None), "http", "localhost"),
+        (None, "http", "localhost"),
+    ],
+)
+def test_without_a_host_header_the_url_names_the_server(
+    server: Any, scheme: str, netloc: str
+) -> None:
+    """An "http" URL has a host, and one of IPv6 stands in brackets (RFC 9110, section 4.2.1)."""
+    url = Request(http_scope(path="/a", server=server, scheme=scheme)).url
+    assert str(url) == f"{scheme}://{netloc}/a"
+    assert urlsplit(str(url)).port == url.port
+
+
+@given(sent=st.text("aZ09-._~!$&'()*+,;=:@%[]|^`{}/", max_size=8).map("/".__add__))
+@example(sent="/users/tom:x@home,(now)!;a=b+c")
+@example(sent="/a%2fb%2C%c3%bc")
+def test_the_path_of_a_url_is_written_as_it_was_sent(sent: str) -> None:
+    scope = http_scope(path=unquote(sent), raw_path=sent.encode())
+    assert Request(scope).url.path == sent
+
+
+@given(path=paths)
+def test_a_path_of_which_the_server_tells_no_bytes_is_quoted_as_little_as_can_be(path: str) -> None:
+    url = Request(http_scope(path=path, raw_path=None)).url
+    assert unquote(url.path) == path
+    kept = re.sub(r"[^A-Za-z0-9\-._~!$&'()*+,;=:@/]", "", path)  # RFC 3986, section 3.3
+    assert re.sub("%[0-9A-F]{2}", "", url.path) == kept
+
+
+@pytest.mark.parametrize("path", ["*", "@evil", "http://evil/x", "//evil/x"])
+def test_no_path_becomes_the_host_of_a_url(path: str) -> None:
+    url = Request(http_scope(path=path)).url
+    assert (url.hostname, url.path) == ("127.0.0.1", path if path[0] == "/" else "/" + path)
+    assert urlsplit(str(url)) == tuple(url)
+
+
+def test_a_port_may_have_zeros_before_it() -> None:
+    for zeros in (b"", b"00", b"0" * 9):
+        url = Request(http_scope(headers=[(b"host", b"example.org:" + zeros + b"80")])).url
+        assert (url.hostname, url.port) == ("example.org", 80)
+
+
+def test_a_path_that_middleware_has_changed_is_not_the_one_that_was_sent() -> None:
+    assert Request(http_scope(path="/new", raw_path=b"/old")).url.path == "/new"
+
+
+def test_a_query_of_any_bytes_is_ascii_in_a_url() -> None:
+    scope = http_scope(query_string="a=ü&b[]=%C3%BC&c={x|y}#".encode())
+    assert Request(scope).url.query == "a=%C3%BC&b[]=%C3%BC&c={x|y}%23"
+
+
+@pytest.mark.parametrize("root_path", ["", "/", "/api", "/api/", "/ü:a"])
+def test_the_base_url_is_the_root_path_as_starlettes(root_path: str) -> None:
+    scope = http_scope(path="/api/a", root_path=root_path, query_string=b"q=1")
+    assert unquote(str(Request(scope).base_url)) == str(StarletteRequest(scope).base_url)
+    assert str(Request(scope).base_url).isascii()
+
+
+@pytest.mark.parametrize("cls", [Request, lambda scope: WebSocket(scope, *[None] * 2)])
+def test_a_scope_may_leave_out_what_asgi_lets_it_leave_out(cls: Any) -> None:
+    """ASGI specification, HTTP and WebSocket connection scope: "Optional", and the defaults."""
+    kind, scheme = ("http", "http") if cls is Request else ("websocket", "ws")
+    connection = cls({"type": kind, "path": "/ü", "headers": iter([(b"x-a", b"1")])})
+    assert connection.url == f"{scheme}://localhost/%C3%BC"
+    assert connection.base_url == f"{scheme}://localhost/"
+    assert connection.client is None
+    assert connection.query_params.multi_items() == []
+    assert connection.path_params == {}
+    assert cls(connection.scope).headers["x-a"] == connection.headers["x-a"] == "1"
+    assert connection.cookies == {}
 
 
 @given(host=st.binary(max_size=12) | st.text("a[]:/?#@.0", max_size=8).map(str.encode))
@@ -107,7 +185,22 @@ def test_no_host_header_makes_an_error(host: bytes) -> None:
     assert url.hostname is None or isinstance(url.hostname, str)
 
 
-@pytest.mark.parametrize("host", [b"evil/b?", b"evil#", b"a@evil", b"evil:port", b"[::1", b"\xff"])
+@pytest.mark.parametrize(
+    "host",
+    [
+        b"evil/b?",
+        b"evil#",
+        b"a@evil",
+        b"evil:port",
+        b"[::1",
+        b"\xff",
+        b"evil:65536",
+        b"evil:99999999999999999999",
+        b"[:::]",
+        b"[::ffff:999.9.9.9]",
+        b"[1.2.3.4]",
+    ],
+)
 def test_a_host_header_that_is_no_host_is_not_believed(host: bytes) -> None:
     scope = http_scope(path="/a", headers=[(b"host", host)])
     assert str(Request(scope).url) == str(StarletteRequest(scope).url) == "http://127.0.0.1:8000/a"
@@ -141,6 +234,12 @@ def test_any_cookie_header_reads_as_starlette_reads_it(header: str) -> None:
     assert {k: v for k, v in request.cookies.items() if k} == {
         k: v for k, v in expected.items() if k
     }
+
+
+@pytest.mark.parametrize("header", [b"=", b"=a", b"=a; =; b=1", b"\t=a;b=1", b"b=1;;  ; a"])
+def test_a_cookie_without_a_name_is_none(header: bytes) -> None:
+    cookies = Request(http_scope(headers=[(b"cookie", header)])).cookies
+    assert cookies == ({"b": "1"} if b"b" in header else {})
 
 
 def test_cookies_may_come_in_several_headers() -> None:

@@ -5,6 +5,7 @@ import threading
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from datetime import UTC, datetime, timedelta, timezone
+from http.cookies import Morsel
 from typing import Any
 
 import anyio
@@ -338,6 +339,40 @@ def test_cookies_are_set_beside_each_other_and_deleted_by_expiry() -> None:
     assert first.startswith("a=1;")
     assert second.split("; ")[0] == 'b=""'
     assert {"Max-Age=0", "Path=/x", "Domain=example.org"} <= set(second.split("; "))
+
+
+@given(
+    options=st.fixed_dictionaries(
+        {},
+        optional={
+            "path": st.sampled_from(["/", "/x"]),
+            "domain": st.none() | st.just("example.org"),
+            "secure": st.booleans(),
+            "httponly": st.booleans(),
+            "samesite": st.sampled_from([None, "lax", "strict", "none"]),
+        },
+    )
+)
+@pytest.mark.parametrize("name", ["a", "__Host-a", "__Secure-a", "__secure-a"])
+def test_a_cookie_is_deleted_with_the_attributes_it_was_set_with(
+    name: str, options: dict[str, Any]
+) -> None:
+    """A `__Host-` or `__Secure-` cookie cannot be set, or deleted, without Secure (RFC 6265bis)."""
+    response = Response()
+    response.set_cookie(name, "", 0, **options)
+    response.delete_cookie(name, **options)
+    as_set, as_deleted = (set(h.split("; ")) for h in response.headers.getlist("set-cookie"))
+    assert as_deleted == as_set | ({"Secure"} if name.startswith("__") else set())
+    assert "Max-Age=0" in as_deleted
+
+
+def test_a_partitioned_cookie_is_set_where_python_can_write_it() -> None:
+    if "partitioned" in Morsel._reserved:  # type: ignore[attr-defined]  # from Python 3.14 on
+        answer = ask(_with_cookie("a", "1", secure=True, partitioned=True))
+        assert b"Partitioned" in dict(answer.headers)[b"set-cookie"]
+    else:
+        with pytest.raises(ValueError, match=r"'a' cannot be set.*partitioned"):
+            _with_cookie("a", "1", partitioned=True)
 
 
 @pytest.mark.parametrize("name", ["", "a b", "a=b", "a;b", "a\nb", "path"])

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from inspect import Parameter, Signature
 from string import ascii_letters
 from typing import Any
+from urllib.parse import unquote, urlsplit
 from uuid import UUID
 
 import pytest
@@ -197,10 +198,40 @@ def test_where_only_the_other_slash_is_served_the_client_is_sent_there(
     for root in ("", "/root"):
         answer = ask(app, path=root + asked, root_path=root, query_string=b"q=1")
         assert answer.status == 307
-        assert (
-            b"location",
-            f"http://127.0.0.1:8000{root}{location}?q=1".encode(),
-        ) in answer.headers
+        assert (b"location", f"{root}{location}?q=1".encode()) in answer.headers
+
+
+@pytest.mark.parametrize("path", ["/root/a/", "/a/"])
+def test_a_redirect_keeps_the_root_path_also_where_a_proxy_has_cut_it_off(path: str) -> None:
+    for root in ("/root", "/root/"):
+        answer = ask(MiniBG(routes=[Route("/a", endpoint_for([]))]), path=path, root_path=root)
+        assert (b"location", b"/root/a") in answer.headers
+
+
+@given(
+    asked=st.text("/\\.:@?#%;=&+ ae\u00fc\n", max_size=8).map("/".__add__),
+    root=st.text("/r", max_size=3),
+)
+@example(asked="//evil.example/", root="")
+@example(asked="/\\evil.example", root="/")
+@example(asked="/evil.example/", root="//")
+def test_a_redirect_stays_with_the_host_and_leads_to_what_is_served(asked: str, root: str) -> None:
+    """As a browser reads it: there a backslash is a slash (WHATWG URL, section 4.4)."""
+    app = MiniBG(routes=[Route("/{p:path}/end", endpoint_for(["p"]))])
+    path = f"{asked}/end/"
+    answer = ask(app, path=path, root_path=root)
+    if answer.status == 307:
+        location = dict(answer.headers)[b"location"].decode()
+        assert location.isascii()
+        assert "\\" not in location
+        target = urlsplit(location)
+        assert (target.scheme, target.netloc, target.query, target.fragment) == ("", "", "", "")
+        assert ask(app, path=unquote(target.path), root_path=root).status == 200
+
+
+def test_the_redirect_to_the_other_slash_can_be_switched_off() -> None:
+    app = MiniBG(routes=[Route("/a", endpoint_for([]))], redirect_slashes=False)
+    assert [ask(app, path=path).status for path in ("/a", "/a/")] == [200, 404]
 
 
 def test_another_method_is_told_all_those_for_which_the_path_is_served() -> None:
@@ -230,11 +261,22 @@ def test_no_websocket_is_sent_to_the_other_slash_and_no_client_to_a_websocket() 
         ("/api", "/api/a", "/a"),
         ("/api", "/a", "/a"),  # the server in front has cut the root path off
         ("/ap", "/api/a", "/api/a"),
+        ("/api/", "/api/a", "/a"),
+        ("/", "/a", "/a"),
+        ("/api/a", "/api/a/a", "/a"),
     ],
 )
 def test_a_path_is_looked_up_below_the_root_path(root_path: str, path: str, below: str) -> None:
     app = MiniBG(routes=[Route("/a", lambda: "/a"), Route("/api/a", lambda: "/api/a")])
     assert json.loads(ask(app, path=path, root_path=root_path).body) == below
+
+
+def test_a_request_for_the_root_path_itself_is_sent_to_its_slash() -> None:
+    app = MiniBG(routes=[Route(path, endpoint_for([])) for path in ("/", "/api")])
+    for root in ("/api", "/api/"):
+        answer = ask(app, path="/api", root_path=root)
+        assert (answer.status, dict(answer.headers)[b"location"]) == (307, b"/api/")
+        assert ask(app, path="/api/", root_path=root).status == 200
 
 
 @pytest.mark.parametrize("path", ["", "a", "{a}"])
