@@ -8,7 +8,7 @@ What may live here: who asks for what, the order of the calls, and the calls. Wh
 means is the business of `params.py`; what becomes of the result, that of `routing.py`.
 """
 
-from collections.abc import Callable, Collection, Hashable, Iterator, Mapping
+from collections.abc import Awaitable, Callable, Collection, Hashable, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -33,10 +33,11 @@ from minibg.naming import name_of
 from minibg.params import (
     DOES_NOT_FIT,
     FILES,
+    Given,
     Refused,
     Value,
     error_of,
-    value_by_class,
+    given_by_class,
     value_by_name,
     whole_body,
 )
@@ -104,7 +105,7 @@ class Step:
         return await result if isawaitable(result) else result
 
 
-Source = Value | Step
+Source = Given | Value | Step
 """What gives an argument."""
 
 
@@ -133,11 +134,12 @@ class Dependant:
         self.path_params = path_params
         self.connection = connection
         self.overrides = overrides or {}
-        self.values: list[Value] = []  # all that is taken from the request
-        self.steps: dict[Hashable, Step] = {}  # then called in this order; the key says who share
+        self.values: list[Given | Value] = []  # all that is taken from the request
+        self.in_body: dict[str, Value] = {}  # of those, what its body holds, by name
+        self.steps: list[Step] = []  # then called, each after those that it asks for
+        self._shared: dict[Hashable, Step] = {}
         self.arguments = self._compile(call, "function")
-        self.reads_json = any(value.kind == "body" for value in self.values)
-        self.reads_form = any(value.kind in FILES for value in self.values)
+        self.read_body: Callable[[Any], Awaitable[Any]] | None = None
         self._settle()
 
     # --- for each request ------------------------------------------------------------------------
@@ -153,10 +155,10 @@ class Dependant:
         """
         arguments = {}
         if self.arguments:
-            if self.reads_json or self.reads_form:
-                await self._read_body(resources)
+            if self.read_body is not None:
+                resources.body = await self.read_body(resources.connection)
             solved = self._read_values(resources)
-            for step in self.steps.values():
+            for step in self.steps:
                 solved[step] = await step.solve(resources, solved)
             arguments = {name: solved[source] for name, source in self.arguments.items()}
         if self.is_async:
@@ -168,14 +170,6 @@ class Dependant:
         if resources.stacks:
             await resources.close("function")
         return result
-
-    async def _read_body(self, resources: RequestResources) -> None:
-        request = resources.connection
-        assert isinstance(request, Request)
-        if self.reads_json:
-            resources.body = await request.body()
-        else:
-            resources.form = await request.form()
 
     def _read_values(self, resources: RequestResources) -> dict[Source, Any]:
         solved: dict[Source, Any] = {}
@@ -219,12 +213,14 @@ class Dependant:
             if _generator(call) and (lifetime, dependency.scope) == ("request", "function"):
                 raise Refused("is closed before it; give both the same scope")
             return self._step(dependency, annotation)
-        value = value_by_class(annotation, self.connection) or value_by_name(
-            parameter.name, annotation, parameter.default, self.path_params
-        )
-        for other in self.values:
-            if value.is_in_body and value.loc == other.loc and value.type != other.type:
-                raise Refused("is asked for as another type elsewhere")
+        given = given_by_class(annotation, self.connection)
+        if given is not None:
+            self.values.append(given)
+            return given
+        name, default = parameter.name, parameter.default
+        value = value_by_name(name, annotation, default, self.path_params)
+        if value.loc[0] == "body" and self.in_body.setdefault(name, value).type != value.type:
+            raise Refused("is asked for as another type elsewhere")
         self.values.append(value)
         return value
 
@@ -237,10 +233,11 @@ class Dependant:
             raise Refused("names nothing that can be called; Depends(f), not Depends(f())")
         call = self.overrides.get(call, call)
         key = (call, mark.scope) if mark.use_cache else object()
-        if key not in self.steps:
+        if key not in self._shared:
             arguments = self._compile(call, mark.scope)
-            self.steps[key] = Step(call, arguments, mark.scope, _generator(call))
-        return self.steps[key]
+            step = self._shared[key] = Step(call, arguments, mark.scope, _generator(call))
+            self.steps.append(step)
+        return self._shared[key]
 
     def _settle(self) -> None:
         """Refuse what only the whole plan shows, and settle whether a body is one value."""
@@ -248,14 +245,17 @@ class Dependant:
         if _generator(self.call):
             hint = "let it return a StreamingResponse of what it yields"
             raise TypeError(f"{endpoint} yields; {hint}")
-        names = list({value.loc[1]: None for value in self.values if value.is_in_body})
-        if self.reads_json and self.reads_form:
-            raise TypeError(f"{endpoint} asks for JSON and for uploads ({names}) in one body")
-        if names and self.connection is not Request:
+        if not self.in_body:
+            return
+        names, are_files = [*self.in_body], {v.kind in FILES for v in self.in_body.values()}
+        if self.connection is not Request:
             raise TypeError(f"{endpoint} asks for {names}, but a WebSocket has no body")
-        if self.reads_json and len(names) == 1:
+        if len(are_files) == 2:
+            raise TypeError(f"{endpoint} asks for JSON and for uploads ({names}) in one body")
+        self.read_body = Request.form if are_files == {True} else Request.body
+        if names == [*names[:1]] and are_files == {False}:
             for value in self.values:
-                if value.is_in_body:
+                if isinstance(value, Value) and value.loc[0] == "body":
                     value.read, value.loc = whole_body, ("body",)
 
 

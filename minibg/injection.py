@@ -25,7 +25,6 @@ from anyio import CancelScope
 
 from minibg.background import BackgroundTasks
 from minibg.concurrency import is_cancelled, run_in_extra_thread, run_in_threadpool
-from minibg.formparsers import FormData
 from minibg.requests import HTTPConnection, Request
 from minibg.responses import Response
 
@@ -47,8 +46,8 @@ class RequestResources:
     """
 
     response: Response | None = None
-    body = b""
-    form: FormData | None = None
+    body: Any = None
+    """The body where a parameter asks for it, as bytes or as a form."""
 
     def __init__(self, connection: HTTPConnection) -> None:
         self.connection = connection

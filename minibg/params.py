@@ -10,7 +10,7 @@ from copy import deepcopy
 from dataclasses import dataclass
 from functools import partial, reduce
 from inspect import Parameter, isclass, signature
-from operator import attrgetter, or_
+from operator import attrgetter, methodcaller, or_
 from types import NoneType, UnionType
 from typing import Any, Union, get_args, get_origin
 
@@ -39,24 +39,36 @@ class Refused(Exception):
 
 
 @dataclass(eq=False)
-class Value:
-    """What a parameter is given from a request.
+class Given:
+    """What a parameter is given by its class, whatever its name.
 
     Args:
-        read: What takes it from the request, or gives `MISSING`.
+        of: What takes it from the resources of a request.
+    """
+
+    of: Read
+    loc: tuple[str, ...] = ()
+
+
+@dataclass(eq=False)
+class Value:
+    """What a parameter is given by its name, from a part of the request.
+
+    Args:
+        read: What takes it from there, or gives `MISSING`.
         decode: What makes it the type that the parameter is annotated with; None leaves it.
-        kind: One of `READERS` or "anything", by `kind_of`; "given" where the class says all.
-        loc: Where a request holds it, as FastAPI says it: `("query", "limit")`.
+        kind: What it is, by `kind_of`.
+        loc: Where the request holds it, as FastAPI says it: `("query", "limit")`.
         type: The type that the parameter is annotated with.
         default: What is given where it is missing.
     """
 
     read: Read
-    decode: Callable[[Any], Any] | None = None
-    kind: str = "given"
-    loc: tuple[str, ...] = ()
-    type: Any = None
-    default: Any = Parameter.empty
+    decode: Callable[[Any], Any] | None
+    kind: str
+    loc: tuple[str, ...]
+    type: Any
+    default: Any
 
     def of(self, resources: RequestResources) -> Any:
         """The value that this request has for it; each has its own copy of the default.
@@ -71,13 +83,8 @@ class Value:
             raise Missing
         return deepcopy(self.default)
 
-    @property
-    def is_in_body(self) -> bool:
-        """Whether the body holds it, as JSON or as a file of a form."""
-        return self.loc[:1] == ("body",)
 
-
-def value_by_class(annotation: Any, served: type[HTTPConnection]) -> Value | None:
+def given_by_class(annotation: Any, served: type[HTTPConnection]) -> Given | None:
     """What a parameter is given whose class says all, whatever its name. None for any other class.
 
     Args:
@@ -88,9 +95,9 @@ def value_by_class(annotation: Any, served: type[HTTPConnection]) -> Value | Non
         Refused: If it is such a class, and cannot be given here.
     """
     if annotation is Response:
-        return Value(RequestResources.injected_response)
+        return Given(RequestResources.injected_response)
     if annotation in (HTTPConnection, served):
-        return Value(attrgetter("connection"))
+        return Given(attrgetter("connection"))
     if _is_any_of(annotation, HTTPConnection):
         raise Refused(f"is not what is served here; that is `{served.__name__}`")
     if _is_any_of(annotation, BackgroundTasks):
@@ -98,7 +105,7 @@ def value_by_class(annotation: Any, served: type[HTTPConnection]) -> Value | Non
             signature(annotation).bind()
         except TypeError as exc:
             raise Refused(f"cannot be made without arguments: {exc}") from exc
-        return Value(lambda resources: resources.tasks(annotation))
+        return Given(methodcaller("tasks", annotation))
     given = (BackgroundTasks, HTTPConnection, Response)
     if any(_is_any_of(member, given) for member in get_args(annotation)):
         raise Refused("is never None: leave that out of its annotation")
@@ -121,13 +128,12 @@ def value_by_name(
     if name in path_params:
         if kind not in ("scalar", "anything"):
             raise Refused("stands in the path, which gives a single value: a scalar")
-        where, read, default = "path", _from_path, Parameter.empty
-    elif kind in READERS:
-        where, read = READERS[kind]
+        default = Parameter.empty
     elif annotation is Parameter.empty:
         raise Refused("says not what it is: annotate it, `request: Request` for example")
-    else:
+    elif kind not in READERS:
         raise Refused(f"nothing gives; {WHAT_WORKS}")
+    where, read = ("path", _from_path) if name in path_params else READERS[kind]
     decode = _decoder(kind, annotation)
     return Value(partial(read, name), decode, kind, (where, name), annotation, default)
 
@@ -244,7 +250,7 @@ def _from_body(name: str, resources: RequestResources) -> Any:
 
 
 def _all_from_form(name: str, resources: RequestResources) -> Any:
-    given = resources.form.getlist(name) if resources.form else []
+    given = resources.body.getlist(name)
     if any(item and isinstance(item, str) for item in given):
         raise msgspec.ValidationError("Expected a file, got text")
     # A browser sends a file without a name where none was chosen.

@@ -19,13 +19,14 @@ from minibg.injection import RequestResources
 from minibg.lifespan import Runs
 from minibg.requests import HTTPConnection, Request
 from minibg.responses import (
+    NOTHING_HELD,
     JSONResponse,
     RedirectResponse,
     Response,
     StreamingResponse,
     respond,
     run_in_turn,
-    waiting,
+    tasks_of,
 )
 from minibg.types import Receive, Scope, Send
 from minibg.websockets import WebSocket, WebSocketDisconnect
@@ -107,8 +108,8 @@ class Route:
         receive, lists = request.receive_disconnect, resources.lists.values()
         # What is open may still add a task, and so may a stream, which may read the form as well.
         is_open = resources.stacks or request.has_form or isinstance(response, StreamingResponse)
-        if is_open or response.background or (lists and any(map(waiting, lists))):
-            held = resources if is_open else None
+        if is_open or response.background or any(map(tasks_of, lists)):
+            held = resources if is_open else NOTHING_HELD
             answer = respond(response, scope, receive, send, lists, held)
             await (scope["router"].runs.include(answer) if lists or response.background else answer)
         else:
@@ -220,7 +221,7 @@ def _other_slash(path: str) -> str:
 def _route_path(scope: Scope) -> str:
     """The path below the one at which the application is mounted (ASGI, `root_path`)."""
     path: str = scope["path"]
-    root_path: str = scope.get("root_path", "")
+    root_path = scope.get("root_path")
     return path[len(root_path) :] if root_path and path.startswith(root_path + "/") else path
 
 
@@ -278,7 +279,8 @@ class Router:
         Where none of the application's does, it is one that says so, or one that redirects to the
         path with, or without, a slash at its end.
         """
-        scope_type, path = scope["type"], _route_path(scope)
+        scope_type = scope["type"]
+        path = _route_path(scope)
         method = scope.get("method", "GET")  # a WebSocket has none
         methods = self.static[scope_type].get(path, {})
         if method in methods:
