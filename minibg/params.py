@@ -77,11 +77,16 @@ class Value:
             Exception: One of `DOES_NOT_FIT`.
         """
         raw = self.read(resources)
-        if raw is not MISSING:
-            return raw if self.decode is None else self.decode(raw)
-        if self.default is Parameter.empty:
+        if raw is MISSING and self.default is Parameter.empty:
             raise Missing
-        return deepcopy(self.default)
+        if raw is MISSING:
+            return deepcopy(self.default)
+        try:
+            return raw if self.decode is None else self.decode(raw)
+        except TypeError as exc:
+            if not str(exc).startswith(HAS_NO_HASH):
+                raise  # it comes from the user's class, and the client is not at fault
+            raise msgspec.ValidationError(str(exc)) from exc
 
 
 def given_by_class(annotation: Any, served: type[HTTPConnection]) -> Given | None:
@@ -163,7 +168,6 @@ SCALARS = (
 )
 COLLECTIONS = (types.ListType, types.SetType, types.FrozenSetType, types.VarTupleType)
 BODIES = (types.DictType, types.DataclassType, types.TypedDictType, types.StructType)
-UNHASHABLE = (types.AnyType, types.ListType, types.SetType, *BODIES)
 FILES = ("upload", "uploads")
 
 
@@ -176,16 +180,13 @@ def kind_of(annotation: Any) -> str:
     if annotation in (list[UploadFile], list[UploadFile] | None):
         return "uploads"
     try:
-        members = _members(types.type_info(annotation))
+        info = types.type_info(annotation)
+        msgspec.json.schema(annotation)  # JSON can become that type, all the way down
     except Exception:  # noqa: BLE001  # whatever msgspec cannot read, no request can give
         return "unknown"
-    if all(isinstance(member, SCALARS) for member in members):
-        return "scalar"
-    if all(_is_list_of_scalars(member) for member in members):
-        return "scalars"
-    if all(isinstance(m, (*COLLECTIONS, *BODIES)) and _is_json(m) for m in members):
-        return "body"
-    return "unknown"
+    members = _members(info)
+    fitting = (kind for kind, fits in KINDS.items() if all(fits(member) for member in members))
+    return next(fitting, "unknown")
 
 
 def _members(info: Any) -> list[Any]:
@@ -194,34 +195,20 @@ def _members(info: Any) -> list[Any]:
     return [member for member in members if not isinstance(member, types.NoneType)]
 
 
+def _is_scalar(info: Any) -> bool:
+    return isinstance(info, SCALARS)
+
+
 def _is_list_of_scalars(info: Any) -> bool:
-    return isinstance(info, COLLECTIONS) and all(
-        isinstance(item, SCALARS) for item in _members(info.item_type)
-    )
+    return isinstance(info, COLLECTIONS) and all(map(_is_scalar, _members(info.item_type)))
 
 
-def _is_json(info: Any, within: tuple[Any, ...] = ()) -> bool:
-    """Whether a type is made of what JSON can be turned into, all the way down."""
-    if any(info is outer for outer in within):
-        return True
-    if isinstance(info, types.CustomType):
-        return False
-    if isinstance(info, (types.SetType, types.FrozenSetType)) and not _is_hashable(info.item_type):
-        return False
-    return all(_is_json(part, (*within, info)) for part in _parts(info))
+def _is_body(info: Any) -> bool:
+    return isinstance(info, (*COLLECTIONS, *BODIES))
 
 
-def _is_hashable(info: Any) -> bool:
-    """Whether what JSON becomes, read as that type, can stand in a set."""
-    return not isinstance(info, UNHASHABLE) and all(_is_hashable(part) for part in _parts(info))
-
-
-def _parts(info: Any) -> list[Any]:
-    """The types that a type is made of."""
-    parts = [getattr(info, name, None) for name in ("item_type", "key_type", "value_type")]
-    parts += [*getattr(info, "types", ()), *getattr(info, "item_types", ())]
-    parts += [field.type for field in getattr(info, "fields", ())]
-    return [part for part in parts if part is not None]
+KINDS = {"scalar": _is_scalar, "scalars": _is_list_of_scalars, "body": _is_body}
+"""The kinds of what msgspec can read, each with what tells it; the first that fits."""
 
 
 # --- where a value is ----------------------------------------------------------------------------
@@ -278,24 +265,21 @@ class Missing(msgspec.ValidationError):
     """The request does not hold a value that has no default."""
 
 
-DOES_NOT_FIT = (msgspec.DecodeError, UnicodeDecodeError, RecursionError, TypeError)
-"""What is raised where a value does not fit; a TypeError by `{Decimal("sNaN")}` alone."""
+HAS_NO_HASH = ("unhashable type", "Cannot hash")
+"""How Python begins to say that a value cannot stand in a set."""
+
+DOES_NOT_FIT = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
+"""What is raised where a value does not fit."""
 
 
 def error_of(loc: tuple[str, ...], exc: Exception) -> dict[str, Any]:
-    """An error as FastAPI reports it: where, what, and of which kind.
-
-    Raises:
-        TypeError: If that is the exception, and the client is not at fault.
-    """
-    if isinstance(exc, TypeError) and not str(exc).startswith("Cannot hash a signaling NaN"):
-        raise exc
+    """An error as FastAPI reports it: where, what, and of which kind."""
     message, within = _split_location(exc)
     if isinstance(exc, Missing):
         message, kind = "Field required", "missing"
     elif field := re.fullmatch(r"Object missing required field `(.+)`", message):
         message, kind, within = "Field required", "missing", [*within, field[1]]
-    elif isinstance(exc, (msgspec.ValidationError, TypeError)):
+    elif isinstance(exc, msgspec.ValidationError):
         kind = "value_error"
     else:
         kind = "json_invalid"
