@@ -38,8 +38,9 @@ LIFETIMES: tuple[Lifetime, ...] = ("function", "request")
 class RequestResources:
     """What one request is given, and what is open for it.
 
-    To `open` something is to keep it open for a lifetime; `close` ends a lifetime. As a context it
-    closes all when the response has been sent; `abort` does so when the endpoint has raised.
+    To `open` something is to keep it open for a lifetime, which `close` ends. When the response has
+    been sent `close_all` ends both, as leaving it as a context does; when the endpoint has raised,
+    `abort`.
 
     Args:
         connection: The request, or the WebSocket.
@@ -97,9 +98,36 @@ class RequestResources:
         if exc is not None and not swallowed:
             raise exc
 
-    async def _close_all(self, exc: BaseException | None) -> BaseException | None:
+    async def close_all(self, exc: BaseException | None = None) -> None:
+        """Close all. A failure to close is logged; a cancellation meanwhile is raised.
+
+        Args:
+            exc: What sending the response raised, for the generators to see.
+        """
+        raised = await self._throw(exc)
+        if isinstance(raised, Exception) and raised is not exc:
+            logger.error("what the request held could not be closed", exc_info=raised)
+        elif raised is not None and raised is not exc:
+            raise raised
+
+    async def abort(self, exc: BaseException) -> BaseException:
+        """Close all and give up the tasks, as the endpoint has raised.
+
+        Returns:
+            What has to be answered: what the endpoint raised, or what the generators make of it.
+        """
+        failure = await self._throw(exc)
+        for tasks in self.lists.values():
+            tasks.abandon(f"the endpoint raised {type(exc).__name__}")
+        if failure is not None:
+            return failure
+        if is_cancelled():  # no generator can undo that
+            return exc
+        return RuntimeError("a dependency swallowed the exception, so nothing answers")
+
+    async def _throw(self, exc: BaseException | None) -> BaseException | None:
         """Close all, and give what comes out of it: `exc`, or what the generators make of it."""
-        if self.connection.has_form and not self.stacks:
+        if not self.stacks and self.connection.has_form:
             self._prepare()
         for lifetime in tuple(self.stacks):
             try:
@@ -109,21 +137,6 @@ class RequestResources:
                 exc = raised
         return exc
 
-    async def abort(self, exc: BaseException) -> BaseException:
-        """Close all and give up the tasks, as the endpoint has raised.
-
-        Returns:
-            What has to be answered: what the endpoint raised, or what the generators make of it.
-        """
-        failure = await self._close_all(exc)
-        for tasks in self.lists.values():
-            tasks.abandon(f"the endpoint raised {type(exc).__name__}")
-        if failure is not None:
-            return failure
-        if is_cancelled():  # no generator can undo that
-            return exc
-        return RuntimeError("a dependency swallowed the exception, so nothing answers")
-
     async def __aenter__(self) -> None: ...
 
     async def __aexit__(
@@ -132,12 +145,7 @@ class RequestResources:
         exc: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        """Close all. A failure to close is logged; a cancellation meanwhile is raised."""
-        raised = await self._close_all(exc)
-        if isinstance(raised, Exception) and raised is not exc:
-            logger.error("what the request held could not be closed", exc_info=raised)
-        elif raised is not None and raised is not exc:
-            raise raised
+        await self.close_all(exc)
 
 
 @asynccontextmanager

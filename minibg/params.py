@@ -77,9 +77,9 @@ class Value:
             Exception: One of `DOES_NOT_FIT`.
         """
         raw = self.read(resources)
-        if raw is MISSING and self.default is Parameter.empty:
-            raise Missing
         if raw is MISSING:
+            if self.default is Parameter.empty:
+                raise Missing
             return deepcopy(self.default)
         try:
             return raw if self.decode is None else self.decode(raw)

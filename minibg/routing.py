@@ -155,36 +155,26 @@ class WebSocketRoute(Route):
         super().__init__(path, endpoint)  # the handshake is a GET (RFC 6455, section 4.1)
 
     async def handle(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Serve one WebSocket: endpoint, close, release, background."""
+        """Serve one WebSocket: endpoint, release, background."""
         websocket = WebSocket(scope, receive, send)
         resources = RequestResources(websocket)
-        try:
-            async with resources:
-                await self._converse(websocket, resources)
-        except WebSocketDisconnect:  # the client's way to end the conversation
-            pass
-        except HTTPException:  # the client has been told
-            return
-        await scope["router"].runs.include(run_in_turn(list(resources.lists.values())))
-
-    async def _converse(self, websocket: WebSocket, resources: RequestResources) -> None:
-        """Call the endpoint, and close the connection if the endpoint has not.
-
-        Raises:
-            BaseException: What the endpoint raises, or what the generators make of it.
-        """
+        gone: WebSocketDisconnect | None = None
         try:
             await self.dependant_for(websocket).solve_and_call(resources)
-            await _close(websocket, 1000)
-        except WebSocketDisconnect:
-            raise
-        except BaseException as exc:  # noqa: BLE001  # it is raised below
+            await _close(websocket)
+        except WebSocketDisconnect as exc:  # the client's way to end the conversation
+            gone = exc
+        except BaseException as exc:  # noqa: BLE001  # raised, or told the client
             failure = await resources.abort(exc)
             await _close(websocket, 1008 if isinstance(failure, HTTPException) else 1011)
+            if isinstance(failure, HTTPException):
+                return
             raise failure from None
+        await resources.close_all(gone)
+        await scope["router"].runs.include(run_in_turn(list(resources.lists.values())))
 
 
-async def _close(websocket: WebSocket, code: int) -> None:
+async def _close(websocket: WebSocket, code: int = 1000) -> None:
     if not websocket.is_closed:
         with suppress(OSError):  # the client may be gone
             await websocket.close(code)
