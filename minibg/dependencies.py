@@ -77,19 +77,12 @@ def Depends(  # noqa: N802  # FastAPI's name
 
 @dataclass(eq=False)
 class Step:
-    """A dependency to be called.
-
-    Args:
-        call: The dependency.
-        arguments: What gives each of its arguments.
-        lifetime: How long what it yields stays open.
-        generator: The generator function by which it yields, or None where it returns.
-    """
+    """A dependency to be called, and what gives each of its arguments."""
 
     call: Call
     arguments: "dict[str, Source]"
-    lifetime: Lifetime
-    generator: Any
+    lifetime: Lifetime  # how long what it yields stays open
+    generator: Any  # the generator function by which it yields, or None where it returns
 
     async def solve(self, resources: RequestResources, solved: "dict[Source, Any]") -> Any:
         """What the dependency returns, or yields; what yields stays open for its lifetime."""
@@ -247,15 +240,16 @@ class Dependant:
             raise TypeError(f"{endpoint} yields; {hint}")
         if not self.in_body:
             return
-        names, are_files = [*self.in_body], {v.kind in FILES for v in self.in_body.values()}
+        names = [*self.in_body]
+        json = [name for name, value in self.in_body.items() if value.kind not in FILES]
         if self.connection is not Request:
             raise TypeError(f"{endpoint} asks for {names}, but a WebSocket has no body")
-        if len(are_files) == 2:
+        if json and json != names:
             raise TypeError(f"{endpoint} asks for JSON and for uploads ({names}) in one body")
-        self.read_body = Request.form if are_files == {True} else Request.body
-        if names == [*names[:1]] and are_files == {False}:
+        self.read_body = Request.body if json else Request.form
+        if len(json) == 1:  # the body as a whole; several are keyed by name
             for value in self.values:
-                if isinstance(value, Value) and value.loc[0] == "body":
+                if isinstance(value, Value) and value.loc == ("body", json[0]):
                     value.read, value.loc = whole_body, ("body",)
 
 

@@ -40,11 +40,7 @@ class Refused(Exception):
 
 @dataclass(eq=False)
 class Given:
-    """What a parameter is given by its class, whatever its name.
-
-    Args:
-        of: What takes it from the resources of a request.
-    """
+    """What a parameter is given by its class, whatever its name."""
 
     of: Read
     loc: tuple[str, ...] = ()
@@ -52,21 +48,12 @@ class Given:
 
 @dataclass(eq=False)
 class Value:
-    """What a parameter is given by its name, from a part of the request.
+    """What a parameter is given by its name, from a part of the request."""
 
-    Args:
-        read: What takes it from there, or gives `MISSING`.
-        decode: What makes it the type that the parameter is annotated with; None leaves it.
-        kind: What it is, by `kind_of`.
-        loc: Where the request holds it, as FastAPI says it: `("query", "limit")`.
-        type: The type that the parameter is annotated with.
-        default: What is given where it is missing.
-    """
-
-    read: Read
-    decode: Callable[[Any], Any] | None
-    kind: str
-    loc: tuple[str, ...]
+    read: Read  # takes it from there, or gives `MISSING`
+    decode: Callable[[Any], Any] | None  # makes it the type that is asked for, if it is not yet
+    kind: str  # one of those that `kind_of` gives
+    loc: tuple[str, ...]  # where it is, as FastAPI says it: `("query", "limit")`
     type: Any
     default: Any
 
