@@ -1,78 +1,103 @@
 """The subject: deferred calls, and the rules by which they run.
 
-It hangs on one fact: **what stands in the list has not started**. A run takes tasks from its head.
-So a task runs once, what is added meanwhile runs too, and what is left in the end is to be named.
+It rests on one fact: **what stands in the list has not started**. A run takes tasks from the head
+of the list until none is left. So each task runs once, a task that is added meanwhile runs too, and
+the tasks that stand there when a run ends early can be named.
+
+Async tasks run on the event loop, sync ones in worker threads. A *hop* is the way into a thread and
+back; it costs a hundred times what a call does. A *row* is the sync tasks that stand next to each
+other, and it shares one hop. The row takes its tasks from the list itself, and comes back when it
+is over, or with a task of which something is left for the loop: an awaitable that the task has
+handed back, or its failure. So the run is three steps: which task is next (`__call__`), a row in
+its thread (`_run_row`), and what a failure means (`_react`).
 
 Rules kept here: **capture**, **order**, **place**, **isolate**, **nothing lost**, **grow**,
-**cancel**, **context**. Nothing about HTTP, nor about how a thread is had, may live here.
+**cancel**, **context**. Nothing about HTTP may live here, nor how a thread is had.
 """
 
 import logging
 from collections import deque
-from collections.abc import Awaitable, Callable, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Iterable
 from contextlib import suppress
-from contextvars import copy_context
+from contextvars import ContextVar, copy_context
+from functools import partial
 from inspect import isawaitable
-from types import MappingProxyType
 from typing import Any, ParamSpec
 
-from anyio import TaskInfo, get_current_task, lowlevel
+from anyio import TaskInfo, from_thread, get_current_task, lowlevel
 
-from minibg.concurrency import cancellation_of, is_async_callable, run_in_background_thread
-from minibg.ext.slow_tasks import current_watch
+from minibg.concurrency import given_by, run_in_background_thread
 from minibg.naming import name_of, reason_of
+from minibg.outcomes import failure_of, left_of
 from minibg.types import Background
 
 P = ParamSpec("P")
+Call = Callable[["BackgroundTask"], Any]
 logger = logging.getLogger("minibg.background")
-NO_KEYWORDS: Mapping[str, Any] = MappingProxyType({})  # a dict each is a third of the memory
+
+around_tasks = ContextVar[Callable[[Call, "BackgroundTask"], Any] | None]("around", default=None)
+"""For middleware: the `call_task` of all lists of a request; it is given the list's own as well."""
 
 
 class BackgroundTask:
-    """One deferred call, `func(*args, **kwargs)`; awaiting the task makes it.
+    """One deferred call, `func(*args, **kwargs)`; to await it makes it, and raises its failure.
 
     **capture**: it keeps references to exactly what it was given, keywords of any name included.
-    **place**: a coroutine function is awaited on the event loop, anything else is called in a
-    thread, and an awaitable it hands back is awaited. What is not callable is a `TypeError`.
+
+    Raises:
+        TypeError: If `func` is not callable, or is a generator function.
     """
 
-    __slots__ = ("args", "func", "is_async", "kwargs")
+    __slots__ = ("__dict__", "args", "func", "is_async", "kwargs")  # policies may add attributes
 
     def __init__(self, func: Callable[P, Any], /, *args: P.args, **kwargs: P.kwargs) -> None:
         if not callable(func):
             raise TypeError(f"a task is a callable and its arguments, not a {type(func).__name__}")
+        given = given_by(func)
+        if given == "generator":
+            raise TypeError(f"{name_of(func)} is a generator function: a call of it runs nothing")
         self.func: Callable[..., Any] = func
-        self.args, self.kwargs = args, kwargs or NO_KEYWORDS
-        self.is_async = is_async_callable(func)
+        self.args = args
+        self.kwargs = kwargs
+        self.is_async = given == "coroutine"
 
     @property
     def name(self) -> str:
         """The function's name, for logs. The arguments stay out of it: they may be secrets."""
         return self.func.name if isinstance(self.func, BackgroundTask) else name_of(self.func)
 
-    def call(self) -> Any:
-        """Make the call, in this thread; what it gives may be an awaitable."""
-        return self.func(*self.args, **self.kwargs) if self.kwargs else self.func(*self.args)
-
     async def __call__(self) -> None:
-        """Make the call in its place. What it raises is raised: to isolate is the list's part."""
-        result = self.call() if self.is_async else await run_in_background_thread(self.call)
-        if isawaitable(result):
-            await result
+        alone = FailFastTasks()
+        alone.tasks.append(self)
+        await alone()
 
 
 class BackgroundTasks:
-    """A list of deferred calls; awaiting the list runs it and leaves it empty."""
+    """A list of deferred calls; awaiting the list runs it and leaves it empty.
+
+    A subclass is a policy. It overrides `on_error` (what a failure means), `prepare` (which task
+    stands in the list) or `call_task` (what is done around each call). Policies that call `super()`
+    there can be combined.
+    """
 
     def __init__(self, tasks: Iterable[Background] | None = None) -> None:
         """Begin with `tasks`; an async callable of another kind, a list too, is one task."""
         self.tasks: deque[BackgroundTask] = deque()
         for task in tasks or ():
-            self.tasks.append(task if type(task) is BackgroundTask else BackgroundTask(task))
+            plain = task if type(task) is BackgroundTask else BackgroundTask(task)
+            self.tasks.append(self.prepare(plain))
 
     def add_task(self, func: Callable[P, Any], /, *args: P.args, **kwargs: P.kwargs) -> None:
         """Add the call `func(*args, **kwargs)` at the end, also during the run (**grow**)."""
-        self.tasks.append(BackgroundTask(func, *args, **kwargs))
+        self.tasks.append(self.prepare(BackgroundTask(func, *args, **kwargs)))
+
+    def prepare(self, task: BackgroundTask) -> BackgroundTask:
+        """Return the task that shall stand in the list for `task`, which has not started."""
+        return task
+
+    def call_task(self, task: BackgroundTask) -> Any:
+        """Make the call in its place, and return what it gives; an awaitable is awaited then."""
+        return task.func(*task.args, **task.kwargs)
 
     def on_error(self, task: BackgroundTask, exc: Exception) -> Awaitable[None] | None:
         """Decide what a failure means (**isolate**): it is logged, and the next task runs.
@@ -85,8 +110,9 @@ class BackgroundTasks:
     def abandon(self, reason: str) -> None:
         """Empty the list, and name what stood there in a WARNING (**nothing lost**)."""
         names = []
-        with suppress(IndexError):  # it is empty; a thread may have taken the last task meanwhile
-            while task := self.tasks.popleft():
+        with suppress(IndexError):  # a thread may have taken the last task meanwhile
+            while self.tasks:
+                task = self.tasks.popleft()
                 if isinstance(task.func, BackgroundTasks):
                     task.func.abandon(reason)
                 else:
@@ -95,52 +121,63 @@ class BackgroundTasks:
             logger.warning("background tasks not run (%s): %s", reason, ", ".join(names))
 
     def __del__(self) -> None:
-        if self.tasks:
+        if getattr(self, "tasks", None):  # there is none where a subclass's `__init__` has failed
             self.abandon("no run took them")
 
     async def __call__(self) -> None:
         """Run the tasks, each when the one before has ended (**order**), until none is left."""
-        watch, run = current_watch.get(), get_current_task()
-        started: deque[BackgroundTask] = deque(maxlen=1)  # the latest; a thread tells by it which
+        run, call, around = get_current_task(), self.call_task, around_tasks.get()
+        if around is not None:
+            call = partial(around, call)
         try:
             while self.tasks:
-                while run.has_pending_cancellation():  # the one before need not have noticed it
+                while run.has_pending_cancellation():  # the task before may not have noticed it
                     await lowlevel.checkpoint()
-                started.clear()
+                if self.tasks[0].is_async:
+                    task = self.tasks.popleft()
+                    left = None
+                elif ended := await run_in_background_thread(
+                    self._run_row, call, run, on_cancel=lambda: self.abandon("cancelled")
+                ):
+                    task, left = ended
+                else:
+                    continue
                 try:
-                    if self.tasks[0].is_async:
-                        started.append(self.tasks.popleft())
-                        result = started[0].call()
-                    else:
-                        result = await run_in_background_thread(
-                            self._run_row, run, started, on_cancel=lambda: self.abandon("cancelled")
-                        )
-                    if result is not None:
-                        await (watch.over(result, started[0].name) if watch else result)
-                except Exception as exc:
-                    if not started:  # no task failed: there was no thread to be had
-                        raise
-                    try:
-                        if isawaitable(reaction := self.on_error(started[0], exc)):
-                            await reaction
-                    finally:  # a cancellation that the thread put off comes here
-                        await lowlevel.checkpoint()
+                    await (call(task) if left is None else left)
+                except BaseException as exc:  # noqa: BLE001  # `_react` raises what ends the run
+                    await self._react(task, exc)
         except BaseException as exc:
             self.abandon(reason_of(exc))
             raise
 
-    def _run_row(self, run: TaskInfo, started: deque[BackgroundTask]) -> Awaitable[Any] | None:
-        """Run the row of sync tasks at the head of the list in this thread: one hop for them."""
-        is_cancelled = cancellation_of(run)
-        while True:
-            try:
-                if self.tasks[0].is_async or is_cancelled():
-                    return None
-                started.append(self.tasks.popleft())
-            except IndexError:  # all have run, or the loop has abandoned the rest meanwhile
-                return None
-            if isawaitable(result := copy_context().run(started[0].call)):
-                return result
+    def _run_row(self, call: Call, run: TaskInfo) -> tuple[BackgroundTask, Awaitable[Any]] | None:
+        """In a thread, run the row that stands at the head of the list.
+
+        Returns the task that has ended the row early, and what is left of it.
+        """
+        with suppress(IndexError):  # none is left, or the loop has abandoned the rest meanwhile
+            while not (self.tasks[0].is_async or run.has_pending_cancellation()):
+                from_thread.check_cancelled()
+                task = self.tasks.popleft()
+                if left := left_of(copy_context().run, call, task):
+                    return task, left
+        return None
+
+    async def _react(self, task: BackgroundTask, exc: BaseException) -> None:
+        """Have `on_error` decide what a failure means. What is no failure is raised again."""
+        try:
+            if isawaitable(reaction := self.on_error(task, await failure_of(exc))):
+                await reaction
+        except Exception:
+            await lowlevel.checkpoint()  # a cancellation that the hop has put off goes first
+            raise
+        except BaseException as end:
+            if not isinstance(task.func, BackgroundTask | BackgroundTasks):  # these name their own
+                logger.warning("background task cut off (%s): %s", reason_of(end), task.name)
+            raise
+        finally:
+            del exc  # its traceback holds this frame
+        await lowlevel.checkpoint()  # likewise
 
 
 class FailFastTasks(BackgroundTasks):

@@ -7,14 +7,15 @@ What may live here: what follows from the rules by subclassing. No exercise need
 `background.py`.
 """
 
-from collections import deque
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections import Counter, deque
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from inspect import isawaitable
 from typing import Any, ClassVar, Generic, ParamSpec, TypeVar
 
 from anyio import Event, create_task_group, fail_after, from_thread, sleep
 
 from minibg import BackgroundTask, BackgroundTasks
+from minibg.types import Background
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -32,16 +33,16 @@ class Retrying(BackgroundTasks):
     attempts: ClassVar[int] = 3
     first_delay: ClassVar[float] = 0.1
 
+    def __init__(self, tasks: Iterable[Background] | None = None) -> None:
+        super().__init__(tasks)
+        self.calls: Counter[BackgroundTask] = Counter()
+
     async def on_error(self, task: BackgroundTask, exc: Exception) -> None:
-        for number in range(self.attempts - 1):
-            await sleep(self.first_delay * 2**number)
-            try:
-                await task()
-            except Exception as failure:  # noqa: BLE001  # whatever it is, the last one is told
-                exc = failure
-            else:
-                return
-        if isawaitable(reaction := super().on_error(task, exc)):
+        self.calls[task] += 1
+        if self.calls[task] < self.attempts:
+            await sleep(self.first_delay * 2 ** (self.calls[task] - 1))
+            self.tasks.appendleft(task)  # it is the next one
+        elif isawaitable(reaction := super().on_error(task, exc)):
             await reaction
 
 
@@ -55,22 +56,13 @@ class TimeLimited(BackgroundTasks):
 
     seconds: ClassVar[float] = 30
 
-    def add_task(self, func: Callable[P, Any], /, *args: P.args, **kwargs: P.kwargs) -> None:
-        task = _LimitedTask(func, *args, **kwargs)
-        task.seconds = self.seconds
-        self.tasks.append(task)
+    def call_task(self, task: BackgroundTask) -> Any:
+        left = super().call_task(task)
+        return self._in_time(left) if isawaitable(left) else left
 
-
-class _LimitedTask(BackgroundTask):
-    seconds: float
-
-    def call(self) -> Any:
-        result = super().call()
-        return self._in_time(result) if isawaitable(result) else result
-
-    async def _in_time(self, result: Awaitable[Any]) -> None:
+    async def _in_time(self, left: Awaitable[Any]) -> Any:
         with fail_after(self.seconds):
-            await result
+            return await left
 
 
 class Concurrent(BackgroundTasks):
@@ -86,6 +78,7 @@ class Concurrent(BackgroundTasks):
             async with create_task_group() as group:
                 while self.tasks:
                     group.start_soon(_Member(self, self.tasks.popleft()))
+        await super().__call__()  # nothing is left, but a policy may have something to do
 
 
 class _Member(BackgroundTasks):
@@ -94,6 +87,9 @@ class _Member(BackgroundTasks):
     def __init__(self, group: Concurrent, task: BackgroundTask) -> None:
         super().__init__([task])
         self.group = group
+
+    def call_task(self, task: BackgroundTask) -> Any:
+        return self.group.call_task(task)
 
     def on_error(self, task: BackgroundTask, exc: Exception) -> Awaitable[None] | None:
         return self.group.on_error(task, exc)
@@ -113,14 +109,10 @@ class Prioritised(BackgroundTasks):
     def add_task_with_priority(
         self, priority: int, func: Callable[P, Any], /, *args: P.args, **kwargs: P.kwargs
     ) -> None:
-        task = _PrioritisedTask(func, *args, **kwargs)
+        task: Any = self.prepare(BackgroundTask(func, *args, **kwargs))
         task.priority = priority
         before = sum(getattr(other, "priority", 0) >= priority for other in self.tasks)
         self.tasks.insert(before, task)
-
-
-class _PrioritisedTask(BackgroundTask):
-    priority: int
 
 
 class DeadLetters(BackgroundTasks):
@@ -174,10 +166,25 @@ class Results(BackgroundTasks):
     def add_task_for_result(
         self, func: Callable[P, Awaitable[T] | T], /, *args: P.args, **kwargs: P.kwargs
     ) -> "Result[T]":
-        task = _ReturningTask(func, *args, **kwargs)
-        task.result = Result[T]()
+        task: Any = self.prepare(BackgroundTask(func, *args, **kwargs))
+        task.result = result = Result[T]()
         self.tasks.append(task)
-        return task.result
+        return result
+
+    def call_task(self, task: BackgroundTask) -> Any:
+        returned = super().call_task(task)
+        if isawaitable(returned):
+            return self._awaited(task, returned)
+        self._keep(task, returned)
+        return returned
+
+    async def _awaited(self, task: BackgroundTask, left: Awaitable[Any]) -> None:
+        self._keep(task, await left)
+
+    @staticmethod
+    def _keep(task: Any, returned: Any) -> None:
+        if hasattr(task, "result"):
+            task.result.returned = (returned,)
 
 
 class Result(Generic[T]):
@@ -192,20 +199,6 @@ class Result(Generic[T]):
         return self.returned[0]
 
 
-class _ReturningTask(BackgroundTask):
-    result: Result[Any]
-
-    def call(self) -> Any:
-        value = super().call()
-        if isawaitable(value):
-            return self._awaited(value)
-        self.result.returned = (value,)
-        return None
-
-    async def _awaited(self, value: Awaitable[Any]) -> None:
-        self.result.returned = (await value,)
-
-
 class Progress(BackgroundTasks):
     """Tasks `report(item)` to their list, on the loop or in a thread; whoever iterates is told.
 
@@ -215,8 +208,8 @@ class Progress(BackgroundTasks):
     this one start only when its own response is over (**after**).
     """
 
-    def __init__(self) -> None:
-        super().__init__()
+    def __init__(self, tasks: Iterable[Background] | None = None) -> None:
+        super().__init__(tasks)
         self.items: list[Any] = []
         self.is_over = False
         self.changed = Event()

@@ -8,18 +8,18 @@ What may live here: counting, and what follows from the counts. The core knows n
 needs the extra `monitoring`.
 """
 
-from collections import deque
-from collections.abc import Awaitable, Callable, Collection, Iterable
-from contextlib import suppress
-from inspect import isawaitable
+from collections.abc import Awaitable, Collection, Iterable, Iterator
+from contextlib import contextmanager, suppress
+from functools import partial
 from queue import SimpleQueue
 from threading import Lock
 from time import perf_counter
-from typing import Any, ClassVar, NamedTuple, ParamSpec
+from typing import Any, ClassVar, NamedTuple
 
-from minibg.background import BackgroundTask, BackgroundTasks
+from minibg.background import BackgroundTasks
+from minibg.outcomes import within
 from minibg.responses import JSONResponse
-from minibg.types import ASGIApp, Background, Message, Receive, Scope, Send
+from minibg.types import ASGIApp, Message, Receive, Scope, Send
 
 try:
     from prometheus_client import REGISTRY, CollectorRegistry, Counter, Gauge, Histogram, Metric
@@ -28,8 +28,6 @@ except ModuleNotFoundError as exc:
     raise ModuleNotFoundError(
         "monitoring needs prometheus-client: pip install 'minibg[monitoring]'", name=exc.name
     ) from exc
-
-P = ParamSpec("P")
 
 BUCKETS = (0.001, 0.005, 0.025, 0.1, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0)
 """Seconds: from a call that hardly does anything to one that belongs into a task queue."""
@@ -161,54 +159,36 @@ class TaskMetrics(Collector):
             self._series[name].abandoned.inc()
 
 
-class MonitoredTask(BackgroundTask):
-    """A call that is counted where it starts and where it ends."""
+class _Count:
+    """Counts one task: as pending until it starts, and then until it ends."""
 
-    __slots__ = ("is_pending", "label", "metrics")
-
-    def __init__(
-        self, metrics: TaskMetrics, func: Callable[P, Any], /, *args: P.args, **kwargs: P.kwargs
-    ) -> None:
-        super().__init__(func, *args, **kwargs)
+    def __init__(self, metrics: TaskMetrics, name: str) -> None:
         self.metrics = metrics
-        self.label = self.name
-        metrics.add(self.label)
+        self.name = name
+        metrics.add(name)
         self.is_pending = True
 
-    def call(self) -> Any:
+    @contextmanager
+    def running(self) -> Iterator[None]:
+        """The context in which the task runs."""
         if not self.is_pending:  # it was put back into a list, as a retry is: a task once more
-            self.metrics.add(self.label)
+            self.metrics.add(self.name)
         self.is_pending = False
-        self.metrics.start(self.label)
-        began = perf_counter()
+        self.metrics.start(self.name)
+        began, failed = perf_counter(), True
         try:
-            result = super().call()
-        except BaseException:
-            self._end(began, failed=True)
-            raise
-        if isawaitable(result):
-            return self._awaited(result, began)
-        self._end(began, failed=False)
-        return result
-
-    async def _awaited(self, result: Awaitable[Any], began: float) -> None:
-        try:
-            await result
-        except BaseException:
-            self._end(began, failed=True)
-            raise
-        self._end(began, failed=False)
-
-    def _end(self, began: float, *, failed: bool) -> None:
-        self.metrics.end(self.label, perf_counter() - began, failed=failed)
+            yield
+            failed = False
+        finally:
+            self.metrics.end(self.name, perf_counter() - began, failed=failed)
 
     def __del__(self) -> None:
-        if getattr(self, "is_pending", False):  # it was taken from its list, and is lost
+        if self.is_pending:  # the task was taken from its list, and is lost
             self.abandon()
 
     def abandon(self) -> None:
-        """Count it as one that was taken from its list and will not start."""
-        self.metrics.abandon(self.label, is_new=not self.is_pending)
+        """Count it as a task that was taken from its list and will not start."""
+        self.metrics.abandon(self.name, is_new=not self.is_pending)
         self.is_pending = False
 
 
@@ -233,29 +213,24 @@ class MonitoredTasks(BackgroundTasks):
 
     metrics: ClassVar[TaskMetrics] = TaskMetrics()
 
-    def __init__(self, tasks: Iterable[Background] | None = None) -> None:
-        super().__init__(tasks)
-        given, self.tasks = self.tasks, deque()
-        for task in given:
-            if isinstance(task.func, MonitoredTask):  # it is counted already
-                self.tasks.append(task.func)
-            else:
-                MonitoredTasks.add_task(self, task.func, *task.args, **task.kwargs)
+    def prepare(self, task: Any) -> Any:
+        task = super().prepare(task)
+        if not (isinstance(task.func, MonitoredTasks) or hasattr(task, "count")):
+            task.count = _Count(self.metrics, task.name)
+        return task
 
-    def add_task(self, func: Callable[P, Any], /, *args: P.args, **kwargs: P.kwargs) -> None:
-        if isinstance(func, MonitoredTasks):
-            super().add_task(func, *args, **kwargs)
-        else:
-            self.tasks.append(MonitoredTask(self.metrics, func, *args, **kwargs))
+    def call_task(self, task: Any) -> Any:
+        call = partial(super().call_task, task)
+        return within(task.count.running(), call) if hasattr(task, "count") else call()
 
     def abandon(self, reason: str) -> None:
         rest = BackgroundTasks()
         with suppress(IndexError):  # a worker thread may take from the list meanwhile
             while self.tasks:
-                task = self.tasks.popleft()
+                task: Any = self.tasks.popleft()
                 rest.tasks.append(task)
-                if isinstance(task, MonitoredTask):
-                    task.abandon()
+                if hasattr(task, "count"):
+                    task.count.abandon()
         rest.abandon(reason)
 
 

@@ -8,18 +8,19 @@ It is the time that passes, so a step is slow also where another thread or proce
 called to get the coroutine, `on_error` and endpoints are not timed; asyncio's own debug mode times
 all that its loop calls, and knows no task's name.
 
-What may live here: measuring and saying it. Where tasks are awaited is the business of
-`background.py`, which asks for the watch once a run and does nothing else where there is none.
+What may live here: measuring and saying it. The watch is what the middleware does around each task
+(`minibg.background.around_tasks`); without it nothing is measured.
 """
 
 import logging
 from collections.abc import Awaitable, Generator
-from contextvars import ContextVar
 from functools import partial
+from inspect import isawaitable
 from time import perf_counter
 from types import coroutine
 from typing import Any
 
+from minibg.background import BackgroundTask, Call, around_tasks
 from minibg.types import ASGIApp, Receive, Scope, Send
 
 logger = logging.getLogger("minibg.ext.slow_tasks")
@@ -37,9 +38,14 @@ class Watch:
         self.reported = 0.0
         """The end of the last step that was. A step of a list within a list ends in two watches."""
 
+    def around(self, call: Call, task: BackgroundTask) -> Any:
+        """Make the task's call, and watch over what is awaited of it."""
+        left = call(task)
+        return self.over(left, task.name) if isawaitable(left) else left
+
     @coroutine
     def over(self, awaitable: Awaitable[Any], name: str) -> Generator[Any, Any, None]:
-        """Await the awaitable of the task of that name, and time each of its steps."""
+        """`yield from` the awaitable of the task of that name, with a clock between the steps."""
         steps = _await(awaitable)
         resume = partial(steps.send, None)
         while True:
@@ -73,15 +79,11 @@ async def _await(awaitable: Awaitable[Any]) -> None:
     await awaitable
 
 
-current_watch: ContextVar[Watch | None] = ContextVar("current_watch", default=None)
-"""The watch over the request that is served, if there is one."""
-
-
 class SlowTaskMiddleware:
     """ASGI middleware under which tasks that hold the event loop are named in the log.
 
-    `app.add_middleware(SlowTaskMiddleware)`, in minibg or around another framework's application: it
-    watches the tasks of minibg's lists. What a task starts by itself, as `asyncio.create_task` does, is not watched.
+    It watches the tasks of minibg's lists, also in another framework's application. What a task
+    starts by itself, as `asyncio.create_task` does, is not watched.
 
     Args:
         app: The application inside.
@@ -101,8 +103,11 @@ class SlowTaskMiddleware:
         self.slow_task_seconds = slow_task_seconds
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        before = current_watch.set(Watch(self.slow_task_seconds))
+        around, outer = Watch(self.slow_task_seconds).around, around_tasks.get()
+        before = around_tasks.set(
+            around if outer is None else lambda call, task: around(partial(outer, call), task)
+        )
         try:
             await self.app(scope, receive, send)
         finally:
-            current_watch.reset(before)
+            around_tasks.reset(before)

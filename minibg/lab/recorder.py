@@ -13,16 +13,15 @@ from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field
-from functools import cached_property, wraps
+from functools import cached_property, partial
 from itertools import count
 from math import inf
 from time import perf_counter
-from typing import Any, ParamSpec
+from typing import Any
 
 from minibg.background import BackgroundTask, BackgroundTasks, FailFastTasks
+from minibg.outcomes import within
 from minibg.types import ASGIApp, Message, Receive, Scope, Send
-
-P = ParamSpec("P")
 
 
 @dataclass
@@ -104,14 +103,16 @@ class RecordingMiddleware:
 
 
 class RecordingTasks(BackgroundTasks):
-    """`BackgroundTasks` whose tasks are recorded."""
+    """`BackgroundTasks` whose tasks are recorded: an event for each call, the first when added."""
 
-    def add_task(self, func: Callable[P, Any], /, *args: P.args, **kwargs: P.kwargs) -> None:
-        super().add_task(func, *args, **kwargs)
-        task = self.tasks[-1]
-        event = Event(task.name.rpartition(".")[2])
-        current_recording.get().tasks.append(event)
-        task.func = _recorded(task, event)
+    def prepare(self, task: Any) -> Any:
+        task = super().prepare(task)
+        task.event = self._record(task)
+        return task
+
+    def call_task(self, task: Any) -> Any:
+        event, task.event = task.event or self._record(task), None
+        return within(event.happening(), partial(super().call_task, task))
 
     def on_error(self, task: BackgroundTask, exc: Exception) -> Awaitable[None] | None:
         event = Event(f"on_error: {type(exc).__name__}")
@@ -119,26 +120,15 @@ class RecordingTasks(BackgroundTasks):
         with event.happening():
             return super().on_error(task, exc)
 
+    @staticmethod
+    def _record(task: BackgroundTask) -> Event:
+        event = Event(task.name.rpartition(".")[2])
+        current_recording.get().tasks.append(event)
+        return event
+
 
 class FailFastRecordingTasks(FailFastTasks, RecordingTasks):
     """`FailFastTasks` whose tasks are recorded."""
-
-
-def _recorded(task: BackgroundTask, event: Event) -> Callable[..., Any]:
-    """The task's function as an event. Async stays async, so that its place is the same."""
-    func = task.func
-
-    @wraps(func)
-    async def call_async(*args: Any, **kwargs: Any) -> Any:
-        with event.happening():
-            return await func(*args, **kwargs)
-
-    @wraps(func)
-    def call(*args: Any, **kwargs: Any) -> Any:
-        with event.happening():
-            return func(*args, **kwargs)
-
-    return call_async if task.is_async else call
 
 
 class _Worker(threading.local):

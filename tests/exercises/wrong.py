@@ -13,6 +13,7 @@ from typing import Any, ClassVar, NamedTuple
 import anyio
 
 from minibg import BackgroundTask, BackgroundTasks
+from minibg.concurrency import run_in_background_thread
 from minibg.examples.solutions import Progress, Results, TimeLimited
 from tests.exercises import (
     test_concurrent,
@@ -223,7 +224,7 @@ class ConcurrentLosesWhatWaitsForAThread(BackgroundTasks):
         while self.tasks:
             async with anyio.create_task_group() as group:
                 while self.tasks:
-                    group.start_soon(run_alone, self, self.tasks.popleft())
+                    group.start_soon(run_in_background_thread, self.call_task, self.tasks.popleft())
 
 
 @noticed_by(test_concurrent.test_what_a_task_adds_to_the_group_runs_with_it, adding="a function")

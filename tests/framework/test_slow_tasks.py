@@ -28,7 +28,8 @@ from minibg import (
     MiniBG,
     Response,
 )
-from minibg.ext.slow_tasks import SlowTaskMiddleware, current_watch
+from minibg.background import around_tasks
+from minibg.ext.slow_tasks import SlowTaskMiddleware
 from tests.framework.asgi import ask
 from tests.rules.exchange import Exchange
 
@@ -128,7 +129,7 @@ def test_without_the_middleware_nothing_is_watched(backend: str, clock: Clock, l
     watches: list[object] = []
 
     async def task() -> None:
-        watches.append(current_watch.get())
+        watches.append(around_tasks.get())
         clock.hold(2 * LIMIT)
 
     app = serving(lambda tasks: tasks.add_task(task), middleware=[])

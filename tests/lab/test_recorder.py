@@ -1,14 +1,21 @@
 """What the recorder sees of requests to a real server: the order of events, places, outcomes."""
 
 import asyncio
+from itertools import count
 from math import inf
 from pathlib import Path
 
 import pytest
 
 from minibg import Middleware, MiniBG
+from minibg.examples.solutions import Retrying
 from minibg.lab.delivery import PUSH_EVENT, Answer, deliver
-from minibg.lab.recorder import Recording, RecordingMiddleware, RecordingTasks
+from minibg.lab.recorder import (
+    Recording,
+    RecordingMiddleware,
+    RecordingTasks,
+    current_recording,
+)
 from minibg.lab.run import SECRET, exchange, listen, url_of
 from minibg.types import Message
 
@@ -131,3 +138,28 @@ def test_requests_at_the_same_time_do_not_mix() -> None:
         ["blue", "blue"],
         ["red", "red"],
     ]
+
+
+def test_each_call_of_a_task_has_an_event_of_its_own() -> None:
+    """So a task that is called again shows when it failed, and when it did not."""
+    recording, calls = Recording(), count()
+
+    def fail_once() -> None:
+        if next(calls) == 0:
+            raise ValueError
+
+    class Patient(Retrying, RecordingTasks):
+        first_delay = 0
+
+    async def request() -> None:
+        current_recording.set(recording)
+        tasks = Patient()
+        tasks.add_task(fail_once)
+        await tasks()
+
+    asyncio.run(request())
+    assert [(event.what, event.failed) for event in recording.tasks] == [
+        ("fail_once", True),
+        ("fail_once", False),
+    ]
+    assert recording.tasks[0].end <= recording.tasks[1].start

@@ -43,6 +43,10 @@ class Model:
                         raise Cancelled from exc
                     if policy == "fail fast":
                         raise
+                except BaseException:
+                    if isinstance(task, Task):  # a list has named its own
+                        self.events.append(("cut off", label, "cancelled"))  # nothing lost
+                    raise
         except BaseException as exc:
             self.lose(waiting, "an earlier failure" if isinstance(exc, Exception) else "cancelled")
             raise
@@ -70,7 +74,7 @@ class Model:
         self.events.append(("end", label))
 
     def lose(self, waiting: Waiting, reason: str) -> None:
-        """Name what has not started (**nothing lost**)."""
+        """Name the tasks that have not started (**nothing lost**)."""
         for label, task in waiting:
             if isinstance(task, Program):
                 self.lose(deque(labelled(task.tasks, f"{label}.")), reason)

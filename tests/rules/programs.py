@@ -142,7 +142,8 @@ VIEWS: dict[str, Callable[[list[Event]], list[Event]]] = {
     "after": _told("endpoint", "response", "start"),
     "release": _told("response", "closed", "start"),
     "nothing lost": lambda events: (
-        sorted(e[:3] for e in events if e[0] == "not run") + sorted(_told("start")(events))
+        sorted(e[:3] for e in events if e[0] in ("not run", "cut off"))
+        + sorted(_told("start", "end")(events))
     ),
     "context": lambda events: _picked(1, 4)(events) + _told("left")(events),
     "cancel": _told("start", "end"),
@@ -296,8 +297,8 @@ class Player:
 
     @contextmanager
     def _log_read(self) -> Iterator[None]:
-        """Take what is logged about tasks that were not run as an event for each of them."""
-        logger, handler = logging.getLogger("minibg.background"), _Handler(self._not_run)
+        """Take what is logged about tasks that did not run to their end as an event for each."""
+        logger, handler = logging.getLogger("minibg.background"), _Handler(self._named)
         logger.addHandler(handler)
         logger.propagate = False
         try:
@@ -306,13 +307,14 @@ class Player:
             logger.propagate = True
             logger.removeHandler(handler)
 
-    def _not_run(self, message: str) -> None:
-        found = re.fullmatch(r"background tasks not run \((.*?)\): (.*)", message)
+    def _named(self, message: str) -> None:
+        found = re.fullmatch(r"background tasks? (not run|cut off) \((.*?)\): (.*)", message)
         if found is None:
             return
-        reason = next((known for known in REASONS if found[1].startswith(known)), found[1])
-        for label in re.findall("<(.*?)>", found[2]):
-            self.events.append(("not run", label, reason))
+        what, why, names = found.groups()
+        reason = next((known for known in REASONS if why.startswith(known)), why)
+        for label in re.findall("<(.*?)>", names):
+            self.events.append((what, label, reason))
 
 
 class _Events(list[Any]):

@@ -1,6 +1,8 @@
 """**capture**: a task keeps references to exactly what it was given when it was added."""
 
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable, Generator, Iterator
+from functools import partial
+from types import coroutine
 from typing import Any
 
 import anyio
@@ -72,11 +74,55 @@ def test_a_single_task_takes_any_keyword_as_a_list_does(
     assert called == [kwargs]
 
 
-def test_tasks_without_keywords_share_nothing_that_can_be_changed() -> None:
-    task: Any = BackgroundTask(print)
-    assert task.kwargs == {}
-    with pytest.raises(TypeError):
-        task.kwargs["end"] = ""
+def test_tasks_without_keywords_share_nothing() -> None:
+    first, second = BackgroundTask(print), BackgroundTask(print)
+    first.kwargs["end"] = ""
+    assert second.kwargs == {}
+
+
+def generating() -> Iterator[int]:
+    yield 1
+
+
+async def generating_async() -> AsyncIterator[int]:
+    yield 1
+
+
+class Generating:
+    def __call__(self) -> Iterator[int]:
+        yield 1
+
+    async def method(self) -> AsyncIterator[int]:
+        yield 1
+
+
+@pytest.mark.parametrize(
+    "generator_function",
+    [generating, generating_async, partial(generating_async), Generating(), Generating().method],
+    ids=["sync", "async", "partial", "object", "method"],
+)
+def test_a_generator_function_is_refused_where_it_is_added(
+    generator_function: Callable[..., Any],
+) -> None:
+    """A call of it would run nothing."""
+    tasks = BackgroundTasks()
+    with pytest.raises(TypeError, match=r"enerating\S* is a generator function"):
+        tasks.add_task(generator_function)
+    with pytest.raises(TypeError, match=r"enerating\S* is a generator function"):
+        BackgroundTask(generator_function)
+    assert not tasks.tasks
+
+
+def test_a_generator_that_can_be_awaited_is_a_task(backend: str) -> None:
+    ran: list[str] = []
+
+    @coroutine
+    def task() -> Generator[Any, Any, None]:
+        yield from anyio.lowlevel.checkpoint().__await__()
+        ran.append("to its end")
+
+    anyio.run(BackgroundTasks([BackgroundTask(task)]), backend=backend)
+    assert ran == ["to its end"]
 
 
 def test_a_task_of_a_subclass_is_awaited_as_it_says_itself(backend: str) -> None:

@@ -1,6 +1,9 @@
 """**isolate**: a failure goes to `on_error` and no further; the next tasks run."""
 
+import asyncio
+import gc
 import logging
+import sys
 import threading
 from collections.abc import Callable
 from typing import Any
@@ -13,7 +16,7 @@ from hypothesis import strategies as st
 from minibg import BackgroundTask, BackgroundTasks, FailFastTasks, MiniBG
 from tests.rules.exchange import Exchange
 from tests.rules.programs import PROGRAMS, AnyProgram, Stop, UnprintableError, check
-from tests.rules.tasks import KINDS, kinds, make
+from tests.rules.tasks import ASYNC, HANDED_BACK, KINDS, SYNC, kinds, make
 
 failures: st.SearchStrategy[Callable[[], Exception]] = st.sampled_from(
     [
@@ -291,3 +294,135 @@ def test_wrong_arguments_of_a_coroutine_function_are_a_failure_of_the_task_too(
     tasks.add_task(task, "too", "many")  # type: ignore[call-arg]  # wrong on purpose
     anyio.run(tasks, backend=backend)
     assert [type(exc) for _, exc in tasks.failed] == [TypeError]
+
+
+@pytest.mark.parametrize("kind", SYNC)
+def test_system_exit_in_a_thread_is_a_failure(backend: str, kind: str) -> None:
+    """No signal arrives there, so it is the task's own, and one task must not end the server."""
+    tasks, ran = Recording(), list[str]()
+    tasks.add_task(make(kind, lambda label: sys.exit(3)), "exits")
+    tasks.add_task(make(kind, task_that(None, ran)), "next")
+    anyio.run(tasks, backend=backend)
+    assert ran == ["next"]
+    ((label, exc),) = tasks.failed
+    assert (label, type(exc)) == ("exits", RuntimeError)
+    assert isinstance(exc.__cause__, SystemExit)
+    assert exc.__cause__.code == 3
+
+
+@pytest.mark.parametrize("alone", [True, False])
+def test_system_exit_in_a_thread_ends_no_server_under_fail_fast(backend: str, alone: bool) -> None:
+    exits = BackgroundTask(sys.exit, 3)
+    with pytest.raises(RuntimeError, match="SystemExit in a worker thread"):
+        anyio.run(exits if alone else FailFastTasks([exits]), backend=backend)
+
+
+@pytest.mark.parametrize("kind", ASYNC | HANDED_BACK)
+def test_system_exit_on_the_loop_is_not_isolated(backend: str, kind: str) -> None:
+    tasks, ran = Recording(), list[str]()
+    tasks.add_task(make(kind, lambda label: sys.exit(3)), "exits")
+    tasks.add_task(make(kind, task_that(None, ran)), "next")
+    with pytest.raises(SystemExit):
+        anyio.run(tasks, backend=backend)
+    assert (ran, tasks.failed) == ([], [])
+
+
+async def await_a_cancelled_future() -> None:
+    future = asyncio.get_running_loop().create_future()
+    future.cancel()
+    await future
+
+
+async def await_a_cancelled_task() -> None:
+    other = asyncio.ensure_future(asyncio.sleep(60))
+    asyncio.get_running_loop().call_soon(other.cancel)
+    await other
+
+
+def hand_back(task: Callable[[], Any]) -> Callable[[], Any]:
+    return make("a function that hands back a coroutine", task)
+
+
+def run_a_loop_that_is_cancelled() -> None:
+    asyncio.run(await_a_cancelled_future())
+
+
+@pytest.mark.parametrize(
+    "task",
+    [
+        await_a_cancelled_future,
+        await_a_cancelled_task,
+        hand_back(await_a_cancelled_task),
+        run_a_loop_that_is_cancelled,
+    ],
+    ids=["future", "task", "handed back", "in a thread"],
+)
+def test_a_cancellation_of_what_a_task_awaits_is_a_failure(task: Callable[[], Any]) -> None:
+    ran: list[str] = []
+
+    class Keeping(BackgroundTasks):
+        def on_error(self, task: BackgroundTask, exc: Exception) -> None:
+            failed.append(exc)
+
+    failed: list[Exception] = []
+    tasks = Keeping([BackgroundTask(task), BackgroundTask(ran.append, "the next task")])
+    asyncio.run(tasks())
+    assert ran == ["the next task"]
+    (exc,) = failed
+    assert "somebody else has cancelled" in str(exc)
+    assert isinstance(exc.__cause__, asyncio.CancelledError)
+
+
+def test_a_cancellation_of_the_run_is_none_of_its_task() -> None:
+    """Also where the task hears of it from what it awaits."""
+    failed: list[Exception] = []
+
+    class Keeping(BackgroundTasks):
+        def on_error(self, task: BackgroundTask, exc: Exception) -> None:
+            failed.append(exc)
+
+    async def server() -> None:
+        waits = asyncio.Event()
+
+        async def task() -> None:
+            waits.set()
+            await asyncio.ensure_future(asyncio.sleep(60))
+
+        run = asyncio.ensure_future(Keeping([BackgroundTask(task)])())
+        await waits.wait()
+        run.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await run
+
+    asyncio.run(server())
+    assert failed == []
+
+
+async def fail_on_the_loop() -> None:
+    raise ValueError
+
+
+def fail_in_a_thread() -> None:
+    raise ValueError
+
+
+@pytest.mark.parametrize(
+    "task",
+    [fail_on_the_loop, fail_in_a_thread, hand_back(fail_on_the_loop)],
+    ids=["on the loop", "in a thread", "handed back"],
+)
+def test_a_failing_task_leaves_no_reference_cycle(backend: str, task: Callable[[], Any]) -> None:
+    class Quiet(BackgroundTasks):
+        def on_error(self, task: BackgroundTask, exc: Exception) -> None: ...
+
+    async def request() -> int:
+        await Quiet([BackgroundTask(task)])()  # it imports and caches
+        gc.collect()
+        gc.disable()
+        try:
+            await Quiet([BackgroundTask(task)])()
+            return gc.collect()
+        finally:
+            gc.enable()
+
+    assert anyio.run(request, backend=backend) == 0

@@ -1,4 +1,4 @@
-"""**nothing lost**: each task that was added starts, or is named in a WARNING with the reason."""
+"""**nothing lost**: each task runs to its end, or is named in a WARNING with the reason."""
 
 import asyncio
 import gc
@@ -26,10 +26,10 @@ from minibg import (
 )
 from minibg.lifespan import Runs
 from minibg.types import Message, Receive, Scope, Send
-from tests.rules.cancelling import Blocked, in_a_task, let_it_be_delivered
+from tests.rules.cancelling import Blocked, in_a_scope, in_a_task, let_it_be_delivered
 from tests.rules.exchange import Exchange
 from tests.rules.programs import PROGRAMS, AnyProgram, check
-from tests.rules.tasks import kinds, make
+from tests.rules.tasks import ASYNC, HANDED_BACK, kinds, make
 
 
 class Log(logging.Handler):
@@ -48,7 +48,7 @@ class Log(logging.Handler):
 
 
 @given(program=PROGRAMS["nothing lost"])
-def test_each_task_starts_or_is_named_in_any_program_and_request(
+def test_each_task_ends_or_is_named_in_any_program_and_request(
     backend: str, program: AnyProgram
 ) -> None:
     check("nothing lost", backend, program)
@@ -159,20 +159,22 @@ def test_under_fail_fast_every_task_runs_or_is_named(
 
 
 def test_tasks_of_a_run_that_is_cancelled_are_named(backend: str, log: Log) -> None:
+    async def cancel_and_wait(scope: anyio.CancelScope) -> None:
+        scope.cancel()
+        await anyio.sleep_forever()
+
     async def request() -> None:
         with anyio.CancelScope() as scope:
             tasks = BackgroundTasks()
             tasks.add_task(cancel_and_wait, scope)
             await add_three(tasks)()
 
-    async def cancel_and_wait(scope: anyio.CancelScope) -> None:
-        scope.cancel()
-        await anyio.sleep_forever()
-
     anyio.run(request, backend=backend)
-    (warning,) = log.warnings
-    assert warning.startswith("background tasks not run (cancelled, ")
-    assert warning.endswith(f"): {NAMES}")
+    cut_off, not_run = log.warnings
+    assert cut_off.startswith("background task cut off (cancelled, ")
+    assert cut_off.endswith(f"): {__name__}.{cancel_and_wait.__qualname__}")
+    assert not_run.startswith("background tasks not run (cancelled, ")
+    assert not_run.endswith(f"): {NAMES}")
 
 
 def test_tasks_are_named_when_asyncio_cancels_and_not_when_the_blocked_thread_ends(
@@ -604,3 +606,85 @@ def test_a_response_without_a_framework_names_and_isolates_as_well(backend: str,
     assert log.warnings == [
         f"background tasks not run (the response was not sent, OSError): {__name__}.first"
     ]
+
+
+@pytest.mark.parametrize("kind", ASYNC | HANDED_BACK)
+def test_a_task_that_is_cut_off_is_named(backend: str, log: Log, kind: str) -> None:
+    def waiting(scope: anyio.CancelScope) -> Iterator[None]:
+        scope.cancel()
+        yield
+
+    async def request() -> None:
+        with anyio.CancelScope() as scope:
+            await BackgroundTasks([BackgroundTask(make(kind, waiting), scope)])()
+
+    anyio.run(request, backend=backend)
+    (warning,) = log.warnings
+    assert warning.startswith("background task cut off (cancelled, ")
+    assert warning.endswith(waiting.__qualname__)
+
+
+def test_a_task_of_a_list_within_a_list_is_cut_off_once(backend: str, log: Log) -> None:
+    async def request() -> None:
+        with anyio.move_on_after(0):
+            await BackgroundTasks([BackgroundTasks([BackgroundTask(anyio.sleep_forever)])])()
+
+    anyio.run(request, backend=backend)
+    assert len(log.warnings) == 1
+
+
+def test_a_sync_task_runs_to_its_end_and_is_not_cut_off(backend: str, log: Log) -> None:
+    blocked = Blocked()
+
+    async def request() -> None:
+        async with in_a_scope(BackgroundTasks([BackgroundTask(blocked)])) as cancel:
+            await blocked.is_running()
+            cancel()
+            blocked.leave.set()
+
+    anyio.run(request, backend=backend)
+    assert blocked.ended.is_set()
+    assert log.warnings == []
+
+
+def test_a_task_whose_on_error_is_cancelled_is_cut_off(backend: str, log: Log) -> None:
+    class Waiting(BackgroundTasks):
+        async def on_error(self, task: BackgroundTask, exc: Exception) -> None:
+            await anyio.sleep_forever()
+
+    def failing() -> None:
+        raise ValueError
+
+    async def request() -> None:
+        with anyio.move_on_after(0):
+            await Waiting([BackgroundTask(failing)])()
+
+    anyio.run(request, backend=backend)
+    (warning,) = log.warnings
+    assert warning.endswith(failing.__qualname__)
+
+
+def test_a_task_is_cut_off_where_its_run_is_thrown_away(log: Log) -> None:
+    """A loop that ends in a hurry closes what is left on it."""
+
+    async def request() -> None:
+        run = BackgroundTasks([BackgroundTask(anyio.sleep_forever), BackgroundTask(first)])()
+        run.send(None)
+        run.close()
+
+    asyncio.run(request())
+    assert log.warnings == [
+        "background task cut off (cancelled, GeneratorExit): anyio.sleep_forever",
+        f"background tasks not run (cancelled, GeneratorExit): {__name__}.first",
+    ]
+
+
+def test_a_subclass_whose_init_fails_says_nothing(log: Log) -> None:
+    class Failing(BackgroundTasks):
+        def __init__(self) -> None:
+            raise ValueError
+
+    with pytest.raises(ValueError, match=r"^$"):
+        Failing()
+    gc.collect()
+    assert log.warnings == []

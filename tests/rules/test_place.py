@@ -4,6 +4,8 @@ Sync tasks that stand next to each other are a row; a hop is the way to a thread
 """
 
 import threading
+from collections.abc import AsyncIterator, Iterator
+from functools import partial
 from itertools import groupby
 from typing import Any
 from unittest.mock import AsyncMock, Mock
@@ -42,6 +44,14 @@ def where_it_runs(backend: str, kind: str, *, alone: bool = False) -> tuple[bool
     anyio.run(request, backend=backend)
     ((thread, task),) = seen
     return thread == loop_thread, task == request_task
+
+
+def iter_numbers() -> Iterator[int]:
+    yield 1
+
+
+async def aiter_numbers() -> AsyncIterator[int]:
+    yield 1
 
 
 @given(program=PROGRAMS["place"])
@@ -142,3 +152,20 @@ def test_an_awaitable_that_is_handed_back_is_awaited_before_the_next_task(
         tasks.add_task(make(kind, ran.append), number)
     anyio.run(tasks, backend=backend)
     assert ran == list(range(awaited_at + 1 + len(after)))
+
+
+@pytest.mark.parametrize("generate", [iter_numbers, aiter_numbers])
+def test_a_task_that_hands_back_a_generator_has_failed(
+    backend: str, caplog: pytest.LogCaptureFixture, generate: Any
+) -> None:
+    """Nothing would run the generator."""
+    ran: list[str] = []
+    tasks = BackgroundTasks()
+    tasks.add_task(partial(next, iter([generate()])))
+    tasks.add_task(ran.append, "the next task")
+    anyio.run(tasks, backend=backend)
+    (record,) = caplog.records
+    assert record.exc_info is not None
+    assert isinstance(record.exc_info[1], TypeError)
+    assert "generator was handed back" in str(record.exc_info[1])
+    assert ran == ["the next task"]

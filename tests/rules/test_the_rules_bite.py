@@ -20,6 +20,7 @@ from minibg import BackgroundTask, BackgroundTasks
 from minibg.concurrency import run_in_background_thread
 from minibg.dependencies import Dependant
 from minibg.injection import RequestResources
+from minibg.outcomes import failure_of, left_of
 from minibg.responses import respond
 from tests.rules import (
     test_after,
@@ -47,7 +48,7 @@ PROPERTIES: dict[str, Callable[..., None]] = {
     "own list": test_own_list.test_requests_that_overlap_run_their_own_tasks_only,
     "after": test_after.test_tasks_start_after_the_response_of_any_request,
     "release": test_release.test_what_a_request_holds_closes_in_between_in_any_request,
-    "nothing lost": test_nothing_lost.test_each_task_starts_or_is_named_in_any_program_and_request,
+    "nothing lost": test_nothing_lost.test_each_task_ends_or_is_named_in_any_program_and_request,
     "context": test_context.test_each_task_sees_the_context_as_it_is_then_in_any_program,
     "cancel": test_cancel.test_no_task_starts_once_the_run_is_cancelled_in_any_program,
     "room": test_room.test_blocked_background_threads_leave_all_others_free,
@@ -69,15 +70,15 @@ SABOTEURS = [
         "capture",
         "arguments are copied when they are captured",
         BackgroundTask.__init__,
-        "= args, kwargs or",
-        "= __import__('copy').deepcopy(args), kwargs or",
+        "self.args = args",
+        "self.args = __import__('copy').deepcopy(args)",
     ),
     Saboteur(
         "capture",
         "keyword arguments are dropped",
-        BackgroundTask.call,
-        "if self.kwargs",
-        "if False",
+        BackgroundTasks.call_task,
+        ", **task.kwargs",
+        "",
     ),
     Saboteur(
         "capture",
@@ -90,15 +91,15 @@ SABOTEURS = [
         "place",
         "sync tasks are called on the event loop",
         BackgroundTasks.__call__,
-        "if self.tasks[0].is_async:",
-        "if True:",
+        "await run_in_background_thread(",
+        "(lambda row, *given, on_cancel: row(*given))(",
     ),
     Saboteur(
         "place",
         "an awaitable that is handed back is not awaited",
-        BackgroundTasks._run_row,
+        left_of,
         "return result",
-        "result.close()",
+        "return result and result.close()",
     ),
     Saboteur(
         "order",
@@ -131,16 +132,16 @@ SABOTEURS = [
     Saboteur(
         "isolate",
         "what is no Exception is isolated too",
-        BackgroundTasks.__call__,
-        "except Exception as exc:\n",
-        "except BaseException as exc:\n",
+        failure_of,
+        "        raise exc\n",
+        "        return exc\n",
     ),
     Saboteur(
         "isolate",
         "on_error is not told",
-        BackgroundTasks.__call__,
-        "if isawaitable(reaction := self.on_error(started[0], exc)):",
-        "if isawaitable(reaction := None):",
+        BackgroundTasks._react,
+        "self.on_error(task, await failure_of(exc))",
+        "await failure_of(exc) and None",
     ),
     Saboteur(
         "grow",
@@ -216,15 +217,15 @@ SABOTEURS = [
         "context",
         "sync tasks of a row share one context",
         BackgroundTasks._run_row,
-        "copy_context().run(started[0].call)",
-        "started[0].call()",
+        "left_of(copy_context().run, call, task)",
+        "left_of(call, task)",
     ),
     Saboteur(
         "cancel",
         "a row goes on when the run is cancelled",
         BackgroundTasks._run_row,
-        "is_cancelled()",
-        "False",
+        "run.has_pending_cancellation()):\n            from_thread.check_cancelled()",
+        "False):",
     ),
     Saboteur(
         "cancel",

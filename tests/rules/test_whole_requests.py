@@ -311,7 +311,8 @@ def wanted_fates(request: Sent) -> Iterator[tuple[str, str]]:
     """What must have become of each task of a request that is over."""
     for label in request.labels:
         if f"{label} starts" in request.events:
-            yield label, "it ran"
+            cut_off = request.is_cancelled and f"{label} ends" not in request.events
+            yield label, "cut off" if cut_off else "it ran"
         elif "answer" in request.events and request.endpoint not in ("refuses", "fails"):
             sent = "response" in request.events
             ended = "cancelled" if request.is_cancelled else "an earlier failure"
@@ -323,11 +324,13 @@ def wanted_fates(request: Sent) -> Iterator[tuple[str, str]]:
 def seen_fates(request: Sent, log: Log) -> Iterator[tuple[str, str]]:
     """What has become of each task of a request that is over."""
     for label in request.labels:
-        stopped = request.is_cancelled and f"{label} starts" in request.events
-        if stopped or f"{label} ends" in request.events:
+        if f"{label} ends" in request.events:
             yield label, "it ran"
     for message, label in named(request, log, logging.WARNING):
-        yield from ((label, reason) for reason in REASONS if f"({reason}" in message)
+        if message.startswith("background task cut off (cancelled"):
+            yield label, "cut off"
+        else:
+            yield from ((label, reason) for reason in REASONS if f"({reason}" in message)
     for added in request.lists:  # what stands there still is named when the list goes
         left = [task.func.__qualname__ for task in added.tasks.tasks]
         yield from ((name.strip("<>"), "no run took them") for name in left)

@@ -18,7 +18,8 @@ RULES = {
     "after": "the first task starts when the server has taken the last byte of the response",
     "release": "what a request holds is closed before the first task: `yield` dependencies and "
     "uploads after the response, a stream with its last piece",
-    "nothing lost": "each task that was added starts, or is named in a WARNING with the reason",
+    "nothing lost": "each task that was added runs to its end, or is named in a WARNING with the "
+    "reason",
     "context": "a task sees the request's context variables as they are when it runs; each sync "
     "one has a copy of its own",
     "cancel": "a cancelled run starts no further task, and stops one that runs where it can",
