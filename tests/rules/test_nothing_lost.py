@@ -291,7 +291,7 @@ class Announced(Response):
         await super().send_response(scope, receive, send)
 
 
-async def adding(tasks: BackgroundTasks) -> AsyncGenerator[None]:
+async def adding_when_it_closes(tasks: BackgroundTasks) -> AsyncGenerator[None]:
     yield
     tasks.add_task(first)
 
@@ -314,7 +314,9 @@ def of_the_response_itself(tasks: BackgroundTasks) -> Response:
     return response
 
 
-def of_what_closes(tasks: BackgroundTasks, held: Annotated[None, Depends(adding)]) -> None: ...
+def of_what_closes(
+    tasks: BackgroundTasks, held: Annotated[None, Depends(adding_when_it_closes)]
+) -> None: ...
 
 
 @pytest.mark.parametrize(
