@@ -98,8 +98,8 @@ SABOTEURS = [
         "place",
         "an awaitable that is handed back is not awaited",
         left_of,
-        "return result",
-        "return result and result.close()",
+        "return _await(result)",
+        "return result.close()",
     ),
     Saboteur(
         "order",
