@@ -91,8 +91,8 @@ SABOTEURS = [
         "place",
         "sync tasks are called on the event loop",
         BackgroundTasks.__call__,
-        "await run_in_background_thread(",
-        "(lambda row, *given, on_cancel: row(*given))(",
+        "if self.tasks[0].is_async:",
+        "if True:",
     ),
     Saboteur(
         "place",
