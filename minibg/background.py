@@ -104,7 +104,9 @@ class BackgroundTasks:
 
         A subclass may decide otherwise, sync or async, on the loop; what it raises ends the run.
         """
-        logger.error("background task %s failed", task.name, exc_info=exc)
+        logger.error(
+            "background task %s failed", task.name, exc_info=(type(exc), exc, exc.__traceback__)
+        )
         return None
 
     def abandon(self, reason: str) -> None:
@@ -166,7 +168,8 @@ class BackgroundTasks:
             while not (self.tasks[0].is_async or run.has_pending_cancellation()):
                 from_thread.check_cancelled()
                 task = self.tasks.popleft()
-                if left := left_of(copy_context().run, call, task):
+                left = left_of(copy_context().run, call, task)
+                if left is not None:
                     return task, left
         return None
 
@@ -191,4 +194,7 @@ class FailFastTasks(BackgroundTasks):
     """Starlette's rule: the first failure, like a cancellation, ends the run and is raised."""
 
     def on_error(self, task: BackgroundTask, exc: Exception) -> None:
-        raise exc
+        try:
+            raise exc
+        finally:
+            del exc  # as in `_react`

@@ -211,6 +211,12 @@ def _cancel_again(cancelled: BaseException) -> None:
     task.cancel(*cancelled.args)
 
 
+def cancellation_types() -> tuple[type[BaseException], ...]:
+    """The exceptions that say that something is cancelled: a thread may run a loop of its own."""
+    asyncio = sys.modules.get("asyncio")
+    return (anyio.get_cancelled_exc_class(), *([asyncio.CancelledError] if asyncio else []))
+
+
 def is_cancelled() -> bool:
     """Whether the current task is to end, even if the exception that said so was caught."""
     task = _asyncio_task()

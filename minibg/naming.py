@@ -21,7 +21,11 @@ def name_of(func: Any) -> str:
     """
     while isinstance(func, partial):
         func = func.func
-    if not isinstance(getattr(func, "__qualname__", None), str):
-        func = type(func)
-    module = getattr(func, "__module__", None)
-    return f"{module}.{func.__qualname__}" if module else str(func.__qualname__)
+    cls = type(func)
+    try:
+        module, name = getattr(func, "__module__", None), getattr(func, "__qualname__", None)
+    except Exception:  # noqa: BLE001  # a proxy may raise anything
+        name = None
+    if not isinstance(name, str):
+        module, name = cls.__module__, cls.__qualname__
+    return f"{module}.{name}" if module else name

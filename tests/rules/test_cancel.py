@@ -430,3 +430,35 @@ def test_the_thread_of_an_endpoint_is_waited_for_too_when_asyncio_cancels(
 
     asyncio.run(server())
     assert blocked.ended.is_set()
+
+
+async def at_once() -> None: ...
+
+
+@pytest.mark.parametrize("nested", [False, True])
+def test_a_timeout_is_kept_where_a_task_hands_back_what_never_waits(nested: bool) -> None:
+    blocked = Blocked()
+
+    def task() -> Awaitable[None]:
+        blocked()
+        return at_once()
+
+    async def let_go(deadline: asyncio.Timeout) -> None:
+        await blocked.is_running()
+        deadline.reschedule(0)
+        while not deadline.expired():
+            await anyio.lowlevel.checkpoint()
+        blocked.leave.set()
+
+    async def run_in_time() -> None:
+        tasks = BackgroundTasks([BackgroundTask(task)])
+        async with asyncio.timeout(SECONDS) as deadline, anyio.create_task_group() as group:
+            group.start_soon(let_go, deadline)
+            await (BackgroundTasks([tasks]) if nested else tasks)()
+
+    async def request() -> None:
+        with pytest.raises(TimeoutError):
+            await run_in_time()
+        await anyio.lowlevel.checkpoint()  # nothing of the cancellation is left
+
+    asyncio.run(request())
