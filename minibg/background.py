@@ -22,7 +22,7 @@ from contextlib import suppress
 from contextvars import ContextVar, copy_context
 from functools import partial
 from inspect import isawaitable
-from typing import Any, ParamSpec
+from typing import Any, ParamSpec, Self
 
 from anyio import TaskInfo, from_thread, get_current_task, lowlevel
 
@@ -127,6 +127,11 @@ class BackgroundTasks:
             while self.tasks:
                 drained.appendleft(self.tasks.pop())
         return drained
+
+    def __copy__(self) -> Self:
+        copied = object.__new__(type(self))
+        vars(copied).update(vars(self), tasks=self.tasks.copy())
+        return copied
 
     def __del__(self) -> None:
         if getattr(self, "tasks", None):  # there is none where a subclass's `__init__` has failed
