@@ -5,11 +5,11 @@ of the list until none is left. So each task runs once, a task that is added mea
 the tasks that stand there when a run ends early can be named.
 
 Async tasks run on the event loop, sync ones in worker threads. A *hop* is the way into a thread and
-back; it costs a hundred times what a call does. A *row* is a sequence of consecutive sync tasks,
-which share one hop. The row takes its tasks from the list itself, in its thread. It comes back when
-it is over, or earlier with a task of which something is left for the loop to await: an awaitable
-that the task has handed back, or its failure. So the run is three steps: which task is next
-(`__call__`), a row in its thread (`_run_row`), and what a failure means (`_react`).
+back; it costs a hundred times what a call on the loop does. A *row* is a sequence of consecutive
+sync tasks, which share one hop. The row takes its tasks from the list itself, in its thread. It
+comes back when it is over, or earlier with a task of which something is left for the loop to await:
+an awaitable that the task has handed back, or its failure. So the run is three steps: which task is
+next (`__call__`), a row in its thread (`_run_row`), and what a failure means (`_react`).
 
 Rules kept here: **capture**, **order**, **place**, **isolate**, **nothing lost**, **grow**,
 **cancel**, **context**. Nothing about HTTP may live here, nor how a thread is had.

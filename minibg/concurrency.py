@@ -49,7 +49,7 @@ def given_by(obj: Any) -> Literal["coroutine", "generator", "result"]:
     asyncio's own mark, which is a bare `object()`).
     """
     if isinstance(obj, FunctionType) and obj.__code__.co_flags & ASYNC:
-        return "coroutine"  # the lines below say so too, at three times the price
+        return "coroutine"  # the lines below say so too, and take twice as long
     while isinstance(obj, partial):
         obj = obj.func
     if getattr(obj, "__dict__", None) and _is_marked(obj):
@@ -190,7 +190,7 @@ def _settle(outcome: Future[T], call: Callable[[], T]) -> None:
 
 
 class _NoLimit(CapacityLimiter):
-    """Lets every hop pass, as the caller holds its place already: 35 of 145 us a hop are saved."""
+    """Lets every hop pass, as its caller holds the place: it saves a sixth of the time of a hop."""
 
     def __new__(cls) -> Self:
         return object.__new__(cls)
