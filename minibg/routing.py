@@ -8,7 +8,6 @@ whose last three steps are the response's (`Response.respond`).
 
 import re
 from collections.abc import Awaitable, Callable, Collection, Iterable
-from contextlib import suppress
 from typing import Any
 from uuid import UUID
 
@@ -26,7 +25,7 @@ from minibg.responses import (
     run_in_turn,
 )
 from minibg.types import Receive, Scope, Send
-from minibg.websockets import WebSocket, WebSocketDisconnect
+from minibg.websockets import WebSocket
 
 WEBSOCKET = "WEB SOCKET"
 """Stands for the method of a WebSocket route; with its space it is none that a client can send."""
@@ -263,19 +262,13 @@ class Router:
             scope = websocket.scope
             route, scope["path_params"] = self.find(WEBSOCKET, _route_path(scope))
             await route.plan(websocket).solve_and_call(injection)
-            if not websocket.is_closed:
-                with suppress(OSError):  # the client may be gone
-                    await websocket.close()
-        except WebSocketDisconnect as exc:  # the client's way to end the conversation
-            await injection.let_go(exc)
-        except BaseException as exc:  # noqa: BLE001  # raised, or answered, below
-            failure = await injection.fail(f"the endpoint raised {type(exc).__name__}", exc)
-            if not websocket.is_closed:
-                with suppress(OSError):
-                    await websocket.close(1008 if isinstance(failure, HTTPException) else 1011)
-            if isinstance(failure, HTTPException):
+            await websocket.close()
+        except BaseException as exc:  # noqa: BLE001  # raised, or answered, by `fail`
+            if not websocket.was_ended_by(exc):
+                failure = await injection.fail(f"the endpoint raised {type(exc).__name__}", exc)
+                await websocket.fail(failure, self.recover)
                 return
-            raise failure from None
+            await injection.let_go(exc)
         else:
             await injection.let_go(None)
         await self.runs.include(run_in_turn(list(injection.lists.values())))
