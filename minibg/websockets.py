@@ -13,10 +13,10 @@ exception of the endpoint means to the client.
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from contextlib import suppress
 from enum import Enum
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 import msgspec
-from anyio import CancelScope, Lock
+from anyio import CancelScope, Lock, sleep_forever
 from anyio.lowlevel import checkpoint
 
 from minibg.exceptions import HTTPException, WebSocketException
@@ -24,9 +24,6 @@ from minibg.requests import HTTPConnection, Request
 from minibg.types import ASGIApp, Message, Receive, Scope, Send
 
 T = TypeVar("T")
-
-Recover = Callable[[Request, Exception], Awaitable[ASGIApp]]
-"""Gives the response to an exception, or raises it again."""
 
 
 class WebSocketState(Enum):
@@ -128,10 +125,10 @@ class WebSocket(HTTPConnection):
             RuntimeError: If the application may not send that now.
             WebSocketDisconnect: If the client has gone, as far as the server says so.
         """
-        sendable, kind = SENDABLE[self.application_state], message["type"]
+        kind, sendable = message["type"], SENDABLE[self.application_state]
         if kind not in sendable:
-            may = f"{self.application_state.name} may send {list(sendable) or 'nothing'}"
-            raise RuntimeError(f"a WebSocket that is {may}, not {kind!r}")
+            now = f"while the WebSocket is {self.application_state.name}"
+            raise RuntimeError(f"{now}, {' or '.join(sendable) or 'nothing'} is sent, not {kind}")
         if self._end:
             raise WebSocketDisconnect(*self._end)
         state = sendable[kind]
@@ -163,8 +160,8 @@ class WebSocket(HTTPConnection):
         offered = list(self.scope.get("subprotocols", ()))
         if subprotocol is not None and subprotocol not in offered:
             raise ValueError(f"the client offers the subprotocols {offered}, not {subprotocol!r}")
-        if self.client_state is not CONNECTED:
-            await self._next("websocket.connect")
+        if self.client_state is CONNECTING:
+            await self.receive()  # "websocket.connect", or that the client has gone, as `send` says
         await self.send(
             {"type": "websocket.accept", "subprotocol": subprotocol, "headers": list(headers)}
         )
@@ -251,18 +248,28 @@ class WebSocket(HTTPConnection):
         return Request({**self.scope, "type": "http", "method": "GET", "extensions": {}})
 
     async def send_denial_response(self, response: ASGIApp) -> None:
-        """Refuse the connection with a response, any of ASGI's.
+        """Refuse the connection with a response, any of ASGI's. It is sent in one piece.
 
         Raises:
             RuntimeError: If the server cannot do so, or the connection was accepted or refused.
+            WebSocketDisconnect: If the client has gone.
         """
         if not self.can_deny:
             raise RuntimeError("this server has no denial responses; close() refuses with 403")
+        start: Message = {}
+        body = bytearray()  # some servers take a single piece
 
         async def send(message: Message) -> None:
-            await self.send({**message, "type": f"websocket.{message['type']}"})
+            if message["type"] == "http.response.start":
+                start.update(message, type="websocket.http.response.start")
+                return
+            body.extend(message.get("body", b""))
+            if not message.get("more_body"):
+                await self.send(start)
+                await self.send({"type": "websocket.http.response.body", "body": bytes(body)})
+                await checkpoint()  # uvicorn logs an error where the application returns at once
 
-        await response(self.handshake.scope, self.receive, send)
+        await response(self.handshake.scope, cast("Receive", sleep_forever), send)
 
     def was_ended_by(self, exc: BaseException) -> bool:
         """Whether that only says, alone or as all of a group, that this connection is over."""
@@ -270,38 +277,34 @@ class WebSocket(HTTPConnection):
             return all(map(self.was_ended_by, exc.exceptions))
         return self.is_closed and isinstance(exc, WebSocketDisconnect)
 
-    async def fail(self, exc: BaseException, recover: Recover) -> None:
+    async def fail(
+        self, exc: BaseException, recover: Callable[[Request, Exception], Awaitable[ASGIApp]]
+    ) -> None:
         """Tell the client that the endpoint has raised that, and raise it where it is an error.
 
         Before `accept` the client awaits an HTTP answer, so `recover` gives the one that a request
-        would have. Afterwards there are close codes only: 1008 for an `HTTPException`, 1011 for an
-        error (RFC 6455, section 7.4.1). Where the connection is over nothing is sent.
+        would have, or raises the exception again. Afterwards there are close codes only: 1008 for
+        an `HTTPException`, 1011 for an error (RFC 6455, section 7.4.1). Where the connection is
+        over nothing is sent.
         """
         if isinstance(exc, WebSocketException):
             await self.close(exc.code, exc.reason)
         elif self.application_state is CONNECTING and isinstance(exc, Exception):
-            await self._refuse(await recover(self.handshake, exc))
+            response = await recover(self.handshake, exc)
+            with suppress(WebSocketDisconnect):
+                await (self.send_denial_response(response) if self.can_deny else self.close(1008))
         else:
             if self.application_state is CONNECTED:
                 await self.close(1008 if isinstance(exc, HTTPException) else 1011)
             if not isinstance(exc, HTTPException):
                 raise exc from None
 
-    async def _refuse(self, response: ASGIApp) -> None:
-        if self.can_deny:
-            with suppress(WebSocketDisconnect):
-                await self.send_denial_response(response)
-        else:
-            await self.close(1008)
-
-    async def _next(self, expected: str = "websocket.receive") -> Message:
-        if expected == "websocket.receive" and self.application_state is CONNECTING:
+    async def _next(self) -> Message:
+        if self.application_state is CONNECTING:
             raise RuntimeError("nothing can be received before accept()")
         message = await self.receive()
         if message["type"] == "websocket.disconnect":
             raise WebSocketDisconnect(*self._end)
-        if message["type"] != expected:
-            raise RuntimeError(f"expected {expected!r}, got {message['type']!r}")
         return message
 
     @staticmethod
