@@ -8,7 +8,6 @@ and nobody asks for a message after the disconnect.
 import logging
 import pickle
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
-from functools import partial
 from typing import Annotated, Any, Literal
 from uuid import UUID
 
