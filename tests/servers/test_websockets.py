@@ -8,7 +8,7 @@ import logging
 import socket
 import struct
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Any, Literal
 
 import anyio
@@ -34,11 +34,11 @@ IMPLEMENTATIONS = {
 }
 """uvicorn has three implementations of WebSockets; that of `SERVERS` is "websockets-sansio"."""
 
-
-def each_implementation(test: Callable[..., None]) -> Callable[..., None]:
-    """Run the test on each of them. The one that is named last is deprecated, and says so."""
-    ignored = pytest.mark.filterwarnings("ignore:.*deprecated:DeprecationWarning")
-    return ignored(pytest.mark.parametrize("implementation", IMPLEMENTATIONS)(test))
+DEPRECATED = {"uvicorn, websockets": pytest.mark.filterwarnings("ignore")}
+each_implementation = pytest.mark.parametrize(
+    "implementation",
+    [pytest.param(name, marks=DEPRECATED.get(name, ())) for name in IMPLEMENTATIONS],
+)
 
 
 def open_connection(live: Live, path: str = "/", **options: Any) -> ClientConnection:
@@ -253,6 +253,7 @@ def vanish(connection: ClientConnection) -> None:
 def test_a_client_that_has_gone_is_an_end_for_all_that_is_tried_afterwards(
     implementation: str, leave: Any, caplog: pytest.LogCaptureFixture
 ) -> None:
+    closed = threading.Event()
     events: list[str] = []
     app = MiniBG()
 
@@ -272,9 +273,11 @@ def test_a_client_that_has_gone_is_an_end_for_all_that_is_tried_afterwards(
         finally:
             await websocket.close()
             events.append("closed")
+            closed.set()
 
     with IMPLEMENTATIONS[implementation](app) as live, open_connection(live) as connection:
         leave(connection)
+        assert closed.wait(LIMIT)
     assert events == ["closed", "task"]
     assert caplog.records == []
 
