@@ -3,8 +3,8 @@
 Each side of a connection has a state, and the states decide what may be received and sent:
 `SENDABLE` is the application's side. Two ends are kept apart. Where the *client* has gone, both
 receiving and sending raise `WebSocketDisconnect`, each time and at once, and `close` does nothing.
-Where the *application* has closed, receiving raises the same; to send is a `RuntimeError`, for that
-is a fault of the endpoint.
+Where the *application* has closed, receiving raises the same, but to send is a fault of the
+endpoint, a plain `RuntimeError`.
 
 What may live here: turning messages of ASGI into text, bytes and JSON, and back, and what an
 exception of the endpoint means to the client.
@@ -67,6 +67,10 @@ class WebSocketDisconnect(Exception):
         return f"{self.code} {self.reason}".rstrip()
 
 
+class WebSocketDisconnected(WebSocketDisconnect, RuntimeError):
+    """The connection was over before the call; a `RuntimeError` as well, as in Starlette."""
+
+
 class InvalidMessage(HTTPException, ValueError):
     """A message is not what was asked for. Uncaught it closes with 1008, and is no error."""
 
@@ -90,7 +94,7 @@ class WebSocket(HTTPConnection):
         self.client_state = self.application_state = CONNECTING
         self._end: tuple[Any, ...] = ()  # once the connection is over, its code and reason
         self._one_receives = Lock(fast_acquire=True)
-        self._waiting = CancelScope()
+        self._waiting: CancelScope | None = None
 
     @property
     def is_closed(self) -> bool:
@@ -101,13 +105,14 @@ class WebSocket(HTTPConnection):
         """The next message of ASGI, "websocket.disconnect" among them.
 
         Raises:
-            WebSocketDisconnect: If the connection is over, as that message says, or `close`.
+            WebSocketDisconnected: If the connection is over, as that message has said, or `close`.
         """
         async with self._one_receives:
             if DISCONNECTED not in (self.client_state, self.application_state):
-                with CancelScope() as self._waiting:
+                with CancelScope() as waiting:
+                    self._waiting = waiting
                     if self._end:  # sending has failed: only what has come already is received
-                        self._waiting.cancel()
+                        waiting.cancel()
                     message = await self._receive()
                     self.client_state = CONNECTED
                     if message["type"] == "websocket.disconnect":
@@ -116,7 +121,7 @@ class WebSocket(HTTPConnection):
                     return message
                 self.client_state = DISCONNECTED
         await checkpoint()  # a loop that catches this for ever does not hold the event loop
-        raise WebSocketDisconnect(*self._end)
+        raise WebSocketDisconnected(*self._end)
 
     async def send(self, message: Message) -> None:
         """Send a message of ASGI.
@@ -130,14 +135,15 @@ class WebSocket(HTTPConnection):
             now = f"while the WebSocket is {self.application_state.name}"
             raise RuntimeError(f"{now}, {' or '.join(sendable) or 'nothing'} is sent, not {kind}")
         if self._end:
-            raise WebSocketDisconnect(*self._end)
+            raise WebSocketDisconnected(*self._end)
         state = sendable[kind]
         if state is RESPONSE and kind.endswith("body") and not message.get("more_body"):
             state = DISCONNECTED
         if state is DISCONNECTED:  # before it is sent, so that nobody sends, or waits, meanwhile
             self.application_state = state
             self._end = message.get("code", 1000), message.get("reason")
-            self._waiting.cancel()
+            if self._waiting is not None:
+                self._waiting.cancel()
         try:
             await self._send(message)
         except OSError as exc:  # ASGI specification, "Disconnected client - send exception"

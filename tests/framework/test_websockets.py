@@ -33,6 +33,7 @@ from minibg import (
     WebSocketRoute,
 )
 from minibg.types import Message, Receive, Scope, Send
+from minibg.websockets import WebSocketDisconnected
 from tests.framework.asgi import ask, http_scope
 
 Endpoint = Callable[..., Awaitable[None]]
@@ -347,7 +348,7 @@ def test_to_receive_after_the_end_raises_at_once_every_time(
     async def endpoint(websocket: WebSocket) -> None:
         await end(websocket)
         for _ in range(3):
-            with pytest.raises(WebSocketDisconnect) as raised:
+            with pytest.raises(WebSocketDisconnected) as raised:
                 await receive(websocket)
             ends.append(str(raised.value))
 
