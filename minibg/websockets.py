@@ -132,8 +132,9 @@ class WebSocket(HTTPConnection):
         """
         kind, sendable = message["type"], SENDABLE[self.application_state]
         if kind not in sendable:
-            now = f"while the WebSocket is {self.application_state.name}"
-            raise RuntimeError(f"{now}, {' or '.join(sendable) or 'nothing'} is sent, not {kind}")
+            may = " or ".join(sendable) or "nothing"
+            now = self.application_state.name
+            raise RuntimeError(f"{kind} cannot be sent while the WebSocket is {now}, but {may} can")
         if self._end:
             raise WebSocketDisconnected(*self._end)
         state = sendable[kind]
