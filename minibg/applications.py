@@ -17,7 +17,7 @@ from minibg.exceptions import HTTPException
 from minibg.lifespan import live
 from minibg.naming import name_of
 from minibg.requests import Request
-from minibg.responses import JSONResponse, PlainTextResponse, Response, has_no_body
+from minibg.responses import JSONResponse, PlainTextResponse, Response
 from minibg.routing import Route, Router, WebSocketRoute
 from minibg.types import ASGIApp, Lifespan, Message, Receive, Scope, Send
 from minibg.websockets import WebSocket, WebSocketDisconnect
@@ -181,42 +181,45 @@ class MiniBG:
         self._stack = stack
         return stack
 
-    async def _recover(self, request: Request, exc: Exception) -> Response:
+    async def _recover(self, request: Request, exc: BaseException) -> Response:
         """The answer to an exception that has a handler of its own; any other is raised again."""
-        keys: list[Any] = [cls for cls in type(exc).__mro__ if issubclass(cls, Exception)]
-        if isinstance(exc, HTTPException):
-            keys.insert(0, exc.status_code)
-        key = next(key for key in keys if key in self.exception_handlers)
-        if key is Exception:
+        handler = self._own_handler(exc)
+        if handler is None:
             raise exc
-        return await self._answer(request, exc, key)
+        return await _answer(handler, request, exc)
+
+    def _own_handler(self, exc: BaseException) -> ExceptionHandler | None:
+        """The handler of that status, or else of the nearest class of exceptions."""
+        if isinstance(exc, HTTPException) and exc.status_code in self.exception_handlers:
+            return self.exception_handlers[exc.status_code]
+        for cls in type(exc).__mro__:
+            if cls is not Exception and cls in self.exception_handlers:
+                return self.exception_handlers[cls]
+        return None
 
     async def _last_resort(self, request: Request, exc: Exception) -> Response:
         """The answer to an exception that has no handler of its own."""
+        handlers = self.exception_handlers
         try:
-            return await self._answer(
-                request, exc, 500 if 500 in self.exception_handlers else Exception
-            )
+            return await _answer(handlers.get(500, handlers[Exception]), request, exc)
         except Exception:
             logger.exception("the handler of last resort failed")
             return server_error(request, exc)
 
-    async def _answer(self, request: Request, exc: Exception, key: Any) -> Response:
-        handler = self.exception_handlers[key]
-        if is_async_callable(handler):
-            response = await handler(request, exc)
-        else:
-            response = await run_in_threadpool(handler, request, exc)
-        if not isinstance(response, Response):
-            got = type(response).__name__
-            raise TypeError(f"{name_of(handler)} must answer with a Response, not with {got}")
-        return response
+
+async def _answer(handler: ExceptionHandler, request: Request, exc: BaseException) -> Response:
+    if is_async_callable(handler):
+        response = await handler(request, exc)
+    else:
+        response = await run_in_threadpool(handler, request, exc)
+    if not isinstance(response, Response):
+        got = type(response).__name__
+        raise TypeError(f"{name_of(handler)} must answer with a Response, not with {got}")
+    return response
 
 
 def http_exception(request: Request, exc: HTTPException) -> Response:
     """What answers an `HTTPException` for which there is no other handler."""
-    if has_no_body(exc.status_code):
-        return Response(None, exc.status_code, exc.headers)
     return JSONResponse({"detail": exc.detail}, exc.status_code, exc.headers)
 
 

@@ -81,18 +81,18 @@ async def run_in_background_thread(
 ) -> T:
     """`run_in_threadpool`, in one of the threads that are kept for background tasks (**room**).
 
-    If asyncio cancels meanwhile, `on_cancel` is called at once, on the loop. Then anything but None
-    that the thread has returned comes first, and the cancellation with the caller's next await; so
-    the caller awaits once more before it leaves an `asyncio.timeout`, for example.
+    If asyncio cancels meanwhile, `on_cancel` is called at once, on the loop. A result other than
+    None is still returned, and the cancellation follows at the caller's next await. So the caller
+    awaits once more before it leaves an `asyncio.timeout`, for example.
     """
     return await _run_in_thread(partial(func, *args), background_limiter(), on_cancel)
 
 
 async def run_in_extra_thread(func: Callable[[*Ts], T], /, *args: *Ts) -> T:
-    """`run_in_threadpool`, in a thread that is always to be had.
+    """`run_in_threadpool`, in a thread that is always available.
 
-    It is for closing what others may wait for. If closing had to wait for a free thread, requests
-    that hold all threads could wait for each other for ever.
+    It is for closing dependencies. If closing had to wait for a free thread, requests that hold all
+    threads could wait for each other for ever.
     """
     return await _run_in_thread(partial(func, *args), CapacityLimiter(1))
 
@@ -157,7 +157,7 @@ async def _run_in_thread(
         return outcome.result()
     finally:
         limiter.release_on_behalf_of(outcome)
-        del outcome, cancelled  # an exception's traceback holds this frame, as in `raising`
+        del outcome, cancelled  # an exception's traceback holds this frame: no reference cycle
 
 
 async def _hop(
@@ -186,7 +186,7 @@ def _settle(outcome: Future[T], call: Callable[[], T]) -> None:
             outcome.set_result(call())
         except BaseException as exc:  # noqa: BLE001  # raised where the outcome is asked for
             outcome.set_exception(exc)
-        del outcome  # likewise
+        del outcome  # as in `_run_in_thread`
 
 
 class _NoLimit(CapacityLimiter):
@@ -213,7 +213,9 @@ def _cancel_again(cancelled: BaseException) -> None:
 
 def is_cancelled() -> bool:
     """Whether the current task is to end, even if the exception that said so was caught."""
-    return anyio.get_current_task().has_pending_cancellation() or asyncios_cancellation()()
+    task = _asyncio_task()
+    by_asyncio = task is not None and task.cancelling() > 0
+    return by_asyncio or anyio.get_current_task().has_pending_cancellation()
 
 
 def asyncios_cancellation() -> Callable[[], bool]:

@@ -1,8 +1,9 @@
-"""What one request is given, and what is held for it until it is let go.
+"""What one request is given, and what is open for it until it is closed.
 
 Rules kept here: **own list** (a request has one list of each class that is asked for) and the half
-of **release** that is about how: in reverse order, always, and with an exception where there was
-one. When, is decided in `routing.py`.
+of **release** that says how: the last first, always, and with the exception where there was one.
+When is said by the callers: `Dependant.solve_and_call` closes what lives as long as the endpoint,
+`respond` what lives as long as the request.
 
 What may live here: the state of a request while it is served. Who asks for what is the business of
 `dependencies.py`.
@@ -17,38 +18,42 @@ from contextlib import (
     asynccontextmanager,
 )
 from functools import partial
+from types import TracebackType
 from typing import Any, Literal
 
 from anyio import CancelScope
 
 from minibg.background import BackgroundTasks
 from minibg.concurrency import is_cancelled, run_in_extra_thread, run_in_threadpool
-from minibg.formparsers import FormData
 from minibg.requests import HTTPConnection, Request
 from minibg.responses import Response
 
-NOT_CLOSED = "what the request held could not be closed"
-
 logger = logging.getLogger("minibg.injection")
 
-Scope = Literal["function", "request"]
-SCOPES: tuple[Scope, ...] = ("function", "request")
-"""How long something is held, by FastAPI's names, in the order in which it is let go."""
+Lifetime = Literal["function", "request"]
+LIFETIMES: tuple[Lifetime, ...] = ("function", "request")
+"""How long something stays open, by FastAPI's names, in the order in which it is closed."""
 
 
-class Injection:
-    """What one request is given, and what is held for it until it is released."""
+class RequestResources:
+    """What one request is given, and what is open for it.
+
+    To `open` something is to keep it open for a lifetime, which `close` ends. When the response has
+    been sent `close_all` ends both, as leaving it as a context does; when the endpoint has raised,
+    `abort`.
+
+    Args:
+        connection: The request, or the WebSocket.
+    """
 
     response: Response | None = None
-    body = b""
-    form: FormData | None = None
-    guard: CancelScope | None = None
-    """Shields what is closed. It is entered before all that is held, so that it is left last."""
+    body: Any = None
+    """The body where a parameter asks for it, as bytes or as a form."""
 
     def __init__(self, connection: HTTPConnection) -> None:
         self.connection = connection
         self.lists: dict[type[BackgroundTasks], BackgroundTasks] = {}
-        self.held: dict[Scope, AsyncExitStack] = {}
+        self.stacks: dict[Lifetime, AsyncExitStack] = {}
 
     def tasks(self, cls: type[BackgroundTasks]) -> BackgroundTasks:
         """The list of that class (**own list**)."""
@@ -56,88 +61,91 @@ class Injection:
             self.lists[cls] = cls()
         return self.lists[cls]
 
-    def response_to_be(self) -> Response:
-        """The response whose status, headers and cookies the answer will have."""
+    def injected_response(self) -> Response:
+        """The response whose status, headers, cookies and background the answer will have."""
         if self.response is None:
             self.response = Response(status_code=0)
         return self.response
 
-    async def hold(self, scope: Scope, context: AbstractAsyncContextManager[Any]) -> Any:
-        """Enter a context, and hold it until that scope is released."""
-        if self.guard is None:
-            self.guard = CancelScope().__enter__()
-        stack = self.held.setdefault(scope, AsyncExitStack())
-        return await stack.enter_async_context(context)
+    async def open(self, lifetime: Lifetime, context: AbstractAsyncContextManager[Any]) -> Any:
+        """Enter a context, and keep it open for that lifetime."""
+        if not self.stacks:
+            self._prepare()
+        return await self.stacks[lifetime].enter_async_context(context)
 
-    async def release(self, scope: Scope, exc: BaseException | None = None) -> None:
-        """Close what is held in that scope, the last first, also while the request is cancelled.
+    def _prepare(self) -> None:
+        """Make room for what is opened: the form is closed after it, and the shield left last."""
+        self.stacks = {lifetime: AsyncExitStack() for lifetime in LIFETIMES}
+        self.shield = self.stacks["request"].enter_context(CancelScope())
+        if isinstance(self.connection, Request):
+            self.stacks["request"].push_async_callback(self.connection.close)
+
+    async def close(self, lifetime: Lifetime, exc: BaseException | None = None) -> None:
+        """Close what is open for that lifetime, the last first, also while a cancellation waits.
+
+        Args:
+            exc: What is thrown into the generators.
 
         Raises:
-            BaseException: `exc`, which is thrown into the generators, or what they make of it.
-                Nothing, if one of them swallows it.
+            BaseException: `exc`, or what the generators make of it. Nothing, if one swallows it.
         """
+        details = (type(exc), exc, exc.__traceback__) if exc else (None, None, None)
+        self.shield.shield = True
         try:
-            swallowed = scope in self.held and await self._close(scope, exc)
+            swallowed = await self.stacks.pop(lifetime).__aexit__(*details)
         finally:
-            if scope == "request" and isinstance(self.connection, Request):
-                with CancelScope(shield=True):
-                    await self.connection.close()
+            self.shield.shield = False
         if exc is not None and not swallowed:
             raise exc
 
-    async def _close(self, scope: Scope, exc: BaseException | None) -> bool | None:
-        """Close what is held in that scope, and give whether it swallows the exception."""
-        details = (type(exc), exc, exc.__traceback__) if exc else (None, None, None)
-        assert self.guard is not None
-        self.guard.shield = True
-        try:
-            return await self.held.pop(scope).__aexit__(*details)
-        finally:
-            self.guard.shield = False
-            if not self.held:
-                self.guard.__exit__(None, None, None)
-                self.guard = None
-
-    async def let_go(self, exc: BaseException | None) -> None:
-        """Release all, after the response; what the closing raises is logged, and goes no further.
+    async def close_all(self, exc: BaseException | None = None) -> None:
+        """Close all. A failure to close is logged; a cancellation meanwhile is raised.
 
         Args:
             exc: What sending the response raised, for the generators to see.
         """
-        if exc is not None:
-            raised = await self.throw(exc)
-            if raised is not None and raised is not exc:
-                logger.error(NOT_CLOSED, exc_info=raised)
-        elif self.held or self.connection.has_form:
-            for scope in SCOPES:
-                try:
-                    await self.release(scope)
-                except Exception:
-                    logger.exception(NOT_CLOSED)
+        raised = await self._throw(exc)
+        if isinstance(raised, Exception) and raised is not exc:
+            logger.error("what the request held could not be closed", exc_info=raised)
+        elif raised is not None and raised is not exc:
+            raise raised
 
-    async def fail(self, reason: str, exc: BaseException) -> BaseException:
-        """`throw`, then give up the tasks for that reason, and give what has to be answered."""
-        failure = await self.throw(exc)
+    async def abort(self, exc: BaseException) -> BaseException:
+        """Close all and give up the tasks, as the endpoint has raised.
+
+        Returns:
+            What has to be answered: what the endpoint raised, or what the generators make of it.
+        """
+        failure = await self._throw(exc)
         for tasks in self.lists.values():
-            tasks.abandon(reason)
+            tasks.abandon(f"the endpoint raised {type(exc).__name__}")
         if failure is not None:
             return failure
         if is_cancelled():  # no generator can undo that
             return exc
         return RuntimeError("a dependency swallowed the exception, so nothing answers")
 
-    async def throw(self, exc: BaseException) -> BaseException | None:
-        """Throw an exception into all that is held, and give what comes out of it, if anything."""
-        if not (self.held or self.connection.has_form):
-            return exc
-        thrown: BaseException | None = exc
-        for scope in SCOPES:
+    async def _throw(self, exc: BaseException | None) -> BaseException | None:
+        """Close all, and give what comes out of it: `exc`, or what the generators make of it."""
+        if not self.stacks and self.connection.has_form:
+            self._prepare()
+        for lifetime in tuple(self.stacks):
             try:
-                await self.release(scope, thrown)
-                thrown = None
+                await self.close(lifetime, exc)
+                exc = None
             except BaseException as raised:  # noqa: BLE001  # the caller raises it
-                thrown = raised
-        return thrown
+                exc = raised
+        return exc
+
+    async def __aenter__(self) -> None: ...
+
+    async def __aexit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        await self.close_all(exc)
 
 
 @asynccontextmanager

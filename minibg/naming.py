@@ -17,7 +17,7 @@ def reason_of(exc: BaseException) -> str:
 def name_of(func: Any) -> str:
     """The name by which logs and errors call a callable: `module.qualname`, never an argument.
 
-    A `partial` has the name of its function, an object that has no name that of its class.
+    A `partial` has the name of its function, an object without a name that of its class.
     """
     while isinstance(func, partial):
         func = func.func

@@ -29,21 +29,30 @@ def left_of(call: Callable[[*Ts], Any], /, *args: *Ts) -> Awaitable[Any] | None:
     try:
         result = call(*args)
     except SystemExit as exc:
-        return _raise(RuntimeError("SystemExit in a worker thread"), exc)
+        failure = RuntimeError("SystemExit in a worker thread")
+        failure.__cause__ = exc
+        return _raise(failure)
     except BaseException as exc:  # noqa: BLE001  # it is raised where it is awaited
-        return _raise(exc, exc.__cause__)
-    if result is None or isawaitable(result):
-        return result
+        return _raise(exc)
+    if result is None:
+        return None
+    if isawaitable(result):
+        return _await(result)
     if isgenerator(result) or isasyncgen(result):
         return _raise(TypeError(f"a {type(result).__name__} was handed back; nothing runs it"))
     return None
 
 
-async def _raise(exc: BaseException, cause: BaseException | None = None) -> None:
+async def _await(awaitable: Awaitable[Any]) -> None:
+    await awaitable
+    await lowlevel.checkpoint()  # raises a cancellation that the hop has put off
+
+
+async def _raise(exc: BaseException) -> None:
     try:
-        raise exc from cause
+        raise exc
     finally:
-        del exc, cause  # the traceback holds this frame: without `del` that is a reference cycle
+        del exc  # its traceback holds this frame: without `del` that would be a reference cycle
 
 
 async def failure_of(exc: BaseException) -> Exception:
@@ -53,14 +62,14 @@ async def failure_of(exc: BaseException) -> Exception:
     """
     try:
         if isinstance(exc, get_cancelled_exc_class()):
-            await lowlevel.checkpoint()  # raises if a scope has cancelled, or the hop put it off
+            await lowlevel.checkpoint()  # raises if a scope has cancelled, or if it was put off
             if not is_cancelled():
                 raise RuntimeError("somebody else has cancelled what was awaited") from exc
         raise exc
     except Exception as failure:  # noqa: BLE001  # whatever a task raises
         return failure
     finally:
-        del exc  # likewise
+        del exc  # as in `_raise`
 
 
 def within(context: AbstractContextManager[Any], call: Callable[[], Any]) -> Any:

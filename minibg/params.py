@@ -1,24 +1,153 @@
-"""What one parameter means: which part of a request can hold its value, and how it is read there.
+"""What one parameter means: by its class, or by its name and the part of a request that holds it.
 
-What may live here: types and where they are found. Who asks for a parameter, and when it is read,
-is the business of `dependencies.py`.
+What may live here: types, where their values are found, and what is said of one that does not fit.
+Who asks for a parameter, and when it is read, is the business of `dependencies.py`.
 """
 
 import re
-from collections.abc import Callable
-from functools import reduce
-from inspect import Parameter
-from operator import or_
+from collections.abc import Callable, Collection
+from copy import deepcopy
+from dataclasses import dataclass
+from functools import partial, reduce
+from inspect import Parameter, isclass, signature
+from operator import attrgetter, methodcaller, or_
 from types import NoneType, UnionType
 from typing import Any, Union, get_args, get_origin
 
 import msgspec
 from msgspec import inspect as types
 
+from minibg.background import BackgroundTasks
 from minibg.formparsers import UploadFile
-from minibg.injection import Injection
+from minibg.injection import RequestResources
+from minibg.requests import HTTPConnection
+from minibg.responses import Response
+
+Read = Callable[[RequestResources], Any]
 
 MISSING: Any = object()
+
+WHAT_WORKS = (
+    "it can be a scalar or a list of scalars (path, query), a dict, list, dataclass, TypedDict or "
+    "msgspec.Struct (JSON body), UploadFile, Request or WebSocket, Response, BackgroundTasks, or a "
+    "Depends(...)"
+)
+
+
+class Refused(Exception):
+    """Nothing can give a parameter its value; the message goes on after "..., which"."""
+
+
+@dataclass(eq=False)
+class Given:
+    """What a parameter is given by its class, whatever its name."""
+
+    of: Read
+    loc: tuple[str, ...] = ()
+
+
+@dataclass(eq=False)
+class Value:
+    """What a parameter is given by its name, from a part of the request."""
+
+    read: Read  # takes it from there, or gives `MISSING`
+    decode: Callable[[Any], Any] | None  # makes it the type that is asked for, if it is not yet
+    kind: str  # one of those that `kind_of` gives
+    loc: tuple[str, ...]  # where it is, as FastAPI says it: `("query", "limit")`
+    type: Any
+    default: Any
+
+    def of(self, resources: RequestResources) -> Any:
+        """The value that this request has for it; each has its own copy of the default.
+
+        Raises:
+            Exception: One of `DOES_NOT_FIT`.
+        """
+        raw = self.read(resources)
+        if raw is MISSING:
+            if self.default is Parameter.empty:
+                raise Missing
+            return deepcopy(self.default)
+        try:
+            return raw if self.decode is None else self.decode(raw)
+        except TypeError as exc:
+            if not str(exc).startswith(HAS_NO_HASH):
+                raise  # it comes from the user's class, and the client is not at fault
+            raise msgspec.ValidationError(str(exc)) from exc
+
+
+def given_by_class(annotation: Any, served: type[HTTPConnection]) -> Given | None:
+    """What a parameter is given whose class says all, whatever its name. None for any other class.
+
+    Args:
+        annotation: The class.
+        served: What the endpoint serves, `Request` or `WebSocket`.
+
+    Raises:
+        Refused: If it is such a class, and cannot be given here.
+    """
+    if annotation is Response:
+        return Given(RequestResources.injected_response)
+    if annotation in (HTTPConnection, served):
+        return Given(attrgetter("connection"))
+    if _is_any_of(annotation, HTTPConnection):
+        raise Refused(f"is not what is served here; that is `{served.__name__}`")
+    if _is_any_of(annotation, BackgroundTasks):
+        try:
+            signature(annotation).bind()
+        except TypeError as exc:
+            raise Refused(f"cannot be made without arguments: {exc}") from exc
+        return Given(methodcaller("tasks", annotation))
+    given = (BackgroundTasks, HTTPConnection, Response)
+    if any(_is_any_of(member, given) for member in get_args(annotation)):
+        raise Refused("is never None: leave that out of its annotation")
+    return None
+
+
+def _is_any_of(annotation: Any, classes: type | tuple[type, ...]) -> bool:
+    return isclass(annotation) and issubclass(annotation, classes)
+
+
+def value_by_name(
+    name: str, annotation: Any, default: Any, path_params: Collection[str] = ()
+) -> Value:
+    """What a parameter is given from the path if that has its name, or else from query or body.
+
+    Raises:
+        Refused: If no part of a request can hold a value of that type.
+    """
+    kind = kind_of(annotation)
+    if name in path_params:
+        if kind not in ("scalar", "anything"):
+            raise Refused("stands in the path, which gives a single value: a scalar")
+        default = Parameter.empty
+    elif annotation is Parameter.empty:
+        raise Refused("says not what it is: annotate it, `request: Request` for example")
+    elif kind not in READERS:
+        raise Refused(f"nothing gives; {WHAT_WORKS}")
+    where, read = ("path", _from_path) if name in path_params else READERS[kind]
+    decode = _decoder(kind, annotation)
+    return Value(partial(read, name), decode, kind, (where, name), annotation, default)
+
+
+def _decoder(kind: str, annotation: Any) -> Callable[[Any], Any] | None:
+    if kind in FILES or annotation in (str, Parameter.empty):
+        return None
+    if kind == "body":
+        return partial(msgspec.json.decode, type=annotation)
+    if kind == "scalar":
+        annotation = _without_none(annotation)
+    return partial(msgspec.convert, type=annotation, strict=False)
+
+
+def _without_none(annotation: Any) -> Any:
+    """What text is read as where it is optional: it may be missing, but `null` is no None."""
+    if get_origin(annotation) in (Union, UnionType):
+        return reduce(or_, (m for m in get_args(annotation) if m is not NoneType))
+    return annotation
+
+
+# --- what a type is ------------------------------------------------------------------------------
 
 SCALARS = (
     *(types.BoolType, types.IntType, types.FloatType, types.StrType, types.DecimalType),
@@ -26,29 +155,25 @@ SCALARS = (
 )
 COLLECTIONS = (types.ListType, types.SetType, types.FrozenSetType, types.VarTupleType)
 BODIES = (types.DictType, types.DataclassType, types.TypedDictType, types.StructType)
-UNHASHABLE = (types.AnyType, types.ListType, types.SetType, *BODIES)
+FILES = ("upload", "uploads")
 
 
 def kind_of(annotation: Any) -> str:
     """What a value is, so that it is known which part of a request can hold it."""
     if annotation in (Parameter.empty, Any):
         return "anything"
-    if annotation in (UploadFile, UploadFile | None, list[UploadFile], list[UploadFile] | None):
-        return "upload" if annotation in (UploadFile, UploadFile | None) else "uploads"
+    if annotation in (UploadFile, UploadFile | None):
+        return "upload"
+    if annotation in (list[UploadFile], list[UploadFile] | None):
+        return "uploads"
     try:
         info = types.type_info(annotation)
+        msgspec.json.schema(annotation)  # JSON can become that type, all the way down
     except Exception:  # noqa: BLE001  # whatever msgspec cannot read, no request can give
         return "unknown"
     members = _members(info)
-    if all(isinstance(member, SCALARS) for member in members):
-        return "scalar"
-    if all(
-        isinstance(m, COLLECTIONS) and all(isinstance(i, SCALARS) for i in _members(m.item_type))
-        for m in members
-    ):
-        return "scalars"
-    is_body = all(isinstance(m, (*COLLECTIONS, *BODIES)) and _is_plain(m, []) for m in members)
-    return "body" if is_body else "unknown"
+    fitting = (kind for kind, fits in KINDS.items() if all(fits(member) for member in members))
+    return next(fitting, "unknown")
 
 
 def _members(info: Any) -> list[Any]:
@@ -57,72 +182,61 @@ def _members(info: Any) -> list[Any]:
     return [member for member in members if not isinstance(member, types.NoneType)]
 
 
-def _is_plain(info: Any, seen: list[Any]) -> bool:
-    """Whether a type is made of what JSON can be turned into, all the way down."""
-    if isinstance(info, types.CustomType):
-        return False
-    if isinstance(info, (types.SetType, types.FrozenSetType)) and not _is_hashable(info.item_type):
-        return False
-    if any(info is other for other in seen):
-        return True
-    return all(_is_plain(part, [*seen, info]) for part in _parts(info))
+def _is_scalar(info: Any) -> bool:
+    return isinstance(info, SCALARS)
 
 
-def _parts(info: Any) -> list[Any]:
-    """The types that a type is made of."""
-    parts = [getattr(info, name, None) for name in ("item_type", "key_type", "value_type")]
-    parts += [*getattr(info, "types", ()), *getattr(info, "item_types", ())]
-    parts += [field.type for field in getattr(info, "fields", ())]
-    return [part for part in parts if part is not None]
+def _is_list_of_scalars(info: Any) -> bool:
+    return isinstance(info, COLLECTIONS) and all(map(_is_scalar, _members(info.item_type)))
 
 
-def _is_hashable(info: Any) -> bool:
-    """Whether what JSON becomes, read as that type, can stand in a set."""
-    return not isinstance(info, UNHASHABLE) and all(_is_hashable(part) for part in _parts(info))
+def _is_body(info: Any) -> bool:
+    return isinstance(info, (*COLLECTIONS, *BODIES))
 
 
-def without_none(annotation: Any) -> Any:
-    """What text is read as where it is optional: it may be missing, but `null` is no None."""
-    if get_origin(annotation) in (Union, UnionType):
-        return reduce(or_, (m for m in get_args(annotation) if m is not NoneType))
-    return annotation
+KINDS = {"scalar": _is_scalar, "scalars": _is_list_of_scalars, "body": _is_body}
+"""The kinds of what msgspec can read, each with what tells it; the first that fits."""
 
 
-def from_path(name: str, injection: Injection) -> Any:
-    return injection.connection.scope["path_params"][name]
+# --- where a value is ----------------------------------------------------------------------------
 
 
-def _from_query(name: str, injection: Injection) -> Any:
-    return injection.connection.query_params.get(name, MISSING)
+def _from_path(name: str, resources: RequestResources) -> Any:
+    return resources.connection.scope["path_params"][name]
 
 
-def _all_from_query(name: str, injection: Injection) -> Any:
-    return injection.connection.query_params.getlist(name) or MISSING
+def _from_query(name: str, resources: RequestResources) -> Any:
+    return resources.connection.query_params.get(name, MISSING)
 
 
-def whole_body(injection: Injection) -> Any:
-    return injection.body or MISSING
+def _all_from_query(name: str, resources: RequestResources) -> Any:
+    return resources.connection.query_params.getlist(name) or MISSING
 
 
-def _from_body(name: str, injection: Injection) -> Any:
-    body = injection.body or b"{}"
+def whole_body(resources: RequestResources) -> Any:
+    """The body, where it is the value of one name only."""
+    return resources.body or MISSING
+
+
+def _from_body(name: str, resources: RequestResources) -> Any:
+    body = resources.body or b"{}"
     return msgspec.json.decode(body, type=dict[str, msgspec.Raw]).get(name, MISSING)
 
 
-def _all_from_form(name: str, injection: Injection) -> Any:
-    given = injection.form.getlist(name) if injection.form else []
+def _all_from_form(name: str, resources: RequestResources) -> Any:
+    given = resources.body.getlist(name)
     if any(item and isinstance(item, str) for item in given):
         raise msgspec.ValidationError("Expected a file, got text")
     # A browser sends a file without a name where none was chosen.
     return [item for item in given if isinstance(item, UploadFile) and item.filename] or MISSING
 
 
-def _from_form(name: str, injection: Injection) -> Any:
-    files = _all_from_form(name, injection)
+def _from_form(name: str, resources: RequestResources) -> Any:
+    files = _all_from_form(name, resources)
     return files if files is MISSING else files[-1]
 
 
-READ: dict[str, tuple[str, Callable[[str, Injection], Any]]] = {
+READERS: dict[str, tuple[str, Callable[[str, RequestResources], Any]]] = {
     "scalar": ("query", _from_query),
     "scalars": ("query", _all_from_query),
     "body": ("body", _from_body),
@@ -131,34 +245,46 @@ READ: dict[str, tuple[str, Callable[[str, Injection], Any]]] = {
 }
 """For each kind of value, which part of the request holds it and how it is read."""
 
-
-UNFIT = (msgspec.DecodeError, UnicodeDecodeError, RecursionError, TypeError)
-"""What is raised where a value does not fit; a TypeError by `{Decimal("sNaN")}` alone."""
+# --- what does not fit ---------------------------------------------------------------------------
 
 
-def fault(loc: tuple[str, ...], exc: Exception) -> dict[str, Any]:
-    """A fault as FastAPI reports it: where, what, and of which kind.
+class Missing(msgspec.ValidationError):
+    """The request does not hold a value that has no default."""
 
-    Raises:
-        TypeError: If that is the exception, and no client's fault.
-    """
-    if isinstance(exc, TypeError) and not str(exc).startswith("Cannot hash a signaling NaN"):
-        raise exc
-    message, within = _place(exc)
-    kind = (
-        "value_error" if isinstance(exc, (msgspec.ValidationError, TypeError)) else "json_invalid"
-    )
-    missing = re.fullmatch(r"Object missing required field `(.+)`", message)
-    if missing:
-        message, kind, within = "Field required", "missing", [*within, missing[1]]
+
+HAS_NO_HASH = ("unhashable type", "Cannot hash")
+"""How Python begins to say that a value cannot stand in a set."""
+
+DOES_NOT_FIT = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
+"""What is raised where a value does not fit."""
+
+
+def error_of(loc: tuple[str, ...], exc: Exception) -> dict[str, Any]:
+    """An error as FastAPI reports it: where, what, and of which kind."""
+    message, within = _split_location(exc)
+    if isinstance(exc, Missing):
+        message, kind = "Field required", "missing"
+    elif field := re.fullmatch(r"Object missing required field `(.+)`", message):
+        message, kind, within = "Field required", "missing", [*within, field[1]]
+    elif isinstance(exc, msgspec.ValidationError):
+        kind = "value_error"
+    else:
+        kind = "json_invalid"
     return {"loc": [*loc, *within], "msg": message, "type": kind}
 
 
-def _place(exc: Exception) -> tuple[str, list[str | int]]:
-    """What msgspec says, parted from where: ` - at `$.names[0]``. The rest may be a client's."""
-    text, own_words = str(exc), str(exc.__cause__ or "")
-    place = re.compile(r" - at (?:`key` in )?`\$([^`]*)`$").search(text, len(own_words))
-    if place is None or text.startswith("Object contains unknown field"):
+def _split_location(exc: Exception) -> tuple[str, list[str | int]]:
+    """What msgspec says, and where.
+
+    It says "Expected `int`, got `str` - at `$.names[0]`" of a value, and "... - at `key` in
+    `$.names`" of a key; within a mapping or a set, `[...]` stands for any place. What an exception
+    of the user's says may be a client's text, and so may the name of an unknown field.
+    """
+    text, users_words = str(exc), str(exc.__cause__ or "")
+    if text.startswith("Object contains unknown field"):
         return text, []
-    steps = re.findall(r"\[\.\.\.\]|\.([^.\[]+)|\[(\d+)\]", place[1])
-    return text[: place.start()], [int(n) if n else name for name, n in steps if n or name]
+    location = re.compile(r" - at (?:`key` in )?`\$([^`]*)`$").search(text, len(users_words))
+    if location is None:
+        return text, []
+    steps = re.findall(r"\.([^.\[]+)|\[(\d+)\]", location[1].replace("[...]", ""))
+    return text[: location.start()], [name or int(index) for name, index in steps]

@@ -8,17 +8,12 @@ What may live here: turning content into ASGI messages (ASGI specification, "Res
 "Response Body"), and what follows them. What is answered is decided above.
 """
 
-from collections.abc import (
-    AsyncIterable,
-    AsyncIterator,
-    Awaitable,
-    Callable,
-    Iterable,
-    Mapping,
-)
+from collections.abc import AsyncIterable, AsyncIterator, Iterable, Mapping
+from contextlib import AbstractAsyncContextManager, nullcontext
 from copy import copy
 from datetime import UTC, datetime
 from functools import cached_property, lru_cache
+from operator import attrgetter
 from typing import Any, Literal, Self
 from urllib.parse import quote
 
@@ -27,32 +22,18 @@ from anyio import CancelScope, create_task_group
 from anyio.abc import TaskGroup
 from anyio.lowlevel import checkpoint
 
-from minibg.background import BackgroundTasks, FailFastTasks
+from minibg.background import BackgroundTasks
 from minibg.concurrency import iterate_in_threadpool
 from minibg.datastructures import URL, MutableHeaders, RawHeaders, encode_header
 from minibg.naming import reason_of
 from minibg.requests import ClientDisconnect
 from minibg.types import Background, Message, Receive, Scope, Send
 
-
-def has_no_body(status_code: int) -> bool:
-    """Whether a response of that status has neither body nor length (RFC 9110, section 6.4.1)."""
-    return status_code < 200 or status_code in (204, 304)
+NOTHING_HELD = nullcontext()
 
 
-Release = Callable[[BaseException | None], Awaitable[None]]
-
-
-async def run_in_turn(lists: list[BackgroundTasks]) -> None:
-    """Run all that a request left behind, list after list.
-
-    Each list keeps its own policy; a failure that this lets through ends the whole run.
-    """
-    if len(lists) == 1:
-        await lists[0]()
-    else:
-        while any(tasks.tasks for tasks in lists):  # a task may add to a list that has run
-            await FailFastTasks(lists)()
+NO_BODY = frozenset({*range(200), 204, 304})
+"""The statuses of responses that have neither body nor length (RFC 9110, section 6.4.1)."""
 
 
 @lru_cache
@@ -91,13 +72,13 @@ class Response:
         if media_type is not None:
             self.media_type = media_type
         self.background = background
-        if has_no_body(status_code):
+        if status_code in NO_BODY:
             self.body, self.raw_headers = b"", []
         else:
             self.body = self.render(content)
-            self.raw_headers = self._describe_body(len(self.body))
+            self.raw_headers = self._body_headers()
         if headers:
-            self._add(headers)
+            self._set_headers([encode_header(*item) for item in headers.items()])
 
     def render(self, content: Any) -> bytes:
         """The body for that content."""
@@ -109,15 +90,15 @@ class Response:
             return bytes(content)
         raise TypeError(f"content must be str or bytes, not {type(content).__name__}")
 
-    def _describe_body(self, length: int | None) -> RawHeaders:
-        raw = [] if length is None else [(b"content-length", b"%d" % length)]
-        if self.media_type is not None:
-            raw.append(_content_type(self.media_type, self.charset))
-        return raw
+    def _body_headers(self) -> RawHeaders:
+        length = (b"content-length", b"%d" % len(self.body))
+        if self.media_type is None:
+            return [length]
+        return [length, _content_type(self.media_type, self.charset)]
 
-    def _add(self, headers: Mapping[str, str]) -> None:
-        given = [encode_header(*item) for item in headers.items()]
-        names = {name for name, _ in given}
+    def _set_headers(self, given: RawHeaders) -> None:
+        """Set headers in place of those of their names; cookies stand beside each other."""
+        names = {name for name, _ in given} - {b"set-cookie"}
         self.raw_headers = [pair for pair in self.raw_headers if pair[0] not in names] + given
 
     @cached_property
@@ -125,18 +106,16 @@ class Response:
         """The headers; what is changed here is sent."""
         return MutableHeaders(self.raw_headers)
 
-    def with_wishes(self, wished: "Response") -> Self:
-        """The same response with what was set on another one: its headers and its background.
+    def combined_with(self, injected: "Response") -> Self:
+        """A copy with what was set on another response: its headers, cookies and background.
 
         This one stays as it is, as it may be sent again.
         """
         response = copy(self)
         response.__dict__.pop("headers", None)
-        replaced = {name for name, _ in wished.raw_headers} - {b"set-cookie"}
-        response.raw_headers = [pair for pair in self.raw_headers if pair[0] not in replaced]
-        response.raw_headers += wished.raw_headers
-        if wished.background is not None:
-            both = [b for b in (wished.background, self.background) if b is not None]
+        response._set_headers(injected.raw_headers)
+        if injected.background is not None:
+            both = [b for b in (injected.background, self.background) if b is not None]
             response.background = BackgroundTasks(both)
         return response
 
@@ -229,47 +208,8 @@ class Response:
             "headers": self.raw_headers,
         }
 
-    async def respond(
-        self,
-        scope: Scope,
-        receive: Receive,
-        send: Send,
-        injected: Iterable[BackgroundTasks] = (),
-        release: Release | None = None,
-    ) -> None:
-        """Send the response, then release what the request held, then run the background.
-
-        Args:
-            scope, receive, send: Those of the request.
-            injected: Lists that run before the response's own background.
-            release: Awaited between response and background, with what sending raised, if anything
-                is held.
-        """
-        lists, own = list(injected), self.background
-        if own is not None:
-            lists.append(own if isinstance(own, BackgroundTasks) else BackgroundTasks([own]))
-        try:
-            await self.send_response(scope, receive, send)
-        except BaseException as exc:
-            if release is not None:
-                await release(exc)
-            for tasks in lists:
-                tasks.abandon(f"the response was not sent, {type(exc).__name__}")
-            if isinstance(exc, ClientDisconnect):
-                return  # nobody is left to answer, and nothing of ours has failed
-            raise
-        try:
-            if release is not None:
-                await release(None)
-            if lists:
-                await run_in_turn(lists)
-        except BaseException as exc:
-            for tasks in lists:
-                tasks.abandon(reason_of(exc))
-            raise
-
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        await self.respond(scope, receive, send)
+        await respond(self, scope, receive, send)
 
 
 class PlainTextResponse(Response):
@@ -329,16 +269,13 @@ class StreamingResponse(Response):
         media_type: str | None = None,
         background: Background | None = None,
     ) -> None:
-        self.status_code = status_code
-        if media_type is not None:
-            self.media_type = media_type
-        self.background = background
-        self.raw_headers = [] if has_no_body(status_code) else self._describe_body(None)
-        if headers:
-            self._add(headers)
+        super().__init__(None, status_code, headers, media_type, background)
         if not isinstance(content, AsyncIterable):
             content = iterate_in_threadpool(content)
         self.body_iterator: AsyncIterator[str | bytes] = aiter(content)
+
+    def _body_headers(self) -> RawHeaders:
+        return super()._body_headers()[1:]  # the length is not known
 
     async def send_response(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Send the response to its last byte, and run nothing after it.
@@ -347,29 +284,32 @@ class StreamingResponse(Response):
             ClientDisconnect: If the client goes away before the last byte.
         """
         await send(self._start())
-        completed = False
-        try:
-            async with create_task_group() as group:
-                self._accompany(group, receive, send)
-                await self._send_body(scope, send)
-                completed = True
-                group.cancel_scope.cancel()
-        except BaseExceptionGroup as several:  # what was raised first is what is reported
-            raise several.exceptions[0] from None
-        if not completed:
+        if not await self._send_pieces(scope, receive, send):
             raise ClientDisconnect("the client went away before the response was complete")
         await send({"type": "http.response.body", "body": b""})
+
+    async def _send_pieces(self, scope: Scope, receive: Receive, send: Send) -> bool:
+        """Send all pieces, and give whether the client was there until the last."""
+        try:
+            async with create_task_group() as group:
+                self._start_companions(group, receive, send)
+                await self._send_body(scope, send)
+                group.cancel_scope.cancel()
+                return True
+        except BaseExceptionGroup as several:  # what was raised first is what is reported
+            raise several.exceptions[0] from None
+        return False  # a companion has cancelled the group
 
     def _encode(self, chunk: Any) -> bytes:
         return chunk.encode(self.charset) if isinstance(chunk, str) else chunk
 
-    def _accompany(self, group: TaskGroup, receive: Receive, send: Send) -> None:
+    def _start_companions(self, group: TaskGroup, receive: Receive, send: Send) -> None:
         """Start what goes on while the body is sent; it ends with it."""
         group.start_soon(_cancel_on_disconnect, receive, group.cancel_scope)
 
     async def _send_body(self, scope: Scope, send: Send) -> None:
         try:
-            if scope["method"] != "HEAD" and not has_no_body(self.status_code):
+            if scope["method"] != "HEAD" and self.status_code not in NO_BODY:
                 async for chunk in self.body_iterator:
                     body = self._encode(chunk)
                     await send({"type": "http.response.body", "body": body, "more_body": True})
@@ -385,3 +325,56 @@ async def _cancel_on_disconnect(receive: Receive, scope: CancelScope) -> None:
     while (await receive())["type"] != "http.disconnect":
         pass
     scope.cancel()
+
+
+async def respond(
+    response: Response,
+    scope: Scope,
+    receive: Receive,
+    send: Send,
+    injected: Iterable[BackgroundTasks] = (),
+    resources: AbstractAsyncContextManager[Any] = NOTHING_HELD,
+) -> None:
+    """Send a response, then release what the request holds, then run the background.
+
+    Args:
+        response: What is sent.
+        scope, send: Those of the request.
+        receive: That of the request, or `Request.receive_disconnect`, which leaves its body alone.
+        injected: Lists that run before the response's own background.
+        resources: What the request holds. It is left between response and background.
+    """
+    lists = [*injected]
+    own = response.background
+    if own is not None:
+        lists.append(own if isinstance(own, BackgroundTasks) else BackgroundTasks([own]))
+    reason = "the response was not sent"
+    try:
+        async with resources:
+            await response.send_response(scope, receive, send)
+            reason = "cancelled"  # what else fails while the resources are released is logged
+    except BaseException as exc:
+        for tasks in lists:
+            tasks.abandon(f"{reason}, {type(exc).__name__}")
+        if isinstance(exc, ClientDisconnect):
+            return  # nobody is left to answer, and nothing of ours has failed
+        raise
+    await run_in_turn(lists)
+
+
+tasks_of = attrgetter("tasks")  # `any(map(...))` takes half the instructions of a generator
+
+
+async def run_in_turn(lists: list[BackgroundTasks]) -> None:
+    """Run all that a request left behind, list after list.
+
+    Each list keeps its own policy; a failure that one lets through ends the whole run.
+    """
+    try:
+        while any(map(tasks_of, lists)):  # a task may add to a list that has run
+            for tasks in lists:
+                await tasks()
+    except BaseException as exc:
+        for tasks in lists:
+            tasks.abandon(reason_of(exc))
+        raise

@@ -1,9 +1,10 @@
-"""From method and path to an endpoint, and the order in which a request goes on from there.
+"""Which route serves a connection, and how a route serves it.
 
 Rule kept here: **nothing lost**, where a request ends before there is a response.
 
-What may live here: finding the endpoint, and the order *endpoint, response, release, background*,
-whose last three steps are the response's (`Response.respond`).
+What may live here: finding the route, and the order *endpoint, response, release, background*. What
+the endpoint is given, and the call, is the business of `dependencies.py`; the last three steps are
+those of `respond`.
 """
 
 import re
@@ -14,21 +15,21 @@ from uuid import UUID
 from minibg.datastructures import quote_path
 from minibg.dependencies import Dependant
 from minibg.exceptions import HTTPException
-from minibg.injection import Injection
+from minibg.injection import RequestResources
 from minibg.lifespan import Runs
 from minibg.requests import HTTPConnection, Request
 from minibg.responses import (
+    NOTHING_HELD,
     JSONResponse,
     RedirectResponse,
     Response,
     StreamingResponse,
+    respond,
     run_in_turn,
+    tasks_of,
 )
 from minibg.types import Receive, Scope, Send
 from minibg.websockets import WebSocket
-
-WEBSOCKET = "WEB SOCKET"
-"""Stands for the method of a WebSocket route; with its space it is none that a client can send."""
 
 CONVERTORS: dict[str, tuple[str, Callable[[str], Any]]] = {
     "str": (r"[^/]+", str),
@@ -39,7 +40,7 @@ CONVERTORS: dict[str, tuple[str, Callable[[str], Any]]] = {
 }
 """What `{name:convertor}` in a path matches, and what turns it into the parameter's value."""
 
-Recover = Callable[[Request, Exception], Awaitable[Response]]
+Recover = Callable[[Request, BaseException], Awaitable[Response]]
 """Gives the response to an exception, or raises it again."""
 
 
@@ -58,6 +59,7 @@ class Route:
         TypeError: If the methods are a string, or the endpoint's signature cannot be served.
     """
 
+    scope_type = "http"
     connection: type[HTTPConnection] = Request
 
     def __init__(
@@ -68,13 +70,13 @@ class Route:
         methods: Collection[str] = ("GET",),
         status_code: int = 200,
     ) -> None:
-        self.path = path
-        self.endpoint = endpoint
         if isinstance(methods, str):
             raise TypeError(f"methods are a collection, [{methods!r}], not a string")
-        self.methods = {method.upper() for method in methods}
         if not (isinstance(status_code, int) and 200 <= status_code <= 599):
             raise ValueError(f"a status is a number from 200 to 599, not {status_code!r}")
+        self.path = path
+        self.endpoint = endpoint
+        self.methods = {method.upper() for method in methods}
         if "GET" in self.methods:
             self.methods.add("HEAD")
         self.status_code = status_code
@@ -94,7 +96,28 @@ class Route:
             return None
         return params
 
-    def plan(self, connection: HTTPConnection) -> Dependant:
+    async def handle(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one request: endpoint, response, release, background."""
+        request = Request(scope, receive)
+        resources = RequestResources(request)
+        try:
+            result = await self.dependant_for(request).solve_and_call(resources)
+            response = self.response_to(result, resources.response)
+        except BaseException as exc:  # noqa: BLE001  # raised, or answered
+            response = await scope["router"].recover(request, await resources.abort(exc))
+        receive, lists = request.receive_disconnect, resources.lists.values()
+        # What is open may still add a task, and so may a stream, which may read the form as well.
+        is_open = resources.stacks or request.has_form or isinstance(response, StreamingResponse)
+        if is_open or response.background or any(map(tasks_of, lists)):
+            held = resources if is_open else NOTHING_HELD
+            answer = respond(response, scope, receive, send, lists, held)
+            await (scope["router"].runs.include(answer) if lists or response.background else answer)
+        else:
+            await response.send_response(scope, receive, send)
+            if lists:  # a response of the user's own may have added to them
+                await run_in_turn(list(lists))
+
+    def dependant_for(self, connection: HTTPConnection) -> Dependant:
         """How the endpoint is called, with the dependencies that the application overrides."""
         if self.dependant.steps:
             overrides = connection.app.dependency_overrides
@@ -102,14 +125,19 @@ class Route:
                 return Dependant(self.endpoint, self.convertors, self.connection, overrides)
         return self.dependant
 
-    def response(self, result: Any, wished: Response | None) -> Response:
-        """The response to a request for which the endpoint returned that, and wished that."""
+    def response_to(self, result: Any, injected: Response | None) -> Response:
+        """The response to a request for which the endpoint returned `result`.
+
+        Args:
+            result: What the endpoint returned.
+            injected: The response on which it, or a dependency, has set something.
+        """
         if isinstance(result, Response):
             response = result
         else:
-            status_code = (wished and wished.status_code) or self.status_code
+            status_code = (injected and injected.status_code) or self.status_code
             response = JSONResponse(result, status_code)
-        return response if wished is None else response.with_wishes(wished)
+        return response if injected is None else response.combined_with(injected)
 
 
 class WebSocketRoute(Route):
@@ -120,10 +148,28 @@ class WebSocketRoute(Route):
         endpoint: The function to call. Its background tasks run when it has returned.
     """
 
+    scope_type = "websocket"
     connection = WebSocket
 
     def __init__(self, path: str, endpoint: Callable[..., Any]) -> None:
-        super().__init__(path, endpoint, methods=[WEBSOCKET])
+        super().__init__(path, endpoint)  # the handshake is a GET (RFC 6455, section 4.1)
+
+    async def handle(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one WebSocket: endpoint, release, background."""
+        websocket = WebSocket(scope, receive, send)
+        resources = RequestResources(websocket)
+        gone: BaseException | None = None
+        try:
+            await self.dependant_for(websocket).solve_and_call(resources)
+            await websocket.close()
+        except BaseException as exc:  # noqa: BLE001  # raised, or told the client
+            if not websocket.was_ended_by(exc):
+                failure = await resources.abort(exc)
+                await websocket.fail(failure, scope["router"].recover)
+                return
+            gone = exc
+        await resources.close_all(gone)
+        await scope["router"].runs.include(run_in_turn(list(resources.lists.values())))
 
 
 def compile_path(path: str) -> tuple[re.Pattern[str], dict[str, Callable[[str], Any]]]:
@@ -154,6 +200,19 @@ def _other_slash(path: str) -> str:
     return path.rstrip("/") if path.endswith("/") else path + "/"
 
 
+def _route_path(scope: Scope) -> str:
+    """The path below the one at which the application is mounted (ASGI, `root_path`).
+
+    That is empty for a request for just there, as that lacks the slash of "/".
+    """
+    path: str = scope["path"]
+    root_path: str = scope.get("root_path", "")
+    if not root_path:
+        return path
+    below = path.removeprefix(root_path.rstrip("/"))
+    return below if below[:1] in ("", "/") else path
+
+
 async def _redirect(request: Request) -> RedirectResponse:
     """To the other slash, without a host: a proxy may have another (RFC 9110, section 10.2.2)."""
     root_path = request.scope.get("root_path", "").rstrip("/")
@@ -163,7 +222,19 @@ async def _redirect(request: Request) -> RedirectResponse:
     return RedirectResponse(f"{path}?{query}" if query else path)
 
 
+async def _not_found() -> None:
+    raise HTTPException(404)
+
+
+async def _method_not_allowed(request: Request) -> None:
+    """Say which methods are served (RFC 9110, section 15.5.6)."""
+    allowed = request.scope["router"].allowed("http", _route_path(request.scope))
+    raise HTTPException(405, headers={"allow": ", ".join(sorted(allowed))})
+
+
 TO_OTHER_SLASH = Route("/", _redirect)
+METHOD_NOT_ALLOWED = Route("/", _method_not_allowed)
+NOT_FOUND = {"http": Route("/", _not_found), "websocket": WebSocketRoute("/", _not_found)}
 
 
 class Router:
@@ -185,103 +256,51 @@ class Router:
         self.recover = recover
         self.redirect_slashes = redirect_slashes
         self.runs = Runs()
-        self.static: dict[str, dict[str, Route]] = {}
-        self.patterns: list[Route] = []
+        self.static: dict[str, dict[str, dict[str, Route]]] = {"http": {}, "websocket": {}}
+        self.patterns: dict[str, list[Route]] = {"http": [], "websocket": []}
         for route in routes:
             self.add(route)
 
     def add(self, route: Route) -> None:
         """Serve this route as well."""
         if route.convertors:
-            self.patterns.append(route)
+            self.patterns[route.scope_type].append(route)
         else:
-            methods = self.static.setdefault(route.path, {})
+            methods = self.static[route.scope_type].setdefault(route.path, {})
             for method in route.methods:
                 methods.setdefault(method, route)
 
-    def find(self, method: str, path: str) -> tuple[Route, dict[str, Any]]:
+    def find(self, scope: Scope) -> tuple[Route, dict[str, Any]]:
         """The route that serves the connection, and the values of its path's parameters.
 
-        That may be a redirect to the path with, or without, a slash at its end.
-
-        Raises:
-            HTTPException: 404, or 405 where other methods are served (RFC 9110, section 15.5.6).
+        Where none of the application's does, it is one that says so, or one that redirects to the
+        path with, or without, a slash at its end.
         """
-        methods = self.static.get(path, {})
+        scope_type = scope["type"]
+        path = _route_path(scope)
+        method = scope.get("method", "GET")  # a WebSocket has none
+        methods = self.static[scope_type].get(path, {})
         if method in methods:
             return methods[method], {}
-        for route in self.patterns:
+        for route in self.patterns[scope_type]:
             if method in route.methods and (params := route.match(path)) is not None:
                 return route, params
-        if allowed := self._allowed(path):
-            raise HTTPException(405, headers={"allow": ", ".join(sorted(allowed))})
-        redirects = self.redirect_slashes and method != WEBSOCKET
-        if redirects and self._allowed(_other_slash(path)):
+        if self.allowed(scope_type, path):
+            return METHOD_NOT_ALLOWED, {}
+        redirects = self.redirect_slashes and scope_type == "http"
+        if redirects and self.allowed(scope_type, _other_slash(path)):
             return TO_OTHER_SLASH, {}
-        raise HTTPException(404)
+        return NOT_FOUND[scope_type], {}
 
-    def _allowed(self, path: str) -> set[str]:
-        """The methods of HTTP for which the path is served."""
-        allowed = set(self.static.get(path, ()))
-        for route in self.patterns:
+    def allowed(self, scope_type: str, path: str) -> set[str]:
+        """The methods for which the path is served."""
+        allowed = set(self.static[scope_type].get(path, ()))
+        for route in self.patterns[scope_type]:
             if route.match(path) is not None:
                 allowed |= route.methods
-        return allowed - {WEBSOCKET}
+        return allowed
 
     def __call__(self, scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:
-        if scope["type"] == "websocket":
-            return self._serve_websocket(WebSocket(scope, receive, send))
-        return self._serve(Request(scope, receive), send)
-
-    async def _serve(self, request: Request, send: Send) -> None:
-        """Serve one request: endpoint, response, release, background."""
-        injection = Injection(request)
-        try:
-            scope = request.scope
-            route, scope["path_params"] = self.find(scope["method"], _route_path(scope))
-            result = await route.plan(request).solve_and_call(injection)
-            response = route.response(result, injection.response)
-        except BaseException as exc:  # noqa: BLE001  # raised, or answered, below
-            failure = await injection.fail(f"the endpoint raised {type(exc).__name__}", exc)
-            if not isinstance(failure, Exception):
-                raise failure from None
-            response = await self.recover(request, failure)
-        holds = injection.held or request.has_form or isinstance(response, StreamingResponse)
-        release = injection.let_go if holds else None  # a stream may read the form yet
-        receive, lists = request.receive_disconnect, injection.lists.values()
-        if not (lists or response.background or release):  # nothing comes after it
-            await response.send_response(request.scope, receive, send)
-            return
-        answer = response.respond(request.scope, receive, send, lists, release)
-        await (self.runs.include(answer) if lists or response.background else answer)
-
-    async def _serve_websocket(self, websocket: WebSocket) -> None:
-        """Serve one WebSocket: endpoint, release, background."""
-        injection = Injection(websocket)
-        try:
-            scope = websocket.scope
-            route, scope["path_params"] = self.find(WEBSOCKET, _route_path(scope))
-            await route.plan(websocket).solve_and_call(injection)
-            await websocket.close()
-        except BaseException as exc:  # noqa: BLE001  # raised, or answered, by `fail`
-            if not websocket.was_ended_by(exc):
-                failure = await injection.fail(f"the endpoint raised {type(exc).__name__}", exc)
-                await websocket.fail(failure, self.recover)
-                return
-            await injection.let_go(exc)
-        else:
-            await injection.let_go(None)
-        await self.runs.include(run_in_turn(list(injection.lists.values())))
-
-
-def _route_path(scope: Scope) -> str:
-    """The path below the one at which the application is mounted (ASGI, `root_path`).
-
-    That is empty for a request for just there, as that lacks the slash of "/".
-    """
-    path: str = scope["path"]
-    root_path: str = scope.get("root_path", "")
-    if not root_path:
-        return path
-    below = path.removeprefix(root_path.rstrip("/"))
-    return below if below[:1] in ("", "/") else path
+        scope["router"] = self
+        route, scope["path_params"] = self.find(scope)
+        return route.handle(scope, receive, send)

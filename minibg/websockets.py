@@ -285,7 +285,7 @@ class WebSocket(HTTPConnection):
         return self.is_closed and isinstance(exc, WebSocketDisconnect)
 
     async def fail(
-        self, exc: BaseException, recover: Callable[[Request, Exception], Awaitable[ASGIApp]]
+        self, exc: BaseException, recover: Callable[[Request, BaseException], Awaitable[ASGIApp]]
     ) -> None:
         """Tell the client that the endpoint has raised that, and raise it where it is an error.
 
@@ -296,7 +296,7 @@ class WebSocket(HTTPConnection):
         """
         if isinstance(exc, WebSocketException):
             await self.close(exc.code, exc.reason)
-        elif self.application_state is CONNECTING and isinstance(exc, Exception):
+        elif self.application_state is CONNECTING:
             response = await recover(self.handshake, exc)
             with suppress(WebSocketDisconnect):
                 await (self.send_denial_response(response) if self.can_deny else self.close(1008))

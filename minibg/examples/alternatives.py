@@ -135,7 +135,7 @@ def measure(way: str) -> dict[str, str | float]:
 def compare(file: Path | None) -> None:
     """Print what is seen of each way, and write it to that file as well."""
     print("measuring four ways, about ten seconds", flush=True)
-    seen = [measure(way) for way in app.router.static]
+    seen = [measure(way) for way in app.router.static["http"]]
     table = Table(show_header=False, show_lines=True, caption=LEGEND)
     for aspect in seen[0]:
         table.add_row(aspect, *(str(outcome[aspect]).replace(", ", "\n") for outcome in seen))

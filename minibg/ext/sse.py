@@ -91,8 +91,8 @@ class EventSourceResponse(StreamingResponse):
             return chunk.encode()
         return ServerSentEvent(raw_data=msgspec.json.encode(chunk).decode()).encode()
 
-    def _accompany(self, group: TaskGroup, receive: Receive, send: Send) -> None:
-        super()._accompany(group, receive, send)
+    def _start_companions(self, group: TaskGroup, receive: Receive, send: Send) -> None:
+        super()._start_companions(group, receive, send)
         group.start_soon(self._keep_alive, send)
 
     async def _keep_alive(self, send: Send) -> None:

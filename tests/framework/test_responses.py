@@ -299,20 +299,20 @@ def test_a_cookie_expires_at_the_second_that_was_given(moment: datetime) -> None
     assert same(ask(_with_cookie("a", expires=moment)), ask(expected))
 
 
-def test_wishes_are_added_to_a_copy_which_keeps_what_they_do_not_replace() -> None:
-    response, wished = Response("body", headers={"x-a": "own", "x-b": "own"}), Response()
+def test_combining_gives_a_copy_that_keeps_what_is_not_replaced() -> None:
+    response, injected = Response("body", headers={"x-a": "own", "x-b": "own"}), Response()
     response.set_cookie("own")
-    wished.raw_headers.clear()
-    wished.headers["x-a"] = "wished"
-    wished.set_cookie("wished")
-    both = response.with_wishes(wished)
+    injected.raw_headers.clear()
+    injected.headers["x-a"] = "injected"
+    injected.set_cookie("injected")
+    both = response.combined_with(injected)
     both.headers["x-c"] = "later"
     assert [(name, value.partition(b"=")[0]) for name, value in both.raw_headers] == [
         (b"content-length", b"4"),
         (b"x-b", b"own"),
         (b"set-cookie", b"own"),
-        (b"x-a", b"wished"),
-        (b"set-cookie", b"wished"),
+        (b"x-a", b"injected"),
+        (b"set-cookie", b"injected"),
         (b"x-c", b"later"),
     ]
     assert "x-c" not in response.headers

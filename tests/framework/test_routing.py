@@ -17,7 +17,6 @@ from starlette.routing import Route as StarletteRoute
 
 from minibg import (
     HTMLResponse,
-    HTTPException,
     JSONResponse,
     MiniBG,
     PlainTextResponse,
@@ -27,7 +26,7 @@ from minibg import (
     StreamingResponse,
     WebSocketRoute,
 )
-from minibg.routing import CONVERTORS, TO_OTHER_SLASH, WEBSOCKET
+from minibg.routing import CONVERTORS, METHOD_NOT_ALLOWED, NOT_FOUND, TO_OTHER_SLASH
 from tests.framework.asgi import ask, http_scope
 
 METHODS = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"]
@@ -85,22 +84,16 @@ def test_one_route_serves_what_starlettes_serves(
     match, found = oracle.matches(http_scope(method, asked))
     ours = route(path, served)
     router = MiniBG(routes=[ours]).router
+    serving = router.find(http_scope(method, asked))
     if match is Match.FULL:
-        assert router.find(method, asked) == (ours, found["path_params"])
-        return
-    if (
-        match is Match.NONE
-        and oracle.matches(http_scope(method, other_slash(asked)))[0] is not Match.NONE
-    ):
-        assert router.find(method, asked) == (TO_OTHER_SLASH, {})
-        return
-    with pytest.raises(HTTPException) as raised:
-        router.find(method, asked)
-    if match is Match.NONE:
-        assert raised.value.status_code == 404
+        assert serving == (ours, found["path_params"])
+    elif match is Match.PARTIAL:
+        assert serving == (METHOD_NOT_ALLOWED, {})
+        assert router.allowed("http", asked) == oracle.methods
+    elif oracle.matches(http_scope(method, other_slash(asked)))[0] is not Match.NONE:
+        assert serving == (TO_OTHER_SLASH, {})
     else:
-        assert raised.value.status_code == 405
-        assert raised.value.headers == {"allow": ", ".join(sorted(oracle.methods or ()))}
+        assert serving == (NOT_FOUND["http"], {})
 
 
 @given(
@@ -119,19 +112,18 @@ def test_of_many_routes_the_first_static_one_serves_then_the_first_pattern(
 ) -> None:
     fitting = [route for route in routes if route.match(asked) is not None]
     fitting.sort(key=lambda route: bool(route.convertors))  # stable: of each kind the first
-    serving = [route for route in fitting if method in route.methods]
+    able = [route for route in fitting if method in route.methods]
     router = MiniBG(routes=routes).router
-    if serving:
-        assert router.find(method, asked)[0] is serving[0]
-        return
-    if not fitting and any(route.match(other_slash(asked)) is not None for route in routes):
-        assert router.find(method, asked) == (TO_OTHER_SLASH, {})
-        return
-    with pytest.raises(HTTPException) as raised:
-        router.find(method, asked)
-    allowed = {method for route in fitting for method in route.methods}
-    assert raised.value.status_code == (405 if allowed else 404)
-    assert raised.value.headers == ({"allow": ", ".join(sorted(allowed))} if allowed else None)
+    serving, _ = router.find(http_scope(method, asked))
+    if able:
+        assert serving is able[0]
+    elif fitting:
+        assert serving is METHOD_NOT_ALLOWED
+        assert router.allowed("http", asked) == {m for route in fitting for m in route.methods}
+    elif any(route.match(other_slash(asked)) is not None for route in routes):
+        assert serving is TO_OTHER_SLASH
+    else:
+        assert serving is NOT_FOUND["http"]
 
 
 # --- paths ---------------------------------------------------------------------------------------
@@ -248,10 +240,9 @@ def test_no_websocket_is_sent_to_the_other_slash_and_no_client_to_a_websocket() 
     router = MiniBG(
         routes=[WebSocketRoute("/a", endpoint_for([])), Route("/b", endpoint_for([]))]
     ).router
-    for method, path in (("GET", "/a/"), (WEBSOCKET, "/a/"), (WEBSOCKET, "/b/")):
-        with pytest.raises(HTTPException) as raised:
-            router.find(method, path)
-        assert raised.value.status_code == 404
+    for scope_type, path in (("http", "/a/"), ("websocket", "/a/"), ("websocket", "/b/")):
+        route, _ = router.find({"type": scope_type, "method": "GET", "path": path})
+        assert route is NOT_FOUND[scope_type]
 
 
 @pytest.mark.parametrize(

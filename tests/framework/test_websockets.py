@@ -20,6 +20,7 @@ from hypothesis import strategies as st
 from minibg import (
     BackgroundTasks,
     Depends,
+    FailFastTasks,
     HTTPException,
     JSONResponse,
     Middleware,
@@ -863,6 +864,39 @@ def test_tasks_of_an_endpoint_that_raised_are_named(
     assert [(record.levelno, record.getMessage()) for record in caplog.records] == [
         (logging.WARNING, f"background tasks not run ({reason}): builtins.print")
     ]
+
+
+def test_tasks_of_other_lists_are_named_where_one_policy_ends_the_run(
+    backend: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    def fail() -> None:
+        raise LookupError
+
+    async def endpoint(strict: FailFastTasks, others: BackgroundTasks) -> None:
+        strict.add_task(fail)
+        others.add_task(fail)
+
+    converse(serving(endpoint), fails=LookupError, backend=backend)
+    name = f"{__name__}.{fail.__qualname__}"
+    assert caplog.messages == [
+        f"background tasks not run (an earlier failure, LookupError): {name}"
+    ]
+
+
+def test_an_error_is_not_taken_for_a_disconnect_that_a_generator_makes_of_it(backend: str) -> None:
+    async def farewell(websocket: WebSocket) -> AsyncIterator[None]:
+        try:
+            yield
+        finally:
+            await websocket.send_text("farewell")
+
+    async def endpoint(
+        websocket: WebSocket, held: Annotated[None, Depends(farewell, scope="request")]
+    ) -> None:
+        await websocket.accept()
+        raise LookupError
+
+    converse(serving(endpoint), fails=WebSocketDisconnect, gone=True, backend=backend)
 
 
 def test_an_http_request_never_reaches_a_websocket_route_whatever_its_method() -> None:

@@ -4,9 +4,9 @@ import asyncio
 import gc
 import logging
 from collections import deque
-from collections.abc import AsyncGenerator, Generator, Iterator
+from collections.abc import AsyncGenerator, Callable, Generator, Iterator
 from contextlib import contextmanager
-from typing import Any, Literal, cast
+from typing import Annotated, Any, Literal, cast
 
 import anyio
 import pytest
@@ -22,8 +22,10 @@ from minibg import (
     JSONResponse,
     MiniBG,
     Response,
+    StreamingResponse,
 )
-from minibg.types import Message
+from minibg.lifespan import Runs
+from minibg.types import Message, Receive, Scope, Send
 from tests.rules.cancelling import Blocked, in_a_scope, in_a_task, let_it_be_delivered
 from tests.rules.exchange import Exchange
 from tests.rules.programs import PROGRAMS, AnyProgram, check
@@ -237,16 +239,16 @@ def test_tasks_of_lists_within_a_list_are_named_with_it(log: Log) -> None:
 
 def test_a_task_that_a_thread_takes_while_the_list_is_abandoned_is_not_named(log: Log) -> None:
     class TakenMeanwhile(deque[BackgroundTask]):
-        def popleft(self) -> BackgroundTask:
+        def pop(self) -> BackgroundTask:  # type: ignore[override]  # an index is not given
             if len(self) == 1:
                 self.clear()
-            return super().popleft()
+            return super().pop()
 
     tasks = BackgroundTasks()
     tasks.tasks = TakenMeanwhile(add_three(tasks).tasks)
     tasks.abandon("shown here")
     assert log.warnings == [
-        f"background tasks not run (shown here): {__name__}.first, {__name__}.second"
+        f"background tasks not run (shown here): {__name__}.second, {__name__}.third"
     ]
 
 
@@ -277,6 +279,78 @@ def test_injected_tasks_and_the_responses_own_all_run_the_injected_ones_first(
         *(("injected", number) for number in range(len(injected))),
         *(("own", number) for number in range(len(own))),
     ]
+
+
+class Announced(Response):
+    """A response of the user's own, which adds a task while it is sent."""
+
+    tasks: BackgroundTasks
+
+    async def send_response(self, scope: Scope, receive: Receive, send: Send) -> None:
+        self.tasks.add_task(first)
+        await super().send_response(scope, receive, send)
+
+
+async def adding_when_it_closes(tasks: BackgroundTasks) -> AsyncGenerator[None]:
+    yield
+    tasks.add_task(first)
+
+
+def of_the_stream(tasks: BackgroundTasks) -> Response:
+    async def pieces() -> AsyncGenerator[str]:
+        yield "a piece"
+        tasks.add_task(first)
+
+    return StreamingResponse(pieces())
+
+
+def of_the_background(tasks: BackgroundTasks) -> Response:
+    return Response(background=BackgroundTask(tasks.add_task, first))
+
+
+def of_the_response_itself(tasks: BackgroundTasks) -> Response:
+    response = Announced()
+    response.tasks = tasks
+    return response
+
+
+def of_what_closes(
+    tasks: BackgroundTasks, held: Annotated[None, Depends(adding_when_it_closes)]
+) -> None: ...
+
+
+@pytest.mark.parametrize(
+    "endpoint", [of_the_stream, of_the_background, of_the_response_itself, of_what_closes]
+)
+def test_a_list_that_is_empty_when_the_endpoint_returns_may_still_grow(
+    backend: str, endpoint: Callable[..., Any], monkeypatch: pytest.MonkeyPatch, log: Log
+) -> None:
+    """Whatever of a request goes on after its endpoint may add a task, and the task runs."""
+    ran: list[str] = []
+    monkeypatch.setattr(f"{__name__}.first", lambda: ran.append("first"))
+    app = MiniBG()
+    app.get("/")(endpoint)
+    anyio.run(Exchange(), app, backend=backend)
+    assert (ran, log.warnings) == (["first"], [])
+
+
+class NeverRun(BackgroundTasks):
+    async def __call__(self) -> None:
+        pytest.fail("there is nothing to run")
+
+
+def test_a_list_that_stays_empty_is_not_run(backend: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nor is the request one for which a server that ends would be kept waiting."""
+    monkeypatch.setattr(Runs, "include", lambda runs, run: pytest.fail("nothing goes on"))
+    app = MiniBG()
+
+    @app.get("/")
+    async def endpoint(tasks: NeverRun) -> str:
+        return "answer"
+
+    exchange = Exchange()
+    anyio.run(exchange, app, backend=backend)
+    assert exchange.status == 200
 
 
 def test_a_list_that_is_both_injected_and_the_responses_own_runs_once(backend: str) -> None:

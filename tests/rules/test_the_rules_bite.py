@@ -19,9 +19,9 @@ from hypothesis.errors import FlakyFailure
 from minibg import BackgroundTask, BackgroundTasks
 from minibg.concurrency import run_in_background_thread
 from minibg.dependencies import Dependant
-from minibg.injection import Injection
+from minibg.injection import RequestResources
 from minibg.outcomes import failure_of, left_of
-from minibg.responses import Response
+from minibg.responses import respond
 from tests.rules import (
     test_after,
     test_cancel,
@@ -91,15 +91,15 @@ SABOTEURS = [
         "place",
         "sync tasks are called on the event loop",
         BackgroundTasks.__call__,
-        "await run_in_background_thread(",
-        "(lambda row, *given, on_cancel: row(*given))(",
+        "if self.tasks[0].is_async:",
+        "if True:",
     ),
     Saboteur(
         "place",
         "an awaitable that is handed back is not awaited",
         left_of,
-        "return result",
-        "return result and result.close()",
+        "return _await(result)",
+        "return result.close()",
     ),
     Saboteur(
         "order",
@@ -153,36 +153,36 @@ SABOTEURS = [
     Saboteur(
         "own list",
         "requests share a list",
-        Injection.tasks,
+        RequestResources.tasks,
         "= cls()",
         "= type(self).tasks.__dict__.setdefault(cls, cls())",
     ),
     Saboteur(
         "after",
         "tasks run before the body is sent",
-        Response.respond,
-        "await self.send_response(scope, receive, send)",
-        "await run_in_turn(lists); await self.send_response(scope, receive, send)",
+        respond,
+        "await response.send_response(scope, receive, send)",
+        "await run_in_turn(lists); await response.send_response(scope, receive, send)",
     ),
     Saboteur(
         "after",
         "tasks run though the response was not sent",
-        Response.respond,
-        'tasks.abandon(f"the response',
-        'await tasks(); tasks.abandon(f"the response',
+        respond,
+        "tasks.abandon(",
+        "await tasks(); tasks.abandon(",
     ),
     Saboteur(
         "release",
         "what is held is closed after the tasks",
-        Response.respond,
-        "await release(None)",
-        "await run_in_turn(lists); await release(None)",
+        respond,
+        'reason = "cancelled"',
+        "await run_in_turn(lists)",
     ),
     Saboteur(
         "release",
         "scope='function' closes after the response",
         Dependant.solve_and_call,
-        "if injection.held:",
+        "if resources.stacks:",
         "if False:",
     ),
     Saboteur(
@@ -202,14 +202,14 @@ SABOTEURS = [
     Saboteur(
         "nothing lost",
         "an endpoint that raises takes its tasks with it",
-        Injection.fail,
-        "tasks.abandon(reason)",
-        "tasks.tasks.clear()",
+        RequestResources.abort,
+        "tasks.abandon(",
+        "tasks.tasks.clear(); (",
     ),
     Saboteur(
         "nothing lost",
         "injected tasks displace the response's own",
-        Response.respond,
+        respond,
         "if own is not None:",
         "own.tasks.clear()\n    if False:",
     ),
