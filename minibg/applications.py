@@ -7,7 +7,7 @@ around it otherwise. Once a response has begun, nothing is sent twice.
 
 import logging
 from collections.abc import Awaitable, Callable, Collection, Iterable, Iterator, Mapping
-from contextlib import nullcontext
+from contextlib import nullcontext, suppress
 from functools import partial
 from typing import Any, TypeVar
 
@@ -20,6 +20,7 @@ from minibg.requests import Request
 from minibg.responses import JSONResponse, PlainTextResponse, Response
 from minibg.routing import Route, Router, WebSocketRoute
 from minibg.types import ASGIApp, Lifespan, Message, Receive, Scope, Send
+from minibg.websockets import WebSocket, WebSocketDisconnect
 
 Endpoint = TypeVar("Endpoint", bound=Callable[..., Any])
 
@@ -28,6 +29,14 @@ ExceptionHandler = Callable[[Request, Any], Any]
 
 
 logger = logging.getLogger("minibg.applications")
+
+BEGINNINGS = (
+    "http.response.start",
+    "websocket.accept",
+    "websocket.close",
+    "websocket.http.response.start",
+)
+"""The messages by which an application answers a connection; nothing answers it twice."""
 
 
 class Middleware:
@@ -150,7 +159,7 @@ class MiniBG:
 
         def send_and_note(message: Message) -> Awaitable[None]:
             nonlocal started
-            started = started or message["type"] == "http.response.start"
+            started = started or message["type"] in BEGINNINGS
             return send(message)
 
         try:
@@ -159,6 +168,10 @@ class MiniBG:
             if not started and scope["type"] == "http":
                 response = await self._last_resort(Request(scope), exc)
                 await response(scope, receive, send)
+            elif not started and (websocket := WebSocket(scope, receive, send)).can_deny:
+                response = await self._last_resort(websocket.handshake, exc)
+                with suppress(WebSocketDisconnect):
+                    await websocket.send_denial_response(response)
             raise
 
     def _build_stack(self) -> ASGIApp:

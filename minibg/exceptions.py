@@ -8,6 +8,9 @@ from collections.abc import Mapping
 from http import HTTPStatus
 from typing import Any
 
+CLOSE_CODES = frozenset({*range(1000, 1004), *range(1007, 1015)})
+"""The registered close codes that an endpoint may send (RFC 6455, section 11.7, and IANA)."""
+
 
 class HTTPException(Exception):
     """Raised by an endpoint to answer with an error.
@@ -28,3 +31,29 @@ class HTTPException(Exception):
 
     def __str__(self) -> str:
         return f"{self.status_code}: {self.detail}"
+
+
+class WebSocketException(Exception):
+    """Raised by a WebSocket endpoint to close the connection, or to refuse it before `accept`.
+
+    Args:
+        code: The close code (RFC 6455, section 7.4). A code below 3000 must be registered.
+        reason: Why, in words: at most 123 bytes of UTF-8 (RFC 6455, section 5.5).
+
+    Raises:
+        ValueError: If the code may not be sent, or the reason does not fit.
+    """
+
+    def __init__(self, code: int, reason: str | None = None) -> None:
+        super().__init__(code, reason)
+        if not (isinstance(code, int) and (code in CLOSE_CODES or 3000 <= code <= 4999)):
+            codes = "1000 to 1003, 1007 to 1014 or 3000 to 4999"
+            raise ValueError(f"a close code that may be sent is one of {codes}, not {code!r}")
+        self.code = code
+        self.reason = reason or ""
+        size = len(self.reason.encode())
+        if size > 123:
+            raise ValueError(f"a close reason has at most 123 bytes of UTF-8, not {size}")
+
+    def __str__(self) -> str:
+        return f"{self.code}: {self.reason}"

@@ -9,7 +9,6 @@ those of `respond`.
 
 import re
 from collections.abc import Awaitable, Callable, Collection, Iterable
-from contextlib import suppress
 from typing import Any
 from uuid import UUID
 
@@ -30,7 +29,7 @@ from minibg.responses import (
     tasks_of,
 )
 from minibg.types import Receive, Scope, Send
-from minibg.websockets import WebSocket, WebSocketDisconnect
+from minibg.websockets import WebSocket
 
 CONVERTORS: dict[str, tuple[str, Callable[[str], Any]]] = {
     "str": (r"[^/]+", str),
@@ -159,26 +158,18 @@ class WebSocketRoute(Route):
         """Serve one WebSocket: endpoint, release, background."""
         websocket = WebSocket(scope, receive, send)
         resources = RequestResources(websocket)
-        gone: WebSocketDisconnect | None = None
+        gone: BaseException | None = None
         try:
             await self.dependant_for(websocket).solve_and_call(resources)
-            await _close(websocket)
-        except WebSocketDisconnect as exc:  # the client's way to end the conversation
-            gone = exc
+            await websocket.close()
         except BaseException as exc:  # noqa: BLE001  # raised, or told the client
-            failure = await resources.abort(exc)
-            await _close(websocket, 1008 if isinstance(failure, HTTPException) else 1011)
-            if isinstance(failure, HTTPException):
+            if not websocket.was_ended_by(exc):
+                failure = await resources.abort(exc)
+                await websocket.fail(failure, scope["router"].recover)
                 return
-            raise failure from None
+            gone = exc
         await resources.close_all(gone)
         await scope["router"].runs.include(run_in_turn(list(resources.lists.values())))
-
-
-async def _close(websocket: WebSocket, code: int = 1000) -> None:
-    if not websocket.is_closed:
-        with suppress(OSError):  # the client may be gone
-            await websocket.close(code)
 
 
 def compile_path(path: str) -> tuple[re.Pattern[str], dict[str, Callable[[str], Any]]]:
