@@ -7,12 +7,12 @@ the tasks that stand there when a run ends early can be named.
 Async tasks run on the event loop, sync ones in worker threads. A *hop* is the way into a thread and
 back; it costs a hundred times what a call on the loop does. A *row* is a sequence of consecutive
 sync tasks, which share one hop. The row takes its tasks from the list itself, in its thread. It
-comes back when it is over, or earlier with a task of which something is left for the loop to await:
-an awaitable that the task has handed back, or its failure. So the run is three steps: which task is
+comes back when it is over, or earlier with a task that still needs the loop: to await what the task
+has handed back, or to decide about its failure. So the run is three steps: which task is
 next (`__call__`), a row in its thread (`_run_row`), and what a failure means (`_react`).
 
 Rules kept here: **capture**, **order**, **place**, **isolate**, **nothing lost**, **grow**,
-**cancel**, **context**. Nothing about HTTP may live here, nor how a thread is had.
+**cancel**, **context**. Nothing about HTTP may live here, nor about how a thread is obtained.
 """
 
 import logging
@@ -75,8 +75,8 @@ class BackgroundTask:
 class BackgroundTasks:
     """A list of deferred calls; awaiting the list runs it and leaves it empty.
 
-    A subclass is a policy. It overrides `on_error` (what a failure means), `prepare` (which task
-    stands in the list) or `call_task` (what is done around each call). Policies that call `super()`
+    A subclass is a policy. It overrides `on_error` (what a failure means), `prepare` (which task is
+    put into the list) or `call_task` (what is done around each call). Policies that call `super()`
     there can be combined.
     """
 
@@ -92,11 +92,11 @@ class BackgroundTasks:
         self.tasks.append(self.prepare(BackgroundTask(func, *args, **kwargs)))
 
     def prepare(self, task: BackgroundTask) -> BackgroundTask:
-        """Return the task that is to stand in the list in place of `task`."""
+        """Return the task to put into the list for `task`, which has not started."""
         return task
 
     def call_task(self, task: BackgroundTask) -> Any:
-        """Make the call in its place, and return its result. An awaitable is awaited afterwards."""
+        """Make the call, on the loop or in a thread; an awaitable result is awaited afterwards."""
         return task.func(*task.args, **task.kwargs)
 
     def on_error(self, task: BackgroundTask, exc: Exception) -> Awaitable[None] | None:
@@ -149,7 +149,7 @@ class BackgroundTasks:
                     await lowlevel.checkpoint()
                 if self.tasks[0].is_async:
                     task = self.tasks.popleft()
-                    left = None
+                    left = None  # the call itself is still to be made
                 elif ended := await run_in_background_thread(
                     self._run_row, call, run, on_cancel=lambda: self.abandon("cancelled")
                 ):
@@ -171,7 +171,7 @@ class BackgroundTasks:
         """
         with suppress(IndexError):  # none is left, or the loop has abandoned the rest meanwhile
             while not (self.tasks[0].is_async or run.has_pending_cancellation()):
-                from_thread.check_cancelled()
+                from_thread.check_cancelled()  # asyncio tells the thread, trio the run, at once
                 task = self.tasks.popleft()
                 left = left_of(copy_context().run, call, task)
                 if left is not None:
@@ -184,7 +184,7 @@ class BackgroundTasks:
             if isawaitable(reaction := self.on_error(task, await failure_of(exc))):
                 await reaction
         except Exception:
-            await lowlevel.checkpoint()  # a cancellation that the hop has put off goes first
+            await lowlevel.checkpoint()  # a cancellation that the hop has put off takes precedence
             raise
         except BaseException as end:
             if not (isinstance(task.func, BackgroundTasks) or type(task.func) is BackgroundTask):

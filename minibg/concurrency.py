@@ -1,7 +1,7 @@
 """Worker threads: which calls belong there, the way there and back.
 
 Theory of operation. A thread cannot be interrupted, so whoever sends a call into one waits until it
-is back, also when cancelled meanwhile. There are two kinds of cancellation. A cancel scope of
+is back, even if cancelled in the meantime. There are two kinds of cancellation. A cancel scope of
 anyio's (trio has no other kind) goes on saying that its task is cancelled: anyio waits for the
 thread, and the task's next await raises. asyncio's `task.cancel()` throws an exception into the
 task once, and anyio then leaves the thread behind: still running, its place in the limiter given
@@ -42,7 +42,7 @@ def is_async_callable(obj: Any) -> bool:
 
 
 def given_by(obj: Any) -> Literal["coroutine", "generator", "result"]:
-    """What a call of `obj` gives. A coroutine or a generator has run nothing by then.
+    """What calling `obj` returns at once. A coroutine or a generator has run nothing by then.
 
     Seen through `functools.partial`, bound methods, objects whose `__call__` is async, and
     decorators that mark their sync wrapper (`inspect.markcoroutinefunction`; before Python 3.12
@@ -212,7 +212,7 @@ def _cancel_again(cancelled: BaseException) -> None:
 
 
 def cancellation_types() -> tuple[type[BaseException], ...]:
-    """The exceptions that say that something is cancelled: a thread may run a loop of its own."""
+    """All cancellation exceptions. asyncio's is one on trio too: a thread may run such a loop."""
     asyncio = sys.modules.get("asyncio")
     return (anyio.get_cancelled_exc_class(), *([asyncio.CancelledError] if asyncio else []))
 
@@ -225,9 +225,9 @@ def is_cancelled() -> bool:
 
 
 def asyncios_cancellation() -> Callable[[], bool]:
-    """What says, wherever it is called, whether asyncio has cancelled the current task.
+    """Return a function that tells, from any task, whether asyncio has cancelled the current one.
 
-    On trio it never does: whoever cancels there waits for what was cancelled.
+    On trio it is never so: whoever cancels there waits for what was cancelled.
     """
     task = _asyncio_task()
     return lambda: task is not None and task.cancelling() > 0

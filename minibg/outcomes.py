@@ -62,32 +62,41 @@ def _caused_by(exc: BaseException, text: str) -> RuntimeError:
 
 
 async def failure_of(exc: BaseException) -> Exception:
-    """Return the failure that an exception is. An exception that ends the current task is raised.
+    """Return the failure that `exc` stands for. An exception that ends the current task is raised.
 
     A cancellation of something else is a failure too: somebody has cancelled what was awaited. Of
-    a group that holds a cancellation and failures, the failures are returned.
+    a group that holds a cancellation and failures, as trio's task groups raise it, the failures are
+    returned.
     """
     if isinstance(exc, Exception):
         return exc
     try:
-        if isinstance(exc, cancellations := cancellation_types()):
+        cancelled, rest = _split(exc)
+        if isinstance(rest, Exception):
+            return rest
+        if cancelled is not None and rest is None:
             await lowlevel.checkpoint()  # raises if a scope has cancelled, or if it was put off
             if not is_cancelled():
                 return _caused_by(exc, "somebody else has cancelled what was awaited")
-        if isinstance(exc, BaseExceptionGroup):  # trio's task groups raise both in one
-            failure = exc.split(cancellations)[1]
-            if isinstance(failure, Exception):
-                return failure
         raise exc
     finally:
-        del exc  # as in `_raise`
+        del exc, cancelled, rest  # as in `_raise`
+
+
+def _split(exc: BaseException) -> tuple[BaseException | None, BaseException | None]:
+    """Of an exception, the cancellation and the rest."""
+    if isinstance(exc, GeneratorExit):  # there may be no loop any more that could be asked
+        return None, exc
+    if isinstance(exc, BaseExceptionGroup):
+        return exc.split(cancellation_types())
+    return (exc, None) if isinstance(exc, cancellation_types()) else (None, exc)
 
 
 def within(context: AbstractContextManager[Any], call: Callable[[], Any]) -> Any:
     """For `call_task`: make the call in the context, which is left when the task has ended.
 
-    A sync task that hands back an awaitable ends on the loop, in another thread and with other
-    context variables than those with which it has begun.
+    A sync task that hands back an awaitable ends on the loop: in another thread, and with different
+    context variables from those it started with.
     """
     with ExitStack() as stack:
         stack.enter_context(context)

@@ -347,6 +347,10 @@ def hand_back(task: Callable[[], Any]) -> Callable[[], Any]:
     return handing_back
 
 
+async def raise_a_group_of_cancellations() -> None:
+    raise BaseExceptionGroup("one", [asyncio.CancelledError()])
+
+
 def run_a_loop_that_is_cancelled() -> None:
     asyncio.run(await_a_cancelled_future())
 
@@ -357,9 +361,10 @@ def run_a_loop_that_is_cancelled() -> None:
         await_a_cancelled_future,
         await_a_cancelled_task,
         hand_back(await_a_cancelled_task),
+        raise_a_group_of_cancellations,
         run_a_loop_that_is_cancelled,
     ],
-    ids=["future", "task", "handed back", "in a thread"],
+    ids=["future", "task", "handed back", "group", "in a thread"],
 )
 def test_a_cancellation_of_what_a_task_awaits_is_a_failure(task: Callable[[], Any]) -> None:
     ran: list[str] = []
@@ -374,7 +379,7 @@ def test_a_cancellation_of_what_a_task_awaits_is_a_failure(task: Callable[[], An
     assert ran == ["the next task"]
     (exc,) = failed
     assert "somebody else has cancelled" in str(exc)
-    assert isinstance(exc.__cause__, asyncio.CancelledError)
+    assert isinstance(exc.__cause__, asyncio.CancelledError | BaseExceptionGroup)
 
 
 def test_a_cancellation_of_the_run_is_none_of_its_task() -> None:

@@ -681,6 +681,18 @@ def test_a_task_is_cut_off_where_its_run_is_thrown_away(log: Log) -> None:
     ]
 
 
+def test_a_task_is_cut_off_where_its_loop_has_ended_before(log: Log) -> None:
+    async def request() -> Any:
+        run = BackgroundTasks([BackgroundTask(anyio.sleep_forever)])()
+        run.send(None)
+        return run
+
+    asyncio.run(request()).close()
+    assert log.warnings == [
+        "background task cut off (cancelled, GeneratorExit): anyio.sleep_forever"
+    ]
+
+
 def test_a_subclass_whose_init_fails_says_nothing(log: Log) -> None:
     class Failing(BackgroundTasks):
         def __init__(self) -> None:
