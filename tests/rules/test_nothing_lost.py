@@ -635,6 +635,18 @@ def test_a_task_of_a_list_within_a_list_is_cut_off_once(backend: str, log: Log) 
     assert len(log.warnings) == 1
 
 
+def test_a_task_within_a_task_is_cut_off_once(backend: str, log: Log) -> None:
+    async def request() -> None:
+        tasks = BackgroundTasks()
+        tasks.add_task(BackgroundTask(anyio.sleep_forever))
+        with anyio.move_on_after(0):
+            await tasks()
+
+    anyio.run(request, backend=backend)
+    (warning,) = log.warnings
+    assert warning.endswith(": anyio.sleep_forever")
+
+
 def test_a_sync_task_runs_to_its_end_and_is_not_cut_off(backend: str, log: Log) -> None:
     blocked = Blocked()
 
