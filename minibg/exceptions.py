@@ -4,6 +4,7 @@ What may live here: exception classes. How an error becomes a response is the bu
 `applications.py`.
 """
 
+import copyreg
 from collections.abc import Mapping
 from http import HTTPStatus
 from typing import Any
@@ -28,3 +29,18 @@ class HTTPException(Exception):
 
     def __str__(self) -> str:
         return f"{self.status_code}: {self.detail}"
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Copy and pickle by the attributes: a subclass's `__init__` may take other arguments."""
+        return copyreg.__newobj__, (type(self), *self.args), self.__dict__  # type: ignore[attr-defined]
+
+
+def let_go(exc: BaseException | None) -> None:
+    """Part an answered exception from the frames, and so the requests, through which it came.
+
+    It may live longer than the request, as an instance that a module raises again and again does.
+    """
+    while exc is not None:
+        below = exc.__cause__ or exc.__context__
+        exc.__traceback__ = exc.__cause__ = exc.__context__ = None
+        exc = below

@@ -24,9 +24,15 @@ from typing import Any, Literal
 from anyio import CancelScope
 
 from minibg.background import BackgroundTasks
-from minibg.concurrency import is_cancelled, run_in_extra_thread, run_in_threadpool
+from minibg.concurrency import (
+    asyncios_cancellation,
+    is_cancelled,
+    run_in_extra_thread,
+    run_in_threadpool,
+)
+from minibg.lifespan import Runs
 from minibg.requests import HTTPConnection, Request
-from minibg.responses import Response
+from minibg.responses import Response, close_pieces
 
 logger = logging.getLogger("minibg.injection")
 
@@ -47,6 +53,8 @@ class RequestResources:
     """
 
     response: Response | None = None
+    result: Any = None
+    """What the endpoint has returned, where something else is closed before it is answered."""
     body: Any = None
     """The body where a parameter asks for it, as bytes or as a form."""
 
@@ -76,9 +84,21 @@ class RequestResources:
     def _prepare(self) -> None:
         """Make room for what is opened: the form is closed after it, and the shield left last."""
         self.stacks = {lifetime: AsyncExitStack() for lifetime in LIFETIMES}
+        if "router" in self.connection.scope:
+            self._be_waited_for(self.connection.scope["router"].runs)
         self.shield = self.stacks["request"].enter_context(CancelScope())
         if isinstance(self.connection, Request):
             self.stacks["request"].push_async_callback(self.connection.close)
+
+    def _be_waited_for(self, runs: Runs) -> None:
+        """Have the lifespan wait for what is being closed, or is about to be."""
+        is_cancelled = asyncios_cancellation()
+
+        def is_closing() -> bool:
+            return self.shield.shield or is_cancelled()
+
+        runs.add(is_closing)
+        self.stacks["request"].callback(runs.remove, is_closing)
 
     async def close(self, lifetime: Lifetime, exc: BaseException | None = None) -> None:
         """Close what is open for that lifetime, the last first, also while a cancellation waits.
@@ -105,9 +125,8 @@ class RequestResources:
             exc: What sending the response raised, for the generators to see.
         """
         raised = await self._throw(exc)
-        if isinstance(raised, Exception) and raised is not exc:
-            logger.error("what the request held could not be closed", exc_info=raised)
-        elif raised is not None and raised is not exc:
+        _log_failure(raised, exc)
+        if raised is not exc and raised is not None and not isinstance(raised, Exception):
             raise raised
 
     async def abort(self, exc: BaseException) -> BaseException:
@@ -116,13 +135,15 @@ class RequestResources:
         Returns:
             What has to be answered: what the endpoint raised, or what the generators make of it.
         """
+        await close_pieces(self.result)  # nobody will read them
         failure = await self._throw(exc)
         for tasks in self.lists.values():
             tasks.abandon(f"the endpoint raised {type(exc).__name__}")
+        if is_cancelled():  # no generator can undo that, and nobody is answered
+            _log_failure(failure, exc)
+            return exc
         if failure is not None:
             return failure
-        if is_cancelled():  # no generator can undo that
-            return exc
         return RuntimeError("a dependency swallowed the exception, so nothing answers")
 
     async def _throw(self, exc: BaseException | None) -> BaseException | None:
@@ -146,6 +167,20 @@ class RequestResources:
         traceback: TracebackType | None,
     ) -> None:
         await self.close_all(exc)
+
+
+def _log_failure(raised: BaseException | None, exc: BaseException | None) -> None:
+    """Log why something could not be closed, also where a cancellation came on top of it.
+
+    Args:
+        raised: What came out when all was closed.
+        exc: What was thrown in.
+    """
+    while raised is not None and raised is not exc:
+        if isinstance(raised, Exception):
+            logger.error("what the request held could not be closed", exc_info=raised)
+            return
+        raised = raised.__context__
 
 
 @asynccontextmanager

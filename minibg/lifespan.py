@@ -18,30 +18,42 @@ from minibg.types import Receive, Scope, Send
 
 
 class Runs:
-    """The requests that go on and have something to run in the background.
+    """The requests that go on and have something to run in the background, or to close.
 
-    One that asyncio has cancelled by then is not waited for, though its thread may still work: the
-    server that cancels has no more time.
+    A run that asyncio has cancelled by then is not waited for, though its thread may still work:
+    the server that cancels has no more time. What is being closed is waited for all the same.
     """
 
     def __init__(self) -> None:
-        self._going_on: set[Callable[[], bool]] = set()  # of each a question: is it cancelled?
+        self._going_on: set[Callable[[], bool]] = set()  # of each a question: is it waited for?
         self._one_is_over: Event | None = None
+
+    def add(self, is_waited_for: Callable[[], bool]) -> None:
+        """Have `wait_for_all` wait, until it is removed, while the answer is yes."""
+        self._going_on.add(is_waited_for)
+
+    def remove(self, is_waited_for: Callable[[], bool]) -> None:
+        """Wait for it no longer."""
+        self._going_on.remove(is_waited_for)
+        if self._one_is_over is not None:
+            self._one_is_over.set()
 
     async def include(self, run: Awaitable[None]) -> None:
         """Await the run, and have `wait_for_all` wait for it."""
         is_cancelled = asyncios_cancellation()
-        self._going_on.add(is_cancelled)
+
+        def is_waited_for() -> bool:
+            return not is_cancelled()
+
+        self.add(is_waited_for)
         try:
             await run
         finally:
-            self._going_on.remove(is_cancelled)
-            if self._one_is_over is not None:
-                self._one_is_over.set()
+            self.remove(is_waited_for)
 
     async def wait_for_all(self) -> None:
-        """Wait until no run goes on."""
-        while not all(is_cancelled() for is_cancelled in self._going_on):
+        """Wait until nothing goes on that is waited for."""
+        while any(is_waited_for() for is_waited_for in self._going_on):
             self._one_is_over = Event()
             await self._one_is_over.wait()
 
