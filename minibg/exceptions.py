@@ -35,12 +35,13 @@ class HTTPException(Exception):
         return copyreg.__newobj__, (type(self), *self.args), self.__dict__  # type: ignore[attr-defined]
 
 
-def let_go(exc: BaseException | None) -> None:
+def let_go(exc: BaseException) -> None:
     """Part an answered exception from the frames, and so the requests, through which it came.
 
     It may live longer than the request, as an instance that a module raises again and again does.
     """
-    while exc is not None:
-        below = exc.__cause__ or exc.__context__
-        exc.__traceback__ = exc.__cause__ = exc.__context__ = None
-        exc = below
+    several: list[BaseException | None] = [exc]
+    for each in several:
+        if each is not None:
+            several += each.__cause__, each.__context__
+            each.__traceback__ = each.__cause__ = each.__context__ = None

@@ -30,7 +30,6 @@ from minibg.concurrency import (
     run_in_extra_thread,
     run_in_threadpool,
 )
-from minibg.lifespan import Runs
 from minibg.requests import HTTPConnection, Request
 from minibg.responses import Response, close_pieces
 
@@ -84,21 +83,15 @@ class RequestResources:
     def _prepare(self) -> None:
         """Make room for what is opened: the form is closed after it, and the shield left last."""
         self.stacks = {lifetime: AsyncExitStack() for lifetime in LIFETIMES}
-        if "router" in self.connection.scope:
-            self._be_waited_for(self.connection.scope["router"].runs)
+        self.is_cancelled = asyncios_cancellation()
+        self.connection.scope["router"].runs.add(self._is_left_alone)
         self.shield = self.stacks["request"].enter_context(CancelScope())
         if isinstance(self.connection, Request):
             self.stacks["request"].push_async_callback(self.connection.close)
 
-    def _be_waited_for(self, runs: Runs) -> None:
-        """Have the lifespan wait for what is being closed, or is about to be."""
-        is_cancelled = asyncios_cancellation()
-
-        def is_closing() -> bool:
-            return self.shield.shield or is_cancelled()
-
-        runs.add(is_closing)
-        self.stacks["request"].callback(runs.remove, is_closing)
+    def _is_left_alone(self) -> bool:
+        """Whether the lifespan may end before all is closed: nothing closes, or is about to."""
+        return not (self.shield.shield or self.is_cancelled())
 
     async def close(self, lifetime: Lifetime, exc: BaseException | None = None) -> None:
         """Close what is open for that lifetime, the last first, also while a cancellation waits.
@@ -125,9 +118,10 @@ class RequestResources:
             exc: What sending the response raised, for the generators to see.
         """
         raised = await self._throw(exc)
-        _log_failure(raised, exc)
-        if raised is not exc and raised is not None and not isinstance(raised, Exception):
-            raise raised
+        if raised is not exc and raised is not None:
+            _log_failure(raised, exc)
+            if not isinstance(raised, Exception):
+                raise raised
 
     async def abort(self, exc: BaseException) -> BaseException:
         """Close all and give up the tasks, as the endpoint has raised.
@@ -156,6 +150,8 @@ class RequestResources:
                 exc = None
             except BaseException as raised:  # noqa: BLE001  # the caller raises it
                 exc = raised
+            if not self.stacks:
+                self.connection.scope["router"].runs.remove(self._is_left_alone)
         return exc
 
     async def __aenter__(self) -> None: ...

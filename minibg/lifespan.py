@@ -25,35 +25,33 @@ class Runs:
     """
 
     def __init__(self) -> None:
-        self._going_on: set[Callable[[], bool]] = set()  # of each a question: is it waited for?
+        self._going_on: set[Callable[[], bool]] = (
+            set()
+        )  # of each a question: is it to be left alone?
         self._one_is_over: Event | None = None
 
-    def add(self, is_waited_for: Callable[[], bool]) -> None:
-        """Have `wait_for_all` wait, until it is removed, while the answer is yes."""
-        self._going_on.add(is_waited_for)
+    def add(self, is_left_alone: Callable[[], bool]) -> None:
+        """Have `wait_for_all` wait, until it is removed, unless the answer is yes."""
+        self._going_on.add(is_left_alone)
 
-    def remove(self, is_waited_for: Callable[[], bool]) -> None:
+    def remove(self, is_left_alone: Callable[[], bool]) -> None:
         """Wait for it no longer."""
-        self._going_on.remove(is_waited_for)
+        self._going_on.remove(is_left_alone)
         if self._one_is_over is not None:
             self._one_is_over.set()
 
     async def include(self, run: Awaitable[None]) -> None:
         """Await the run, and have `wait_for_all` wait for it."""
         is_cancelled = asyncios_cancellation()
-
-        def is_waited_for() -> bool:
-            return not is_cancelled()
-
-        self.add(is_waited_for)
+        self._going_on.add(is_cancelled)
         try:
             await run
         finally:
-            self.remove(is_waited_for)
+            self.remove(is_cancelled)
 
     async def wait_for_all(self) -> None:
         """Wait until nothing goes on that is waited for."""
-        while any(is_waited_for() for is_waited_for in self._going_on):
+        while not all(is_left_alone() for is_left_alone in self._going_on):
             self._one_is_over = Event()
             await self._one_is_over.wait()
 

@@ -66,6 +66,7 @@ class Response:
 
     media_type: str | None = None
     charset = "utf-8"
+    _has_own_headers = False
 
     def __init__(
         self,
@@ -104,11 +105,13 @@ class Response:
         return [length, _content_type(self.media_type, self.charset)]
 
     def _set_headers(self, given: RawHeaders) -> None:
+        self._has_own_headers = True
         self.raw_headers = _replaced(self.raw_headers, given)
 
     @cached_property
     def headers(self) -> MutableHeaders:
         """The headers; what is changed here is sent."""
+        self._has_own_headers = True
         return MutableHeaders(self.raw_headers)
 
     def combined_with(self, injected: "Response") -> Self:
@@ -207,11 +210,10 @@ class Response:
         await send({"type": "http.response.body", "body": body})
 
     def _start(self) -> Message:
-        return {
-            "type": "http.response.start",
-            "status": self.status_code,
-            "headers": _framed(self.raw_headers, self.status_code),
-        }
+        headers = self.raw_headers.copy()  # middleware may change what it is handed
+        if self._has_own_headers:
+            headers = _framed(headers, self.status_code)
+        return {"type": "http.response.start", "status": self.status_code, "headers": headers}
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         await respond(self, scope, receive, send)
@@ -276,7 +278,7 @@ def _replaced(headers: Iterable[tuple[bytes, bytes]], given: RawHeaders) -> RawH
 
 
 def _framed(headers: RawHeaders, status_code: int) -> RawHeaders:
-    """A copy of the headers, for middleware to change, in which nothing contradicts the framing.
+    """The headers, with nothing in them that contradicts the framing.
 
     How a body is transferred is the server's to say, and one length is enough, if there may be any
     (RFC 9112, sections 6.1 and 6.3; RFC 9110, section 8.6).
@@ -289,7 +291,7 @@ def _framed(headers: RawHeaders, status_code: int) -> RawHeaders:
             length = {304: length, 205: [NO_LENGTH]}.get(status_code, [])
         framing = (b"transfer-encoding", b"content-length")
         return [pair for pair in headers if pair[0] not in framing] + length
-    return [*headers]
+    return headers
 
 
 class PlainTextResponse(Response):

@@ -133,7 +133,8 @@ class Route:
                 if lists:  # a response of the user's own may have added to them
                     await run_in_turn(list(lists))
         finally:
-            let_go(answered)
+            if answered is not None:
+                let_go(answered)
 
     def dependant_for(self, connection: HTTPConnection) -> Dependant:
         """How the endpoint is called, with the dependencies that the application overrides."""
@@ -150,7 +151,7 @@ class Route:
             result: What the endpoint returned.
             injected: The response on which it, or a dependency, has set something.
         """
-        response = as_response(result)
+        response = as_response(result) if callable(result) else None
         if response is None:
             status_code = (injected and injected.status_code) or self.status_code
             response = JSONResponse(result, status_code)
