@@ -135,7 +135,7 @@ class RequestResources:
             tasks.abandon(f"the endpoint raised {type(exc).__name__}")
         if is_cancelled():  # no generator can undo that, and nobody is answered
             _log_failure(failure, exc)
-            return exc
+            return exc if failure is None or isinstance(failure, Exception) else failure
         if failure is not None:
             return failure
         return RuntimeError("a dependency swallowed the exception, so nothing answers")
