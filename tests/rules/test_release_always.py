@@ -6,8 +6,10 @@ What may live here: every kind of request, cancelled at its first await, at its 
 import asyncio
 import gc
 import re
+import threading
 from collections import Counter
 from collections.abc import AsyncGenerator, Awaitable, Callable, Generator
+from contextlib import asynccontextmanager
 from typing import Any
 
 import anyio
@@ -287,3 +289,67 @@ def test_all_is_closed_and_no_task_is_lost_wherever_a_request_is_cancelled(
             assert len(set(notes.started)) == len(notes.started), where
 
     assert anyio.run(server, backend=backend) > 5, "it was cancelled at several awaits"
+
+
+@pytest.mark.parametrize("times", [1, 2])
+@pytest.mark.parametrize("endpoint_waits_in", ["loop", "thread"])
+def test_the_lifespan_waits_for_what_a_cancelled_request_closes(
+    times: int, endpoint_waits_in: str
+) -> None:
+    """As when uvicorn's grace time is over: it cancels, and ends the lifespan at once."""
+    events: list[str] = []
+    runs, may_go_on = threading.Event(), threading.Event()
+
+    def held_in_a_thread() -> Generator[None]:
+        try:
+            yield
+        finally:
+            assert may_go_on.wait(SECONDS)
+            events.append("closed")
+
+    @asynccontextmanager
+    async def lifespan(app: MiniBG) -> AsyncGenerator[None]:
+        yield
+        events.append("the lifespan is over")
+
+    served = MiniBG(lifespan=lifespan)
+
+    @served.get("/loop")
+    async def on_the_loop(first: None = Depends(held_in_a_thread)) -> None:
+        runs.set()
+        await anyio.sleep_forever()
+
+    @served.get("/thread")
+    def in_a_thread(first: None = Depends(held_in_a_thread)) -> None:
+        runs.set()
+        assert may_go_on.wait(SECONDS)
+
+    async def receive() -> Message:
+        await anyio.sleep_forever()
+        raise AssertionError("unreachable")
+
+    async def send(message: Message) -> None: ...
+
+    async def server() -> None:
+        messages: asyncio.Queue[Message] = asyncio.Queue()
+        messages.put_nowait({"type": "lifespan.startup"})
+        life = asyncio.create_task(served({"type": "lifespan", "state": {}}, messages.get, send))
+        scope = {"type": "http", "method": "GET", "path": f"/{endpoint_waits_in}", "headers": []}
+        request = asyncio.create_task(served(scope, receive, send))
+        assert await anyio.to_thread.run_sync(runs.wait, SECONDS)
+        request.cancel()
+        messages.put_nowait({"type": "lifespan.shutdown"})
+        for _ in range(20):
+            await asyncio.sleep(0)
+        if times == 2:
+            request.cancel()
+        for _ in range(20):
+            await asyncio.sleep(0)
+        assert events == []
+        may_go_on.set()
+        await asyncio.wait_for(life, SECONDS)
+        await asyncio.wait([request])
+        assert request.cancelled()
+
+    asyncio.run(server())
+    assert events == ["closed", "the lifespan is over"]
