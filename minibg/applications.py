@@ -11,13 +11,15 @@ from contextlib import nullcontext, suppress
 from functools import partial
 from typing import Any, TypeVar
 
+from anyio import get_cancelled_exc_class
+
 from minibg.concurrency import is_async_callable, run_in_threadpool
 from minibg.datastructures import State
 from minibg.exceptions import HTTPException
 from minibg.lifespan import live
 from minibg.naming import name_of
 from minibg.requests import Request
-from minibg.responses import JSONResponse, PlainTextResponse, Response
+from minibg.responses import JSONResponse, PlainTextResponse, Response, as_response
 from minibg.routing import Route, Router, WebSocketRoute
 from minibg.types import ASGIApp, Lifespan, Message, Receive, Scope, Send
 from minibg.websockets import WebSocket, WebSocketDisconnect
@@ -166,8 +168,14 @@ class MiniBG:
             await stack(scope, receive, send_and_note)
         except Exception as exc:
             if not started and scope["type"] == "http":
-                response = await self._last_resort(Request(scope), exc)
-                await response(scope, receive, send)
+                try:
+                    response = await self._last_resort(Request(scope), exc)
+                    await response(scope, receive, send)
+                except get_cancelled_exc_class():
+                    logger.error(
+                        "an error was not answered: the request is cancelled", exc_info=exc
+                    )
+                    raise
             elif not started and (websocket := WebSocket(scope, receive, send)).can_deny:
                 response = await self._last_resort(websocket.handshake, exc)
                 with suppress(WebSocketDisconnect):
@@ -212,10 +220,11 @@ async def _answer(handler: ExceptionHandler, request: Request, exc: BaseExceptio
         response = await handler(request, exc)
     else:
         response = await run_in_threadpool(handler, request, exc)
-    if not isinstance(response, Response):
+    answer = as_response(response)
+    if answer is None:
         got = type(response).__name__
         raise TypeError(f"{name_of(handler)} must answer with a Response, not with {got}")
-    return response
+    return answer
 
 
 def http_exception(request: Request, exc: HTTPException) -> Response:

@@ -89,12 +89,27 @@ async def run_in_background_thread(
 
 
 async def run_in_extra_thread(func: Callable[[*Ts], T], /, *args: *Ts) -> T:
-    """`run_in_threadpool`, in a thread that is always available.
+    """`run_in_threadpool`, in a thread that is always available; and the call is always made.
 
     It is for closing dependencies. If closing had to wait for a free thread, requests that hold all
-    threads could wait for each other for ever.
+    threads could wait for each other for ever. If asyncio cancels meanwhile, the outcome comes
+    first, and the cancellation with the caller's next await.
     """
-    return await _run_in_thread(partial(func, *args), CapacityLimiter(1))
+    outcome: Future[T] = Future()
+    settle = partial(_settle, outcome, partial(func, *args))
+    cancelled: BaseException | None = None
+    try:
+        while not outcome.done():  # asyncio may cancel before the call has begun
+            with CancelScope(shield=True):
+                try:
+                    await _run_in_thread(settle, CapacityLimiter(1))
+                except anyio.get_cancelled_exc_class() as exc:
+                    cancelled = exc
+        if cancelled is not None:
+            _cancel_again(cancelled)
+        return outcome.result()
+    finally:
+        del outcome, cancelled, settle  # as in `_run_in_thread`
 
 
 _background_limiter: RunVar[CapacityLimiter] = RunVar("minibg background limiter")
@@ -136,7 +151,7 @@ class iterate_in_threadpool(AsyncIterator[T]):  # noqa: N801  # Starlette's name
         """Close the iterator, wherever it stands."""
         close = getattr(self.iterator, "close", None)
         if close is not None:
-            await run_in_threadpool(close)
+            await run_in_extra_thread(close)
 
 
 async def _run_in_thread(

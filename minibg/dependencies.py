@@ -161,6 +161,7 @@ class Dependant:
             if isawaitable(result):
                 result = await result
         if resources.stacks:
+            resources.result = result
             await resources.close("function")
         return result
 

@@ -4,6 +4,7 @@ What may live here: exception classes. How an error becomes a response is the bu
 `applications.py`.
 """
 
+import copyreg
 from collections.abc import Mapping
 from http import HTTPStatus
 from typing import Any
@@ -32,6 +33,10 @@ class HTTPException(Exception):
     def __str__(self) -> str:
         return f"{self.status_code}: {self.detail}"
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Copy and pickle by the attributes: a subclass's `__init__` may take other arguments."""
+        return copyreg.__newobj__, (type(self), *self.args), self.__dict__  # type: ignore[attr-defined]
+
 
 class WebSocketException(Exception):
     """Raised by a WebSocket endpoint to close the connection, or to refuse it before `accept`.
@@ -57,3 +62,15 @@ class WebSocketException(Exception):
 
     def __str__(self) -> str:
         return f"{self.code}: {self.reason}"
+
+
+def let_go(exc: BaseException) -> None:
+    """Part an answered exception from the frames, and so the requests, through which it came.
+
+    It may live longer than the request, as an instance that a module raises again and again does.
+    """
+    several: list[BaseException | None] = [exc]
+    for each in several:
+        if each is not None:
+            several += each.__cause__, each.__context__
+            each.__traceback__ = each.__cause__ = each.__context__ = None

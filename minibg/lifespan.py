@@ -18,15 +18,27 @@ from minibg.types import Receive, Scope, Send
 
 
 class Runs:
-    """The requests that go on and have something to run in the background.
+    """The requests that go on and have something to run in the background, or to close.
 
-    One that asyncio has cancelled by then is not waited for, though its thread may still work: the
-    server that cancels has no more time.
+    A run that asyncio has cancelled by then is not waited for, though its thread may still work:
+    the server that cancels has no more time. What is being closed is waited for all the same.
     """
 
     def __init__(self) -> None:
-        self._going_on: set[Callable[[], bool]] = set()  # of each a question: is it cancelled?
+        self._going_on: set[Callable[[], bool]] = (
+            set()
+        )  # of each a question: is it to be left alone?
         self._one_is_over: Event | None = None
+
+    def add(self, is_left_alone: Callable[[], bool]) -> None:
+        """Have `wait_for_all` wait, until it is removed, unless the answer is yes."""
+        self._going_on.add(is_left_alone)
+
+    def remove(self, is_left_alone: Callable[[], bool]) -> None:
+        """Wait for it no longer."""
+        self._going_on.remove(is_left_alone)
+        if self._one_is_over is not None:
+            self._one_is_over.set()
 
     async def include(self, run: Awaitable[None]) -> None:
         """Await the run, and have `wait_for_all` wait for it."""
@@ -35,13 +47,11 @@ class Runs:
         try:
             await run
         finally:
-            self._going_on.remove(is_cancelled)
-            if self._one_is_over is not None:
-                self._one_is_over.set()
+            self.remove(is_cancelled)
 
     async def wait_for_all(self) -> None:
-        """Wait until no run goes on."""
-        while not all(is_cancelled() for is_cancelled in self._going_on):
+        """Wait until nothing goes on that is waited for."""
+        while not all(is_left_alone() for is_left_alone in self._going_on):
             self._one_is_over = Event()
             await self._one_is_over.wait()
 

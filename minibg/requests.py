@@ -196,6 +196,14 @@ class HTTPConnection:
         return None if client is None else Address(*client)
 
     @property
+    def session(self) -> Any:
+        """What Starlette's `SessionMiddleware` keeps for the client from request to request."""
+        assert "session" in self.scope, (
+            "SessionMiddleware must be installed to access request.session"
+        )
+        return self.scope["session"]
+
+    @property
     def state(self) -> State:
         """Free attributes of this request; they begin as what the lifespan yielded."""
         return State(self.scope.setdefault("state", {}))
