@@ -8,7 +8,7 @@ What may live here: the way into a thread and back. What runs there is the calle
 """
 
 import sys
-from collections.abc import AsyncIterator, Callable, Iterable
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterable
 from concurrent.futures import Future, wait
 from contextlib import suppress
 from functools import partial
@@ -33,6 +33,7 @@ P = ParamSpec("P")
 T = TypeVar("T")
 Ts = TypeVarTuple("Ts")
 
+_apart: set[Any] = set()
 _background_limiter: RunVar[CapacityLimiter] = RunVar("minibg background limiter")
 
 
@@ -196,6 +197,21 @@ def _cancel_again(cancelled: BaseException) -> None:
     assert task is not None
     task.uncancel()
     task.cancel(*cancelled.args)
+
+
+def start_apart(func: Callable[[], Coroutine[Any, Any, None]]) -> None:
+    """Start an async function, which may not raise, as a task that is in no group.
+
+    It ends when it is done, at the latest with the event loop.
+    """
+    try:
+        loop = sys.modules["asyncio"].get_running_loop()
+    except (KeyError, RuntimeError):  # another loop runs
+        sys.modules["trio"].lowlevel.spawn_system_task(func)
+    else:
+        task = loop.create_task(func())
+        _apart.add(task)  # the loop itself does not keep it alive
+        task.add_done_callback(_apart.discard)
 
 
 def is_cancelled() -> bool:

@@ -7,18 +7,33 @@ HTTP connection scope). Nothing is parsed before somebody asks for it.
 import re
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
+from enum import Enum
 from functools import cached_property
 from io import BytesIO
 from typing import Any
 from urllib.parse import quote
 
 import msgspec
-from anyio import CancelScope, Event, Lock
+from anyio import Event, Lock, move_on_after
+from anyio.lowlevel import checkpoint
 
+from minibg.concurrency import start_apart
 from minibg.datastructures import URL, Address, Headers, QueryParams, State, unquote_cookie
 from minibg.exceptions import HTTPException
 from minibg.formparsers import FormData, parse_form
-from minibg.types import Message, Receive, Scope
+from minibg.types import Message, Receive, Scope, Send
+
+MAX_UNREAD = 16 * 1024 * 1024
+"""How many bytes of a body are kept for a reader, while somebody else listens for the disconnect."""
+
+A_MOMENT = 0.01
+"""How many seconds a server has to say that the client has gone, when it is asked the first time."""
+
+LINGERING_TIME = 30.0
+"""For how many seconds a body that was refused is still read, so that the client sees the answer."""
+
+LINGERING_TIMEOUT = 5.0
+"""For how many seconds the client may send nothing meanwhile. Both are nginx's, by its names."""
 
 _host = re.compile(r"(?:[A-Za-z0-9._~-]+|\[[0-9A-Fa-f:.]+\])(?::[0-9]*)?")  # RFC 9110, section 7.2
 
@@ -41,64 +56,151 @@ async def _no_receive() -> Message:
     raise RuntimeError("this request was made without `receive`, so it has no body")
 
 
+class Body(Enum):
+    """What becomes of the pieces of a body that come in. See the table of `Inbox`."""
+
+    EXPECTED = "kept for whoever will read them"
+    READ = "kept for the one who reads"
+    DISCARDED = "forgotten"
+
+
 class Inbox:
     """The messages of one request, for several readers at a time.
 
-    One reads the body. Others, while a response is streamed for example, wait for the client to go
-    away, and keep for the first what they come upon.
+    One reads the body, with `receive`. Others wait until the client goes away, or ask whether it
+    has. A server tells that behind the body only. So for them a task of the inbox's own listens: it
+    takes in message after message, and keeps the body for its reader. A `receive` that it has begun
+    is never cancelled, as granian and Starlette's `BaseHTTPMiddleware` would lose what comes then.
+
+    ========= ====================== ============= ==============================================
+    the body  since                  its pieces    when more than `room` bytes are kept
+    ========= ====================== ============= ==============================================
+    EXPECTED  the beginning          are kept      it is DISCARDED, if somebody waits for the
+                                                   disconnect; else the inbox listens no more
+                                                   until somebody reads, or waits
+    READ      the first `receive`    are kept      the inbox listens no more until the reader has
+                                                   taken them, so the reader is the first to hear
+    DISCARDED `discard`, or as above are forgotten (no more than `room` are)
+    ========= ====================== ============= ==============================================
+
+    Args:
+        receive: That of the server.
+        room: How many bytes of the body are kept; a piece that exceeds them is the last.
     """
 
-    def __init__(self, receive: Receive) -> None:
-        self._receive = receive
-        self._one_reads = Lock(fast_acquire=True)
-        self._kept: Message | None = None
-        self._kept_was_taken: Event | None = None
-        self._body_ended = False
+    def __init__(self, receive: Receive, room: int) -> None:
+        self.room = room
+        self.body = Body.EXPECTED
         self.is_disconnected = False
-
-    @property
-    def _has_room(self) -> bool:
-        return self._kept is None or self._body_ended
-
-    def _keep(self, message: Message) -> None:
-        if message["type"] == "http.disconnect":
-            self.is_disconnected = True
-        else:
-            self._kept = message
-            self._body_ended = not message.get("more_body", False)
+        self._receive = receive
+        self._one_receives = Lock(fast_acquire=True)
+        self._is_listening = False
+        self._waiting = 0  # so many wait for the disconnect
+        self._kept: bytearray | None = None  # None where all that came was read
+        self._more_body = True
+        self._failure: Exception | None = None  # what `receive` raised while the inbox listened
+        self._change: Event | None = None  # for those who wait for anything new
 
     async def receive(self) -> Message:
         """Wait for the next message, a piece of the body or the disconnect."""
-        if self._kept is None:
-            async with self._one_reads:
-                if self._kept is None and not self.is_disconnected:
-                    self._keep(await self._receive())
-        if self._kept is None:
+        if self.body is Body.EXPECTED:
+            self.body = Body.READ
+        while self._is_listening and self._kept is None:
+            await self._changed()
+        if self._kept is not None:
+            body, self._kept = bytes(self._kept), None
+            self._announce()
+            return {"type": "http.request", "body": body, "more_body": self._more_body}
+        if self.is_disconnected:
             return {"type": "http.disconnect"}
-        message, self._kept = self._kept, None
-        if self._kept_was_taken is not None:
-            self._kept_was_taken.set()
-            self._kept_was_taken = None
+        async with self._one_receives:
+            message = await self._receive()
+            self._note(message)
         return message
 
     async def receive_disconnect(self) -> Message:
-        """Wait for the disconnect."""
-        while not self.is_disconnected:
-            if self._has_room:
-                async with self._one_reads:
-                    if self._has_room and not self.is_disconnected:
-                        self._keep(await self._receive())
-            else:
-                self._kept_was_taken = self._kept_was_taken or Event()
-                await self._kept_was_taken.wait()
+        """Wait for the disconnect. Raises what the server's `receive` raises meanwhile."""
+        self._waiting += 1
+        try:
+            while not self.is_disconnected:
+                self._listen()
+                await self._changed()
+        finally:
+            self._waiting -= 1
         return {"type": "http.disconnect"}
 
     async def poll(self) -> None:
-        """Take in a message that is there already."""
-        if self._has_room and not (self.is_disconnected or self._one_reads.locked()):
-            with CancelScope() as scope:
-                scope.cancel()
-                self._keep(await self._receive())
+        """Take in what the server has to say by now. Raises what its `receive` raises."""
+        if not self._listen():
+            await checkpoint()
+        with move_on_after(A_MOMENT):
+            while self._is_listening and not self.is_disconnected:
+                await self._changed()
+
+    def discard(self) -> None:
+        """Forget the body, as nobody reads it any more."""
+        self.body, self._kept = Body.DISCARDED, None
+
+    async def drain(self) -> None:
+        """Wait until the body has come in to its end, or the client has gone, or is given up."""
+        with move_on_after(LINGERING_TIME):
+            while self._more_body and not self.is_disconnected:
+                with move_on_after(LINGERING_TIMEOUT) as silence:
+                    self._listen()
+                    await self._changed()
+                if silence.cancelled_caught:
+                    return
+
+    def _listen(self) -> bool:
+        """Begin to take messages in, where that is possible and not done already."""
+        if self._is_listening or self.is_disconnected or not self._has_room():
+            return False
+        self._is_listening = True
+        start_apart(self._take_in)
+        return True
+
+    async def _take_in(self) -> None:
+        try:
+            while not self.is_disconnected and self._has_room():
+                async with self._one_receives:
+                    if not self.is_disconnected:  # a reader may have met it meanwhile
+                        self._keep(await self._receive())
+        except Exception as exc:  # noqa: BLE001  # raised where somebody waits
+            self._failure = exc
+        finally:
+            self._is_listening = False
+            self._announce()
+
+    def _keep(self, message: Message) -> None:
+        self._note(message)
+        if message["type"] == "http.request" and self.body is not Body.DISCARDED:
+            self._kept = self._kept or bytearray()
+            self._kept += message.get("body", b"")
+
+    def _note(self, message: Message) -> None:
+        if message["type"] == "http.disconnect":
+            self.is_disconnected = True
+        else:
+            self._more_body = message.get("more_body", False)
+        self._announce()
+
+    def _has_room(self) -> bool:
+        is_full = len(self._kept or b"") > self.room
+        if is_full and self._waiting and self.body is Body.EXPECTED:
+            self.discard()
+            return True
+        return not is_full
+
+    async def _changed(self) -> None:
+        self._change = self._change or Event()
+        await self._change.wait()
+        if self._failure is not None:
+            raise self._failure
+
+    def _announce(self) -> None:
+        if self._change is not None:
+            self._change.set()
+            self._change = None
 
 
 class HTTPConnection:
@@ -181,6 +283,8 @@ class Request(HTTPConnection):
     _body: bytes | None = None
     _form: FormData | None = None
     _stream_consumed = False
+    is_refused = False
+    """Whether the body was too large, and is discarded as it comes in."""
 
     def __init__(self, scope: Scope, receive: Receive = _no_receive) -> None:
         self.scope = scope
@@ -188,8 +292,13 @@ class Request(HTTPConnection):
 
     @cached_property
     def inbox(self) -> Inbox:
-        """The messages of this request: whoever reads any of them reads them here."""
-        return Inbox(self._receive)
+        """The messages of this request. All its readers share this inbox."""
+        limit = self._max_body_size
+        return Inbox(self._receive, MAX_UNREAD if limit is None else min(limit, MAX_UNREAD))
+
+    @property
+    def _max_body_size(self) -> int | None:
+        return getattr(self.scope.get("app"), "max_body_size", None)
 
     @property
     def method(self) -> str:
@@ -211,27 +320,49 @@ class Request(HTTPConnection):
         if self._stream_consumed:
             raise RuntimeError("the body was streamed already; only `body()` keeps it")
         self._stream_consumed = True
-        limit = getattr(self.scope.get("app"), "max_body_size", None)
         declared = self.headers.get("content-length", "")
         size = int(declared[:20]) if declared.isdecimal() else 0  # more digits are no smaller
-        self._refuse_if_larger(size, limit)
-        received, more_body = 0, True
-        while more_body:
-            message = await self.inbox.receive()
-            if message["type"] == "http.disconnect":
-                raise ClientDisconnect("the client went away before the body was complete")
-            chunk, more_body = message.get("body", b""), message.get("more_body", False)
-            received += len(chunk)
-            self._refuse_if_larger(received, limit)
-            if chunk:
-                yield chunk
+        self._refuse_if_larger(size, self._max_body_size)
+        try:
+            received, more_body = 0, True
+            while more_body:
+                if self.inbox.body is Body.DISCARDED:
+                    self._refuse_if_larger(self.inbox.room + 1, self.inbox.room)
+                message = await self.inbox.receive()
+                if message["type"] == "http.disconnect":
+                    raise ClientDisconnect("the client went away before the body was complete")
+                chunk, more_body = message.get("body", b""), message.get("more_body", False)
+                received += len(chunk)
+                self._refuse_if_larger(received, self._max_body_size)
+                if chunk:
+                    yield chunk
+        finally:
+            self.inbox.discard()
 
-    @staticmethod
-    def _refuse_if_larger(size: int, limit: int | None) -> None:
+    def _refuse_if_larger(self, size: int, limit: int | None) -> None:
         if limit is not None and size > limit:
-            # What is left of the body stays unread, so the connection cannot serve another request.
+            self.is_refused = True
+            self.inbox.discard()
+            # The connection serves no other request, as what is left of the body may never come.
             detail = f"the body is larger than {limit} bytes"
             raise HTTPException(413, detail, headers={"connection": "close"})
+
+    def lingering(self, send: Send) -> Send:
+        """A `send` that completes the response when what is left of the body was read (`drain`).
+
+        The client has the answer at once. But a server closes the connection when the response is
+        complete; closed while the client sends, a connection is reset, and the client may never
+        see the answer (RFC 9112, section 9.6).
+        """
+
+        async def send_and_linger(message: Message) -> None:
+            if message["type"] == "http.response.body" and not message.get("more_body", False):
+                await send({**message, "more_body": True})
+                await self.inbox.drain()
+                message = {"type": "http.response.body", "body": b""}
+            await send(message)
+
+        return send_and_linger
 
     async def body(self) -> bytes:
         """The whole body. Raises what `stream` raises."""
@@ -275,13 +406,20 @@ class Request(HTTPConnection):
             await self._form.close()
 
     async def receive_disconnect(self) -> Message:
-        """Wait until the client goes away. A body that may still be read is left alone."""
+        """Wait until the client goes away. The body can still be read, meanwhile and afterwards.
+
+        For that it is kept in memory, up to the application's `max_body_size` and `MAX_UNREAD`. If
+        more comes, and nobody has begun to read it, it is discarded; to read it then is a 413.
+        While somebody reads it, the disconnect is heard when that much of it is not left unread.
+        """
         return await self.inbox.receive_disconnect()
 
     async def is_disconnected(self) -> bool:
-        """Whether the client has gone, as far as the server has said by now. Does not wait.
+        """Whether the client has gone, as far as the server has said by now.
 
-        While a body comes in, the server says so only after its end.
+        The first call gives the server ten milliseconds to say it; the others do not wait. The body
+        can still be read: what has come of it is kept in memory, as by `receive_disconnect`. But it
+        is never discarded, so where more than that is unread, only a reader hears of a disconnect.
         """
         await self.inbox.poll()
         return self.inbox.is_disconnected

@@ -236,6 +236,8 @@ class Router:
             if not isinstance(failure, Exception):
                 raise failure from None
             response = await self.recover(request, failure)
+        if request.is_refused:
+            send = request.lingering(send)
         holds = injection.held or request.has_form or isinstance(response, StreamingResponse)
         release = injection.let_go if holds else None  # a stream may read the form yet
         receive, lists = request.receive_disconnect, injection.lists.values()
