@@ -14,7 +14,7 @@ from typing import Any, TypeVar
 from minibg.concurrency import is_async_callable, run_in_threadpool
 from minibg.datastructures import State
 from minibg.exceptions import HTTPException
-from minibg.lifespan import live
+from minibg.lifespan import live, tell_of_failure
 from minibg.naming import name_of
 from minibg.requests import Request
 from minibg.responses import JSONResponse, PlainTextResponse, Response, has_no_body
@@ -140,7 +140,7 @@ class MiniBG:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         scope["app"] = self
         if scope["type"] == "lifespan":
-            await live(self.lifespan(self), self.router.runs, scope, receive, send)
+            await tell_of_failure(self._serve_lifespan, scope, receive, send)
             return
         stack = self._stack or self._build_stack()
         started = False
@@ -158,12 +158,21 @@ class MiniBG:
                 await response(scope, receive, send)
             raise
 
+    def _serve_lifespan(self, scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:
+        stack = self._stack or self._build_stack()
+        return stack(scope, receive, send)
+
     def _build_stack(self) -> ASGIApp:
-        stack: ASGIApp = self.router
+        stack: ASGIApp = self._inside_of_middleware
         for cls, args, options in reversed(self.user_middleware):
             stack = cls(stack, *args, **options)
         self._stack = stack
         return stack
+
+    def _inside_of_middleware(self, scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:
+        if scope["type"] == "lifespan":
+            return live(partial(self.lifespan, self), self.router.runs, scope, receive, send)
+        return self.router(scope, receive, send)
 
     async def _recover(self, request: Request, exc: Exception) -> Response:
         """The answer to an exception that has a handler of its own; any other is raised again."""

@@ -24,16 +24,16 @@ from minibg.formparsers import FormData, parse_form
 from minibg.types import Message, Receive, Scope, Send
 
 MAX_UNREAD = 16 * 1024 * 1024
-"""How many bytes of a body are kept for a reader, while somebody else listens for the disconnect."""
+"""How many bytes of a body are kept for its reader, while others listen for the disconnect."""
 
 A_MOMENT = 0.01
-"""How many seconds a server has to say that the client has gone, when it is asked the first time."""
+"""For how many seconds the server is asked, the first time, whether the client has gone."""
 
 LINGERING_TIME = 30.0
-"""For how many seconds a body that was refused is still read, so that the client sees the answer."""
+"""For how many seconds the rest of a refused body is read, so that the client sees the answer."""
 
 LINGERING_TIMEOUT = 5.0
-"""For how many seconds the client may send nothing meanwhile. Both are nginx's, by its names."""
+"""For how many seconds the client may pause meanwhile. Names and values of both are nginx's."""
 
 _host = re.compile(r"(?:[A-Za-z0-9._~-]+|\[[0-9A-Fa-f:.]+\])(?::[0-9]*)?")  # RFC 9110, section 7.2
 
