@@ -35,6 +35,9 @@ LINGERING_TIME = 30.0
 LINGERING_TIMEOUT = 5.0
 """For how many seconds the client may pause meanwhile. Names and values of both are nginx's."""
 
+SHORT_PAUSE = 0.5
+"""After how many seconds of such a pause the client is given the answer's body as well."""
+
 _host = re.compile(r"(?:[A-Za-z0-9._~-]+|\[[0-9A-Fa-f:.]+\])(?::[0-9]*)?")  # RFC 9110, section 7.2
 
 
@@ -91,6 +94,7 @@ class Inbox:
     def __init__(self, receive: Receive, room: int) -> None:
         self.room = room
         self.body = Body.EXPECTED
+        self.has_begun = False  # the body has
         self.is_disconnected = False
         self._receive = receive
         self._one_receives = Lock(fast_acquire=True)
@@ -141,15 +145,21 @@ class Inbox:
         """Forget the body, as nobody reads it any more."""
         self.body, self._kept = Body.DISCARDED, None
 
-    async def drain(self) -> None:
-        """Wait until the body has come in to its end, or the client has gone, or is given up."""
+    async def drain(self, pause: float) -> bool:
+        """Wait until the body has come in, or the client has gone, and give whether it was so.
+
+        Args:
+            pause: For how many seconds the client may send nothing. Nor may it take longer than
+                `LINGERING_TIME` for all.
+        """
         with move_on_after(LINGERING_TIME):
             while self._more_body and not self.is_disconnected:
-                with move_on_after(LINGERING_TIMEOUT) as silence:
+                with move_on_after(pause) as silence:
                     self._listen()
                     await self._changed()
                 if silence.cancelled_caught:
-                    return
+                    return False
+        return not self._more_body or self.is_disconnected
 
     def _listen(self) -> bool:
         """Begin to take messages in, where that is possible and not done already."""
@@ -181,6 +191,7 @@ class Inbox:
         if message["type"] == "http.disconnect":
             self.is_disconnected = True
         else:
+            self.has_begun = True
             self._more_body = message.get("more_body", False)
         self._announce()
 
@@ -348,21 +359,29 @@ class Request(HTTPConnection):
             raise HTTPException(413, detail, headers={"connection": "close"})
 
     def lingering(self, send: Send) -> Send:
-        """A `send` that completes the response when what is left of the body was read (`drain`).
+        """A `send` that completes the response when what is left of the body was read.
 
-        The client has the answer at once. But a server closes the connection when the response is
-        complete; closed while the client sends, a connection is reset, and the client may never
-        see the answer (RFC 9112, section 9.6).
+        The server closes the connection when the response is complete, and granian when all of its
+        length has been sent. Closed while the client still sends, a connection is reset, and the
+        client may never see the answer (RFC 9112, section 9.6). So the head is sent at once, the
+        body when the client has sent all, or pauses: it may have seen the head.
         """
 
         async def send_and_linger(message: Message) -> None:
             if message["type"] == "http.response.body" and not message.get("more_body", False):
-                await send({**message, "more_body": True})
-                await self.inbox.drain()
-                message = {"type": "http.response.body", "body": b""}
+                if self._waits_for_100_continue or not await self.inbox.drain(SHORT_PAUSE):
+                    await send({**message, "more_body": True})
+                    await self.inbox.drain(LINGERING_TIMEOUT)
+                    message = {"type": "http.response.body", "body": b""}
             await send(message)
 
         return send_and_linger
+
+    @property
+    def _waits_for_100_continue(self) -> bool:
+        """Whether the client sends no body before the server says so (RFC 9110, 10.1.1)."""
+        expects = self.headers.get("expect", "").lower() == "100-continue"
+        return expects and not self.inbox.has_begun
 
     async def body(self) -> bytes:
         """The whole body. Raises what `stream` raises."""
