@@ -11,6 +11,7 @@ import sys
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterable
 from concurrent.futures import Future, wait
 from contextlib import suppress
+from contextvars import copy_context
 from functools import partial
 from inspect import CO_COROUTINE, isawaitable, iscoroutinefunction
 from types import FunctionType
@@ -207,7 +208,7 @@ def start_apart(func: Callable[[], Coroutine[Any, Any, None]]) -> None:
     try:
         loop = sys.modules["asyncio"].get_running_loop()
     except (KeyError, RuntimeError):  # another loop runs
-        sys.modules["trio"].lowlevel.spawn_system_task(func)
+        sys.modules["trio"].lowlevel.spawn_system_task(func, context=copy_context())
     else:
         task = loop.create_task(func())
         _apart.add(task)  # the loop itself does not keep it alive
