@@ -72,15 +72,16 @@ class Inbox:
 
     One reads the body, with `receive`. Others wait until the client goes away, or ask whether it
     has. A server tells that behind the body only. So for them a task of the inbox's own listens: it
-    takes in message after message, and keeps the body for its reader. A `receive` that it has begun
-    is never cancelled, as granian and Starlette's `BaseHTTPMiddleware` would lose what comes then.
+    takes in message after message, and keeps the body for its reader, up to `room` bytes and one
+    piece more. A `receive` that it has begun is never cancelled, as granian and Starlette's
+    `BaseHTTPMiddleware` would lose what comes at that moment.
 
     ========= ====================== ============= ==============================================
     the body  since                  its pieces    when more than `room` bytes are kept
     ========= ====================== ============= ==============================================
-    EXPECTED  the beginning          are kept      it is DISCARDED, if somebody waits for the
-                                                   disconnect; else the inbox listens no more
-                                                   until somebody reads, or waits
+    EXPECTED  the beginning          are kept      it is DISCARDED, if it exceeds its limit, or
+                                                   somebody waits for the disconnect; else the
+                                                   inbox listens no more until it is READ
     READ      the first `receive`    are kept      the inbox listens no more until the reader has
                                                    taken them, so the reader is the first to hear
     DISCARDED `discard`, or as above are forgotten (no more than `room` are)
@@ -88,14 +89,16 @@ class Inbox:
 
     Args:
         receive: That of the server.
-        room: How many bytes of the body are kept; a piece that exceeds them is the last.
+        limit: How many bytes the body may have; a larger one is refused to its reader anyway.
+            `room` is that, or `MAX_UNREAD` where that is less.
     """
 
-    def __init__(self, receive: Receive, room: int) -> None:
-        self.room = room
+    def __init__(self, receive: Receive, limit: int | None) -> None:
+        self.room = MAX_UNREAD if limit is None else min(limit, MAX_UNREAD)
         self.body = Body.EXPECTED
         self.has_begun = False  # the body has
         self.is_disconnected = False
+        self._limit = limit
         self._receive = receive
         self._one_receives = Lock(fast_acquire=True)
         self._is_listening = False
@@ -201,11 +204,14 @@ class Inbox:
         self._announce()
 
     def _has_room(self) -> bool:
-        is_full = len(self._kept or b"") > self.room
-        if is_full and self._waiting and self.body is Body.EXPECTED:
+        size = len(self._kept or b"")
+        if size <= self.room:
+            return True
+        is_too_large = self._limit is not None and size > self._limit
+        if self.body is Body.EXPECTED and (is_too_large or self._waiting):
             self.discard()
             return True
-        return not is_full
+        return False
 
     async def _changed(self) -> None:
         self._change = self._change or Event()
@@ -309,8 +315,7 @@ class Request(HTTPConnection):
     @cached_property
     def inbox(self) -> Inbox:
         """The messages of this request. All its readers share this inbox."""
-        limit = self._max_body_size
-        return Inbox(self._receive, MAX_UNREAD if limit is None else min(limit, MAX_UNREAD))
+        return Inbox(self._receive, self._max_body_size)
 
     @property
     def _max_body_size(self) -> int | None:
@@ -448,7 +453,8 @@ class Request(HTTPConnection):
 
         The first call gives the server ten milliseconds to say it; the others do not wait. The body
         can still be read: what has come of it is kept in memory, as by `receive_disconnect`. But it
-        is never discarded, so where more than that is unread, only a reader hears of a disconnect.
+        is discarded only above `max_body_size`. So where `MAX_UNREAD` is less than that, and more
+        is unread, this hears of a disconnect only when the body is read.
         """
         await self.inbox.poll()
         return self.inbox.is_disconnected
