@@ -96,7 +96,8 @@ class Inbox:
     def __init__(self, receive: Receive, limit: int | None) -> None:
         self.room = MAX_UNREAD if limit is None else min(limit, MAX_UNREAD)
         self.body = Body.EXPECTED
-        self.has_begun = False  # the body has
+        self.has_begun = False  # to come in
+        self.more_body = True
         self.is_disconnected = False
         self._limit = limit
         self._receive = receive
@@ -104,7 +105,6 @@ class Inbox:
         self._is_listening = False
         self._waiting = 0  # so many wait for the disconnect
         self._kept: bytearray | None = None  # None where all that came was read
-        self._more_body = True
         self._failure: Exception | None = None  # what `receive` raised while the inbox listened
         self._change: Event | None = None  # for those who wait for anything new
 
@@ -117,7 +117,7 @@ class Inbox:
         if self._kept is not None:
             body, self._kept = bytes(self._kept), None
             self._announce()
-            return {"type": "http.request", "body": body, "more_body": self._more_body}
+            return {"type": "http.request", "body": body, "more_body": self.more_body}
         if self.is_disconnected:
             return {"type": "http.disconnect"}
         async with self._one_receives:
@@ -158,13 +158,13 @@ class Inbox:
                 `LINGERING_TIME` for all.
         """
         with move_on_after(LINGERING_TIME):
-            while self._more_body and not self.is_disconnected:
+            while self.more_body and not self.is_disconnected:
                 with move_on_after(pause) as silence:
                     self._listen()
                     await self._changed()
                 if silence.cancelled_caught:
                     return False
-        return not self._more_body or self.is_disconnected
+        return not self.more_body or self.is_disconnected
 
     def _listen(self) -> bool:
         """Begin to take messages in, where that is possible and not done already."""
@@ -200,7 +200,7 @@ class Inbox:
             self.is_disconnected = True
         else:
             self.has_begun = True
-            self._more_body = message.get("more_body", False)
+            self.more_body = message.get("more_body", False)
         self._announce()
 
     def _has_room(self) -> bool:
@@ -305,8 +305,7 @@ class Request(HTTPConnection):
     _body: bytes | None = None
     _form: FormData | None = None
     _stream_consumed = False
-    is_refused = False
-    """Whether the body was too large, and is discarded as it comes in."""
+    _is_refused = False  # as its body is too large
 
     def __init__(self, scope: Scope, receive: Receive = _no_receive) -> None:
         self.scope = scope
@@ -362,11 +361,22 @@ class Request(HTTPConnection):
 
     def _refuse_if_larger(self, size: int, limit: int | None) -> None:
         if limit is not None and size > limit:
-            self.is_refused = True
+            self._is_refused = True
             self.inbox.discard()
             # The connection serves no other request, as what is left of the body may never come.
             detail = f"the body is larger than {limit} bytes"
             raise HTTPException(413, detail, headers={"connection": "close"})
+
+    @property
+    def has_unread_body(self) -> bool:
+        """Whether the client may still send a body, so that a response has to be `lingering`.
+
+        What it announces (RFC 9112, section 6.3) is looked up only where a body is usual.
+        """
+        is_announced = self.method not in ("GET", "HEAD") and (
+            self.headers.get("content-length", "0") != "0" or "transfer-encoding" in self.headers
+        )
+        return (self._is_refused or is_announced) and self.inbox.more_body
 
     def lingering(self, send: Send) -> Send:
         """A `send` that completes the response when what is left of the body was read.

@@ -236,7 +236,7 @@ class Router:
             if not isinstance(failure, Exception):
                 raise failure from None
             response = await self.recover(request, failure)
-        if request.is_refused:
+        if request.has_unread_body:
             send = request.lingering(send)
         holds = injection.held or request.has_form or isinstance(response, StreamingResponse)
         release = injection.let_go if holds else None  # a stream may read the form yet
