@@ -65,7 +65,7 @@ class MiniBG:
         lifespan: Lifespan | None = None,
         max_body_size: int | None = 16 * 1024 * 1024,
     ) -> None:
-        self.router = Router(routes, self._recover)
+        self.router = Router(routes, self._recover, self._live)
         self.user_middleware = list(middleware)
         self.exception_handlers: dict[type[Exception] | int, ExceptionHandler] = {
             HTTPException: http_exception,
@@ -163,16 +163,14 @@ class MiniBG:
         return stack(scope, receive, send)
 
     def _build_stack(self) -> ASGIApp:
-        stack: ASGIApp = self._inside_of_middleware
+        stack: ASGIApp = self.router
         for cls, args, options in reversed(self.user_middleware):
             stack = cls(stack, *args, **options)
         self._stack = stack
         return stack
 
-    def _inside_of_middleware(self, scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:
-        if scope["type"] == "lifespan":
-            return live(partial(self.lifespan, self), self.router.runs, scope, receive, send)
-        return self.router(scope, receive, send)
+    def _live(self, scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:
+        return live(partial(self.lifespan, self), self.router.runs, scope, receive, send)
 
     async def _recover(self, request: Request, exc: Exception) -> Response:
         """The answer to an exception that has a handler of its own; any other is raised again."""

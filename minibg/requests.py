@@ -14,7 +14,7 @@ from typing import Any
 from urllib.parse import quote
 
 import msgspec
-from anyio import Event, Lock, move_on_after
+from anyio import Event, move_on_after
 from anyio.lowlevel import checkpoint
 
 from minibg.concurrency import start_apart
@@ -93,20 +93,25 @@ class Inbox:
             `room` is that, or `MAX_UNREAD` where that is less.
     """
 
+    body = Body.EXPECTED
+    has_begun = False  # to come in
+    more_body = True
+    is_disconnected = False
+    _is_listening = False
+    _is_read_directly = False  # by the reader, so that the listener waits
+    _waiting = 0  # so many wait for the disconnect
+    _kept: bytearray | None = None  # None where all that came was read
+    _failure: Exception | None = None  # what `receive` raised while the inbox listened
+    _change: Event | None = None  # for those who wait for anything new
+
     def __init__(self, receive: Receive, limit: int | None) -> None:
-        self.room = MAX_UNREAD if limit is None else min(limit, MAX_UNREAD)
-        self.body = Body.EXPECTED
-        self.has_begun = False  # to come in
-        self.more_body = True
-        self.is_disconnected = False
-        self._limit = limit
         self._receive = receive
-        self._one_receives = Lock(fast_acquire=True)
-        self._is_listening = False
-        self._waiting = 0  # so many wait for the disconnect
-        self._kept: bytearray | None = None  # None where all that came was read
-        self._failure: Exception | None = None  # what `receive` raised while the inbox listened
-        self._change: Event | None = None  # for those who wait for anything new
+        self.limit = limit
+
+    @property
+    def room(self) -> int:
+        """How many bytes of the body are kept."""
+        return MAX_UNREAD if self.limit is None else min(self.limit, MAX_UNREAD)
 
     async def receive(self) -> Message:
         """Wait for the next message, a piece of the body or the disconnect."""
@@ -120,9 +125,14 @@ class Inbox:
             return {"type": "http.request", "body": body, "more_body": self.more_body}
         if self.is_disconnected:
             return {"type": "http.disconnect"}
-        async with self._one_receives:
+        self._is_read_directly = True
+        try:
             message = await self._receive()
             self._note(message)
+        finally:
+            self._is_read_directly = False
+            if self._change is not None:
+                self._announce()
         return message
 
     async def receive_disconnect(self) -> Message:
@@ -176,10 +186,10 @@ class Inbox:
 
     async def _take_in(self) -> None:
         try:
+            while self._is_read_directly:
+                await self._changed()
             while not self.is_disconnected and self._has_room():
-                async with self._one_receives:
-                    if not self.is_disconnected:  # a reader may have met it meanwhile
-                        self._keep(await self._receive())
+                self._keep(await self._receive())
         except Exception as exc:  # noqa: BLE001  # raised where somebody waits
             self._failure = exc
         except BaseException:
@@ -194,6 +204,7 @@ class Inbox:
         if message["type"] == "http.request" and self.body is not Body.DISCARDED:
             self._kept = self._kept or bytearray()
             self._kept += message.get("body", b"")
+        self._announce()
 
     def _note(self, message: Message) -> None:
         if message["type"] == "http.disconnect":
@@ -201,13 +212,12 @@ class Inbox:
         else:
             self.has_begun = True
             self.more_body = message.get("more_body", False)
-        self._announce()
 
     def _has_room(self) -> bool:
         size = len(self._kept or b"")
         if size <= self.room:
             return True
-        is_too_large = self._limit is not None and size > self._limit
+        is_too_large = self.limit is not None and size > self.limit
         if self.body is Body.EXPECTED and (is_too_large or self._waiting):
             self.discard()
             return True
@@ -314,11 +324,7 @@ class Request(HTTPConnection):
     @cached_property
     def inbox(self) -> Inbox:
         """The messages of this request. All its readers share this inbox."""
-        return Inbox(self._receive, self._max_body_size)
-
-    @property
-    def _max_body_size(self) -> int | None:
-        return getattr(self.scope.get("app"), "max_body_size", None)
+        return Inbox(self._receive, getattr(self.scope.get("app"), "max_body_size", None))
 
     @property
     def method(self) -> str:
@@ -342,22 +348,24 @@ class Request(HTTPConnection):
         self._stream_consumed = True
         declared = self.headers.get("content-length", "")
         size = int(declared[:20]) if declared.isdecimal() else 0  # more digits are no smaller
-        self._refuse_if_larger(size, self._max_body_size)
-        if self.inbox.body is Body.DISCARDED:
-            self._refuse_if_larger(self.inbox.room + 1, self.inbox.room)
+        inbox, limit = self.inbox, self.inbox.limit
+        self._refuse_if_larger(size, limit)
+        if inbox.body is Body.DISCARDED:
+            self._refuse_if_larger(inbox.room + 1, inbox.room)
+        received, more_body = 0, True
         try:
-            received, more_body = 0, True
             while more_body:
-                message = await self.inbox.receive()
+                message = await inbox.receive()
                 if message["type"] == "http.disconnect":
                     raise ClientDisconnect("the client went away before the body was complete")
                 chunk, more_body = message.get("body", b""), message.get("more_body", False)
                 received += len(chunk)
-                self._refuse_if_larger(received, self._max_body_size)
+                self._refuse_if_larger(received, limit)
                 if chunk:
                     yield chunk
         finally:
-            self.inbox.discard()
+            if more_body:
+                inbox.discard()
 
     def _refuse_if_larger(self, size: int, limit: int | None) -> None:
         if limit is not None and size > limit:
@@ -369,14 +377,17 @@ class Request(HTTPConnection):
 
     @property
     def has_unread_body(self) -> bool:
-        """Whether the client may still send a body, so that a response has to be `lingering`.
+        """Whether the client may still send a body, so that the response has to be `lingering`.
 
-        What it announces (RFC 9112, section 6.3) is looked up only where a body is usual.
+        What a client announces (RFC 9112, section 6.3) is asked only where a body is usual.
         """
-        is_announced = self.method not in ("GET", "HEAD") and (
-            self.headers.get("content-length", "0") != "0" or "transfer-encoding" in self.headers
+        if self.scope["method"] in ("GET", "HEAD") and not self._is_refused:
+            return False
+        return self.inbox.more_body and (
+            self._is_refused
+            or self.headers.get("content-length", "0") != "0"
+            or "transfer-encoding" in self.headers
         )
-        return (self._is_refused or is_announced) and self.inbox.more_body
 
     def lingering(self, send: Send) -> Send:
         """A `send` that completes the response when what is left of the body was read.

@@ -24,7 +24,7 @@ from minibg.responses import (
     StreamingResponse,
     run_in_turn,
 )
-from minibg.types import Receive, Scope, Send
+from minibg.types import ASGIApp, Receive, Scope, Send
 from minibg.websockets import WebSocket, WebSocketDisconnect
 
 WEBSOCKET = "WEB SOCKET"
@@ -171,10 +171,12 @@ class Router:
     Args:
         routes: The routes to begin with. Of two alike, the first serves.
         recover: Gives the response to an exception that was raised before there was one.
+        live: Serves the lifespan.
     """
 
-    def __init__(self, routes: Iterable[Route], recover: Recover) -> None:
+    def __init__(self, routes: Iterable[Route], recover: Recover, live: ASGIApp) -> None:
         self.recover = recover
+        self.live = live
         self.runs = Runs()
         self.static: dict[str, dict[str, Route]] = {}
         self.patterns: list[Route] = []
@@ -219,9 +221,11 @@ class Router:
         return allowed - {WEBSOCKET}
 
     def __call__(self, scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:
+        if scope["type"] == "http":
+            return self._serve(Request(scope, receive), send)
         if scope["type"] == "websocket":
             return self._serve_websocket(WebSocket(scope, receive, send))
-        return self._serve(Request(scope, receive), send)
+        return self.live(scope, receive, send)
 
     async def _serve(self, request: Request, send: Send) -> None:
         """Serve one request: endpoint, response, release, background."""
