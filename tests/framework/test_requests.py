@@ -489,6 +489,7 @@ def test_who_asks_hears_of_a_disconnect_behind_a_body_that_is_too_large(backend:
     talk_to(backend, endpoint, limit=10)
 
 
+@pytest.mark.usefixtures("little_room")
 def test_a_body_whose_reader_has_left_does_not_hide_the_disconnect(backend: str) -> None:
     async def endpoint(request: Request, talk: Talk) -> None:
         talk.send(b"x" * 11)
