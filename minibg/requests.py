@@ -14,7 +14,7 @@ from typing import Any
 from urllib.parse import quote
 
 import msgspec
-from anyio import Event, move_on_after
+from anyio import CancelScope, Event, current_time, move_on_after
 from anyio.lowlevel import checkpoint
 
 from minibg.concurrency import start_apart
@@ -160,14 +160,14 @@ class Inbox:
         self.body, self._kept = Body.DISCARDED, None
         self._announce()
 
-    async def drain(self, pause: float) -> bool:
+    async def drain(self, pause: float, deadline: float) -> bool:
         """Wait until the body has come in, or the client has gone, and give whether it was so.
 
         Args:
-            pause: For how many seconds the client may send nothing. Nor may it take longer than
-                `LINGERING_TIME` for all.
+            pause: For how many seconds the client may send nothing.
+            deadline: Until when it may take, by the clock of the event loop.
         """
-        with move_on_after(LINGERING_TIME):
+        with CancelScope(deadline=deadline):
             while self.more_body and not self.is_disconnected:
                 with move_on_after(pause) as silence:
                     self._listen()
@@ -190,6 +190,7 @@ class Inbox:
                 await self._changed()
             while not self.is_disconnected and self._has_room():
                 self._keep(await self._receive())
+                await checkpoint()  # there may be no end of what is there already
         except Exception as exc:  # noqa: BLE001  # raised where somebody waits
             self._failure = exc
         except BaseException:
@@ -400,15 +401,16 @@ class Request(HTTPConnection):
 
         async def send_and_linger(message: Message) -> None:
             is_last = message["type"] == "http.response.body" and not message.get("more_body")
-            if is_last and not await self._has_sent_all():
+            deadline = current_time() + LINGERING_TIME
+            if is_last and not await self._has_sent_all(deadline):
                 await send({**message, "more_body": True})
-                await self.inbox.drain(LINGERING_TIMEOUT)
+                await self.inbox.drain(LINGERING_TIMEOUT, deadline)
                 message = {"type": "http.response.body", "body": b""}
             await send(message)
 
         return send_and_linger
 
-    async def _has_sent_all(self) -> bool:
+    async def _has_sent_all(self, deadline: float) -> bool:
         """Wait until the client has sent its body, or pauses, and give whether it has sent all.
 
         One that expects "100 Continue" sends nothing without it (RFC 9110, section 10.1.1), and
@@ -417,7 +419,7 @@ class Request(HTTPConnection):
         expects = self.headers.get("expect", "").lower() == "100-continue"
         if expects and not self.inbox.has_begun:
             return False
-        return await self.inbox.drain(SHORT_PAUSE)
+        return await self.inbox.drain(SHORT_PAUSE, deadline)
 
     async def body(self) -> bytes:
         """The whole body. Raises what `stream` raises."""
