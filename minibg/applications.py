@@ -16,7 +16,7 @@ from anyio import get_cancelled_exc_class
 from minibg.concurrency import is_async_callable, run_in_threadpool
 from minibg.datastructures import State
 from minibg.exceptions import HTTPException
-from minibg.lifespan import live
+from minibg.lifespan import live, tell_of_failure
 from minibg.naming import name_of
 from minibg.requests import Request
 from minibg.responses import JSONResponse, PlainTextResponse, Response, as_response
@@ -79,7 +79,7 @@ class MiniBG:
         max_body_size: int | None = 16 * 1024 * 1024,
         redirect_slashes: bool = True,
     ) -> None:
-        self.router = Router(routes, self._recover, redirect_slashes)
+        self.router = Router(routes, self._recover, self._live, redirect_slashes)
         self.user_middleware = list(middleware)
         self.exception_handlers: dict[type[Exception] | int, ExceptionHandler] = {
             HTTPException: http_exception,
@@ -154,7 +154,7 @@ class MiniBG:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         scope["app"] = self
         if scope["type"] == "lifespan":
-            await live(self.lifespan(self), self.router.runs, scope, receive, send)
+            await tell_of_failure(self._serve_lifespan, scope, receive, send)
             return
         stack = self._stack or self._build_stack()
         started = False
@@ -182,12 +182,19 @@ class MiniBG:
                     await websocket.send_denial_response(response)
             raise
 
+    def _serve_lifespan(self, scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:
+        stack = self._stack or self._build_stack()
+        return stack(scope, receive, send)
+
     def _build_stack(self) -> ASGIApp:
         stack: ASGIApp = self.router
         for cls, args, options in reversed(self.user_middleware):
             stack = cls(stack, *args, **options)
         self._stack = stack
         return stack
+
+    def _live(self, scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:
+        return live(partial(self.lifespan, self), self.router.runs, scope, receive, send)
 
     async def _recover(self, request: Request, exc: BaseException) -> Response:
         """The answer to an exception that has a handler of its own; any other is raised again."""

@@ -11,10 +11,10 @@ from collections.abc import Awaitable, Callable, Mapping
 from contextlib import AbstractAsyncContextManager
 from typing import Any
 
-from anyio import Event
+from anyio import CancelScope, Event
 
 from minibg.concurrency import asyncios_cancellation
-from minibg.types import Receive, Scope, Send
+from minibg.types import ASGIApp, Message, Receive, Scope, Send
 
 
 class Runs:
@@ -57,7 +57,7 @@ class Runs:
 
 
 async def live(
-    context: AbstractAsyncContextManager[Mapping[str, Any] | None],
+    enter: Callable[[], AbstractAsyncContextManager[Mapping[str, Any] | None]],
     runs: Runs,
     scope: Scope,
     receive: Receive,
@@ -66,27 +66,65 @@ async def live(
     """Enter the context at startup, and leave it at shutdown when all runs are over.
 
     Args:
-        context: What the application holds; what it gives is the beginning of each request's state.
+        enter: Makes the context that holds what the application holds; what the context gives is
+            the beginning of each request's state.
         runs: The runs to wait for.
         scope, receive, send: Those of the lifespan.
 
     Raises:
         RuntimeError: If the context gives a state, and the server does not keep one.
-        Exception: What the context raises; the server is told.
+        BaseException: What the context raises.
     """
-    phase = "startup"
     await receive()
-    try:
-        async with context as state:
-            if state and "state" not in scope:
-                raise RuntimeError("the lifespan yields state, which this server does not keep")
-            if state:
-                scope["state"].update(state)
-            await send({"type": "lifespan.startup.complete"})
-            await receive()
-            phase = "shutdown"
-            await runs.wait_for_all()
-    except Exception:
-        await send({"type": f"lifespan.{phase}.failed", "message": traceback.format_exc()})
-        raise
+    async with enter() as state:
+        if state and "state" not in scope:
+            raise RuntimeError("the lifespan yields state, which this server does not keep")
+        if state:
+            scope["state"].update(state)
+        await send({"type": "lifespan.startup.complete"})
+        await receive()
+        await runs.wait_for_all()
     await send({"type": "lifespan.shutdown.complete"})
+
+
+async def tell_of_failure(app: ASGIApp, scope: Scope, receive: Receive, send: Send) -> None:
+    """Serve a lifespan, and tell the server of whatever ends it: `app` raises it, and that is all.
+
+    A failure is one of the startup until `app` has sent that the startup is complete, and one of
+    the shutdown from then on, while the application serves as well. Without that, a server takes
+    an exception for "no lifespan here", and serves an application that has not started.
+
+    Args:
+        app: Middleware and the application in it.
+        scope, receive, send: Those of the lifespan.
+
+    Raises:
+        BaseException: What the application raises, or what the server raises when it is told.
+    """
+    received, sent = False, ""
+
+    def receive_and_note() -> Awaitable[Message]:
+        nonlocal received
+        received = True
+        return receive()
+
+    def send_and_note(message: Message) -> Awaitable[None]:
+        nonlocal sent
+        sent = message["type"]
+        return send(message)
+
+    try:
+        await app(scope, receive_and_note, send_and_note)
+    except BaseException as exc:
+        phase = "shutdown" if sent == "lifespan.startup.complete" else "startup"
+        if sent in ("", "lifespan.startup.complete"):  # else the server knows
+            try:
+                with CancelScope(shield=True):
+                    if not received:
+                        await receive()
+                    details = traceback.format_exc()
+                    await send({"type": f"lifespan.{phase}.failed", "message": details})
+            finally:
+                if isinstance(exc, KeyboardInterrupt):  # whatever the server makes of a failure
+                    raise exc
+        raise

@@ -31,7 +31,7 @@ from minibg.responses import (
     run_in_turn,
     tasks_of,
 )
-from minibg.types import Receive, Scope, Send
+from minibg.types import ASGIApp, Receive, Scope, Send
 from minibg.websockets import WebSocket
 
 CONVERTORS: dict[str, tuple[str, Callable[[str], Any]]] = {
@@ -117,6 +117,8 @@ class Route:
                 response, answered = await scope["router"].recover(request, failure), failure
             finally:
                 del failure  # its traceback holds this frame
+        if request.has_unread_body:
+            send = request.lingering(send)
         receive, lists = request.receive_disconnect, resources.lists.values()
         # What is open may still add a task, and so may a stream, which may read the form as well.
         is_open = resources.stacks or request.has_form or isinstance(response, STREAMS)
@@ -294,14 +296,20 @@ class Router:
     Args:
         routes: The routes to begin with. Of two alike, the first serves.
         recover: Gives the response to an exception that was raised before there was one.
+        live: Serves the lifespan.
         redirect_slashes: Whether a path that is served only with, or only without, a slash at its
             end is redirected there.
     """
 
     def __init__(
-        self, routes: Iterable[Route], recover: Recover, redirect_slashes: bool = True
+        self,
+        routes: Iterable[Route],
+        recover: Recover,
+        live: ASGIApp,
+        redirect_slashes: bool = True,
     ) -> None:
         self.recover = recover
+        self.live = live
         self.redirect_slashes = redirect_slashes
         self.runs = Runs()
         self.static: dict[str, dict[str, dict[str, Route]]] = {"http": {}, "websocket": {}}
@@ -357,6 +365,8 @@ class Router:
         return allowed
 
     def __call__(self, scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:
+        if scope["type"] == "lifespan":
+            return self.live(scope, receive, send)
         scope["router"] = self
         route, scope["path_params"] = self.find(scope)
         if route not in OWN_ROUTES:

@@ -25,7 +25,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from minibg import BackgroundTasks, MiniBG, Request, UploadFile, WebSocket
+from minibg import BackgroundTasks, MiniBG, Request, UploadFile, WebSocket, requests
 from minibg.formparsers import MAX_MEMORY_FILE_SIZE, plain_filename
 from minibg.types import ASGIApp, Message, Receive, Scope, Send
 from tests.framework import hostile
@@ -428,9 +428,10 @@ def kept(path: str, content_type: bytes, body: Iterable[bytes]) -> tuple[int, st
 @pytest.mark.parametrize("size", [4, 16 * KIB])
 @pytest.mark.parametrize(("path", "content_type"), [("/json", b""), ("/form", hostile.URLENCODED)])
 def test_a_body_without_end_takes_no_more_memory_than_its_limit(
-    path: str, content_type: bytes, size: int
+    path: str, content_type: bytes, size: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """In whatever pieces it comes; a list of small ones would take many times their length."""
+    monkeypatch.setattr(requests, "LINGERING_TIME", 0.1)
     pieces = (b"1" * (size - 1) + b"%d" % (number % 10) for number in count())
     memory, answer = kept(path, content_type, pieces)
     assert answer.startswith("413")
