@@ -10,6 +10,7 @@ import sys
 from collections.abc import Callable, Coroutine
 from contextvars import copy_context
 from enum import Enum
+from functools import partial
 from typing import Any
 
 from anyio import CancelScope, Event, move_on_after
@@ -63,6 +64,7 @@ class Inbox:
     more_body = True
     is_disconnected = False
     _is_listening = False
+    _listening: CancelScope | None = None  # of the task that listens
     _is_read_directly = False  # by the reader, so that the listener waits
     _waiting = 0  # so many wait for the disconnect
     _kept: bytearray | None = None  # None where all that came was read
@@ -153,11 +155,20 @@ class Inbox:
         """Begin to take messages in, where that is possible and not done already."""
         if self._is_listening or self.is_disconnected or not self._has_room():
             return False
-        self._is_listening = True
-        start_apart(self._take_in)
+        self._is_listening, self._listening = True, CancelScope()
+        start_apart(partial(self._take_in, self._listening))
         return True
 
-    async def _take_in(self) -> None:
+    def close(self) -> None:
+        """Listen no more, as the request is over: some servers would never say anything again."""
+        if self._listening is not None:
+            self._listening.cancel()
+
+    async def _take_in(self, scope: CancelScope) -> None:
+        with scope:
+            await self._take_in_messages()
+
+    async def _take_in_messages(self) -> None:
         try:
             while self._is_read_directly:
                 await self._changed()

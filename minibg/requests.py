@@ -323,6 +323,11 @@ class Request(HTTPConnection):
         if self._form is not None:
             await self._form.close()
 
+    def stop_listening(self) -> None:
+        """End what the request has begun to wait for, as it is over."""
+        if "inbox" in vars(self):
+            self.inbox.close()
+
     async def receive_disconnect(self) -> Message:
         """Wait until the client goes away. The body can still be read, meanwhile and afterwards.
 

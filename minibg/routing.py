@@ -109,33 +109,40 @@ class Route:
         resources = RequestResources(request)
         answered = None
         try:
-            result = await self.dependant_for(request).solve_and_call(resources)
-            response = self.response_to(result, resources.response)
-        except BaseException as exc:  # noqa: BLE001  # raised, or answered
-            failure = await resources.abort(exc)
             try:
-                response, answered = await scope["router"].recover(request, failure), failure
-            finally:
-                del failure  # its traceback holds this frame
-        if request.has_unread_body:
-            send = request.lingering(send)
-        receive, lists = request.receive_disconnect, resources.lists.values()
-        # What is open may still add a task, and so may a stream, which may read the form as well.
-        is_open = resources.stacks or request.has_form or isinstance(response, STREAMS)
-        try:
-            if is_open or response.background or any(map(tasks_of, lists)):
-                held = resources if is_open else NOTHING_HELD
-                answer = respond(response, scope, receive, send, lists, held)
-                if lists or response.background:
-                    answer = scope["router"].runs.include(answer)
-                await answer
-            else:
-                await response.send_response(scope, receive, send)
-                if lists:  # a response of the user's own may have added to them
-                    await run_in_turn(list(lists))
+                result = await self.dependant_for(request).solve_and_call(resources)
+                response = self.response_to(result, resources.response)
+            except BaseException as exc:  # noqa: BLE001  # raised, or answered
+                failure = await resources.abort(exc)
+                try:
+                    response, answered = await scope["router"].recover(request, failure), failure
+                finally:
+                    del failure  # its traceback holds this frame
+            if request.has_unread_body:
+                send = request.lingering(send)
+            await self._answer(response, request, resources, send)
         finally:
+            request.stop_listening()
             if answered is not None:
                 let_go(answered)
+
+    @staticmethod
+    async def _answer(
+        response: Response, request: Request, resources: RequestResources, send: Send
+    ) -> None:
+        scope, receive, lists = request.scope, request.receive_disconnect, resources.lists.values()
+        # What is open may still add a task, and so may a stream, which may read the form as well.
+        is_open = resources.stacks or request.has_form or isinstance(response, STREAMS)
+        if is_open or response.background or any(map(tasks_of, lists)):
+            held = resources if is_open else NOTHING_HELD
+            answer = respond(response, scope, receive, send, lists, held)
+            if lists or response.background:
+                answer = scope["router"].runs.include(answer)
+            await answer
+        else:
+            await response.send_response(scope, receive, send)
+            if lists:  # a response of the user's own may have added to them
+                await run_in_turn(list(lists))
 
     def dependant_for(self, connection: HTTPConnection) -> Dependant:
         """How the endpoint is called, with the dependencies that the application overrides."""
