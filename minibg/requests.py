@@ -234,10 +234,8 @@ class Request(HTTPConnection):
     def has_unread_body(self) -> bool:
         """Whether the client may still send a body, so that the response has to be `lingering`.
 
-        What a client announces (RFC 9112, section 6.3) is asked only where a body is usual.
+        That is what it has announced (RFC 9112, section 6.3).
         """
-        if self.scope["method"] in ("GET", "HEAD") and not self._is_refused:
-            return False
         return self.inbox.more_body and (
             self._is_refused
             or self.headers.get("content-length", "0") != "0"
@@ -322,11 +320,6 @@ class Request(HTTPConnection):
         """Close the files of the form, if it was read."""
         if self._form is not None:
             await self._form.close()
-
-    def stop_listening(self) -> None:
-        """End what the request has begun to wait for, as it is over."""
-        if "inbox" in vars(self):
-            self.inbox.close()
 
     async def receive_disconnect(self) -> Message:
         """Wait until the client goes away. The body can still be read, meanwhile and afterwards.

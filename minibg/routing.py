@@ -46,6 +46,9 @@ CONVERTORS: dict[str, tuple[str, Callable[[str], Any]]] = {
 STREAMS = (StreamingResponse, ASGIResponse)
 """The kinds of response that run the user's code while they are sent."""
 
+BODILESS = ("GET", "HEAD")
+"""The methods with which a body is unusual (RFC 9110, sections 9.3.1 and 9.3.2)."""
+
 Recover = Callable[[Request, BaseException], Awaitable[Response]]
 """Gives the response to an exception, or raises it again."""
 
@@ -110,46 +113,36 @@ class Route:
         answered = None
         try:
             try:
-                result = await self.dependant_for(request).solve_and_call(resources)
+                dependant = self.dependant_for(request) if self.dependant.steps else self.dependant
+                result = await dependant.solve_and_call(resources)
                 response = self.response_to(result, resources.response)
             except BaseException as exc:  # noqa: BLE001  # raised, or answered
-                failure = await resources.abort(exc)
-                try:
-                    response, answered = await scope["router"].recover(request, failure), failure
-                finally:
-                    del failure  # its traceback holds this frame
-            if request.has_unread_body:
+                response, answered = await _recovered(request, resources, exc)
+            if (scope["method"] not in BODILESS or answered) and request.has_unread_body:
                 send = request.lingering(send)
-            await self._answer(response, request, resources, send)
+            receive, lists = request.receive_disconnect, resources.lists.values()
+            # What is open may still add a task, and so may a stream, which may read the form too.
+            is_open = resources.stacks or request.has_form or isinstance(response, STREAMS)
+            if is_open or response.background or any(map(tasks_of, lists)):
+                held = resources if is_open else NOTHING_HELD
+                answer = respond(response, scope, receive, send, lists, held)
+                runs = lists or response.background
+                await (scope["router"].runs.include(answer) if runs else answer)
+            else:
+                await response.send_response(scope, receive, send)
+                if lists:  # a response of the user's own may have added to them
+                    await run_in_turn(list(lists))
         finally:
-            request.stop_listening()
+            if "inbox" in vars(request):
+                request.inbox.close()
             if answered is not None:
                 let_go(answered)
 
-    @staticmethod
-    async def _answer(
-        response: Response, request: Request, resources: RequestResources, send: Send
-    ) -> None:
-        scope, receive, lists = request.scope, request.receive_disconnect, resources.lists.values()
-        # What is open may still add a task, and so may a stream, which may read the form as well.
-        is_open = resources.stacks or request.has_form or isinstance(response, STREAMS)
-        if is_open or response.background or any(map(tasks_of, lists)):
-            held = resources if is_open else NOTHING_HELD
-            answer = respond(response, scope, receive, send, lists, held)
-            if lists or response.background:
-                answer = scope["router"].runs.include(answer)
-            await answer
-        else:
-            await response.send_response(scope, receive, send)
-            if lists:  # a response of the user's own may have added to them
-                await run_in_turn(list(lists))
-
     def dependant_for(self, connection: HTTPConnection) -> Dependant:
         """How the endpoint is called, with the dependencies that the application overrides."""
-        if self.dependant.steps:
-            overrides = connection.app.dependency_overrides
-            if overrides:
-                return Dependant(self.endpoint, self.convertors, self.connection, overrides)
+        overrides = connection.app.dependency_overrides
+        if self.dependant.steps and overrides:
+            return Dependant(self.endpoint, self.convertors, self.connection, overrides)
         return self.dependant
 
     def response_to(self, result: Any, injected: Response | None) -> Response:
@@ -164,6 +157,17 @@ class Route:
             status_code = (injected and injected.status_code) or self.status_code
             response = JSONResponse(result, status_code)
         return response if injected is None else response.combined_with(injected)
+
+
+async def _recovered(
+    request: Request, resources: RequestResources, exc: BaseException
+) -> tuple[Response, BaseException]:
+    """The response to what the endpoint has raised, and what it answers. Any other is raised."""
+    failure = await resources.abort(exc)
+    try:
+        return await request.scope["router"].recover(request, failure), failure
+    finally:
+        del exc, failure  # its traceback holds this frame
 
 
 class WebSocketRoute(Route):
