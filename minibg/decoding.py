@@ -21,6 +21,7 @@ from decimal import Decimal
 from functools import partial, reduce
 from itertools import islice
 from operator import or_
+from traceback import walk_tb
 from typing import Any
 from uuid import UUID
 
@@ -30,8 +31,8 @@ from msgspec import inspect as types
 DOES_NOT_FIT = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 """What is raised where a value does not fit."""
 
-SMALL = 4096
-"""Up to so many bytes, whatever they hold is read within a few milliseconds."""
+SMALL = 16 * 1024
+"""Up to so many bytes no precaution is taken: whatever they hold is read within 50 ms."""
 
 MAX_COLLISIONS = 16
 """How many different values of a set, or keys of a mapping, may have the same hash."""
@@ -42,10 +43,11 @@ HAS_NO_HASH = ("unhashable type", "Cannot hash")
 SETS = (types.SetType, types.FrozenSetType)
 TIMES = (types.DateTimeType, types.TimeType)
 CHOSEN = (types.IntType, types.DecimalType, types.UUIDType)
+FLOATS = (types.FloatType, types.AnyType, types.DecimalType)
 ANY = types.AnyType()
 
-# A JSON number whose exponent has three digits, which is what makes one slow.
-_slow_float = re.compile(rb"[\[,:\s]-?[\d.]++[eE][+-]?0*[1-9]\d\d")
+# The exponent of a number that is slow to read. In a text it does no harm to be taken for one.
+_slow_float = re.compile(rb"[eE][+-]?0*[1-9]\d\d")
 _datetime = re.compile(r"(\d{4}-\d\d-\d\d)(?:[Tt ](\d\d:\d\d)([Zz]|[+-]\d\d:?\d\d)?)?", re.ASCII)
 _time = re.compile(r"(\d\d:\d\d)([Zz]|[+-]\d\d:?\d\d)?", re.ASCII)
 
@@ -54,77 +56,64 @@ def text_decoder(annotation: Any) -> Callable[[Any], Any]:
     """What reads the text, or the list of texts, of a query or a path as that type.
 
     Raises:
-        Exception: One of `DOES_NOT_FIT` when it is called, if that is not possible.
+        Exception: When it is called; `fault_of` tells whose fault it is.
     """
     info = types.type_info(annotation)
     convert = partial(msgspec.convert, type=annotation, strict=False)
-    if not _hashes_chosen(info) and not any(isinstance(part, TIMES) for part in _parts(info)):
-        return partial(_call, convert)
-    return lambda given: _call(convert, _looked_through(info, given))
+    if _hashes_chosen(info) or _holds(info, *TIMES):
+        return lambda given: convert(_looked_through(info, given))
+    return convert
 
 
 def json_decoder(annotation: Any) -> Callable[[bytes], Any]:
     """What reads JSON as that type.
 
     Raises:
-        Exception: One of `DOES_NOT_FIT` when it is called, if that is not possible.
+        Exception: When it is called; `fault_of` tells whose fault it is.
     """
-    return _Reader(annotation).read
+    info = types.type_info(annotation)
+    decode = msgspec.json.Decoder(annotation).decode
+    has_times, has_floats = _holds(info, *TIMES), _holds(info, *FLOATS)
+    hashes_chosen, is_raw = _hashes_chosen(info), _holds(info, types.RawType)
+    number = Decimal if _holds(info, types.DecimalType) else float
+    decode_any = msgspec.json.Decoder(float_hook=number).decode
 
-
-def decode_json(body: bytes) -> Any:
-    """JSON as whatever it is. Raises one of `DOES_NOT_FIT`."""
-    return _read_any(body)
-
-
-class _Reader:
-    """Reads JSON as one type; which precautions that needs is settled beforehand."""
-
-    def __init__(self, annotation: Any) -> None:
-        self.info = types.type_info(annotation)
-        parts = [*_parts(self.info)]
-        self.decode = msgspec.json.Decoder(annotation).decode
-        number = Decimal if any(isinstance(part, types.DecimalType) for part in parts) else float
-        self.decode_any = msgspec.json.Decoder(float_hook=number).decode
-        self.convert = partial(msgspec.convert, type=annotation, str_keys=True)
-        self.has_times = any(isinstance(part, TIMES) for part in parts)
-        self.hashes_chosen = _hashes_chosen(self.info)
-        self.has_raw = any(isinstance(part, types.RawType) for part in parts)
-        self.is_looked_through = self.has_times or self.hashes_chosen or number is Decimal
-
-    def read(self, body: bytes) -> Any:
-        if self.has_raw or len(body) <= SMALL or not (self.hashes_chosen or _has_slow_floats(body)):
-            try:
-                return _call(self.decode, body)
-            except msgspec.ValidationError as exc:
-                if self.has_raw or not (self.has_times and str(exc).startswith("Invalid RFC3339")):
-                    raise
-        return self.carefully(body)
-
-    def carefully(self, body: bytes) -> Any:
+    def carefully(body: bytes) -> Any:
         """Read it as no type in particular, look it through, and convert it."""
-        data = _call(self.decode_any, body)
-        if self.is_looked_through:
-            data = _looked_through(self.info, data)
-        return _call(self.convert, data)
+        data = decode_any(body)
+        if has_times or hashes_chosen or number is Decimal:
+            data = _looked_through(info, data)
+        return msgspec.convert(data, annotation, str_keys=True)
+
+    def read(body: bytes) -> Any:
+        if len(body) > SMALL and (hashes_chosen or (has_floats and _has_slow_floats(body))):
+            return carefully(body)
+        try:
+            return decode(body)
+        except msgspec.ValidationError as exc:
+            if not (has_times and str(exc).startswith("Invalid RFC3339")):
+                raise
+        return carefully(body)
+
+    return decode if is_raw else read  # what is to be left as it was sent cannot be converted
 
 
-def _call(decode: Callable[[Any], Any], data: Any) -> Any:
-    """Call a function of msgspec's; what fails below it, and not in Python code, does not fit."""
-    try:
-        return decode(data)
-    except DOES_NOT_FIT:
-        raise
-    except Exception as exc:
-        is_ours = exc.__traceback__ is None or exc.__traceback__.tb_next is None
-        if not (is_ours or str(exc).startswith(HAS_NO_HASH)):
-            raise
-        raise msgspec.ValidationError(str(exc) or type(exc).__name__) from exc
+def fault_of(exc: Exception) -> Exception:
+    """What was raised, as one of `DOES_NOT_FIT` if it is the client's fault.
+
+    It is where msgspec, or Python below it, has raised. Otherwise it comes from Python code of the
+    application's, a validator for example, and stays as it is.
+    """
+    *_, (frame, _) = frames = [*walk_tb(exc.__traceback__)]
+    is_clients = len(frames) == 1 or frame.f_globals is globals()
+    if isinstance(exc, DOES_NOT_FIT) or not (is_clients or str(exc).startswith(HAS_NO_HASH)):
+        return exc
+    return msgspec.ValidationError(str(exc) or type(exc).__name__)
 
 
 def _has_slow_floats(body: bytes) -> bool:
     """Whether there are more than a few; the regular expression stops there."""
-    return any(True for _ in islice(_slow_float.finditer(body), 100, None))
+    return any(True for _ in islice(_slow_float.finditer(body), 1000, None))
 
 
 def _parts(info: Any) -> Iterator[Any]:
@@ -142,12 +131,17 @@ def _parts(info: Any) -> Iterator[Any]:
             todo += [field.type for field in getattr(part, "fields", ())]
 
 
+def _holds(info: Any, *kinds: type[types.Type]) -> bool:
+    """Whether it is, or holds, one of these types."""
+    return any(isinstance(part, kinds) for part in _parts(info))
+
+
 def _hashes_chosen(info: Any) -> bool:
     """Whether it is, or holds, a set or mapping of values whose hashes a client can choose."""
     for part in _parts(info):
         chosen = (*CHOSEN, types.AnyType) if isinstance(part, SETS) else CHOSEN
         hashed = part.item_type if isinstance(part, SETS) else getattr(part, "key_type", None)
-        if any(isinstance(inner, chosen) for inner in _parts(hashed)):
+        if _holds(hashed, *chosen):
             return True
     return False
 
@@ -229,4 +223,5 @@ def _annotation(info: Any) -> Any:
     return SCALARS.get(type(info)) or getattr(info, "cls", Any)
 
 
-_read_any = _Reader(Any).read
+decode_json = json_decoder(Any)
+"""Reads JSON as whatever it is."""

@@ -171,10 +171,8 @@ class Dependant:
                 resources.body = await self.read_body(resources.connection)
             solved: dict[Source, Any] = {given: given.of(resources) for given in self.given}
             if self.values:
-                query = resources.connection.scope.get("query_string", b"")
-                size = len(query) + (len(resources.body) if self.in_json else 0)
-                read = partial(self._read_values, resources)
-                solved |= await run_parser(read, size > MAX_LENGTH_ON_THE_LOOP)
+                in_thread = self._size(resources) > MAX_LENGTH_ON_THE_LOOP
+                await run_parser(partial(self._read_values, resources, solved), in_thread)
             for step in self.steps:
                 solved[step] = await step.solve(resources, solved)
             arguments = {name: solved[source] for name, source in self.arguments.items()}
@@ -188,8 +186,12 @@ class Dependant:
             await resources.close("function")
         return result
 
-    def _read_values(self, resources: RequestResources) -> dict[Source, Any]:
-        solved: dict[Source, Any] = {}
+    def _size(self, resources: RequestResources) -> int:
+        """How many bytes there are to be decoded; of a form that has been done."""
+        body = resources.body if self.in_json else b""
+        return len(body) + len(resources.connection.scope.get("query_string", b""))
+
+    def _read_values(self, resources: RequestResources, solved: dict[Source, Any]) -> None:
         errors: list[dict[str, Any]] = []
         for value in self.values:
             try:
@@ -200,7 +202,6 @@ class Dependant:
                     errors.append(error)
         if errors:
             raise HTTPException(422, errors)
-        return solved
 
     # --- when it is registered -------------------------------------------------------------------
 

@@ -18,7 +18,7 @@ import msgspec
 from msgspec import inspect as types
 
 from minibg.background import BackgroundTasks
-from minibg.decoding import json_decoder, text_decoder
+from minibg.decoding import fault_of, json_decoder, text_decoder
 from minibg.exceptions import HTTPException
 from minibg.formparsers import UploadFile
 from minibg.injection import RequestResources
@@ -73,7 +73,10 @@ class Value:
         """
         raw = self.read(resources)
         if raw is not MISSING:
-            return raw if self.decode is None else self.decode(raw)
+            try:
+                return raw if self.decode is None else self.decode(raw)
+            except Exception as exc:  # noqa: BLE001  # raised again
+                raise fault_of(exc) from exc.__cause__
         if self.default is Parameter.empty:
             raise Missing
         return self.default.make() if isinstance(self.default, Made) else deepcopy(self.default)
