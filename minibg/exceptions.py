@@ -12,22 +12,29 @@ from typing import Any
 CLOSE_CODES = frozenset({*range(1000, 1004), *range(1007, 1015)})
 """The registered close codes that an endpoint may send (RFC 6455, section 11.7, and IANA)."""
 
+PHRASES = {status.value: status.phrase for status in HTTPStatus}
+
 
 class HTTPException(Exception):
     """Raised by an endpoint to answer with an error.
 
     Args:
-        status_code: The status of the answer, 400 for example.
+        status_code: The status of the answer, from 200 to 599.
         detail: What the answer's `{"detail": ...}` holds, anything that JSON can hold. By default
-            the phrase that belongs to the status (RFC 9110, section 15).
+            the phrase that belongs to the status (RFC 9110, section 15), or no text if none does.
         headers: Headers of the answer.
+
+    Raises:
+        ValueError: If no answer has that status.
     """
 
     def __init__(
         self, status_code: int, detail: Any = None, headers: Mapping[str, str] | None = None
     ) -> None:
+        if not (isinstance(status_code, int) and 200 <= status_code <= 599):
+            raise ValueError(f"a status is a number from 200 to 599, not {status_code!r}")
         self.status_code = status_code
-        self.detail = HTTPStatus(status_code).phrase if detail is None else detail
+        self.detail = PHRASES.get(status_code, "") if detail is None else detail
         self.headers = headers
 
     def __str__(self) -> str:

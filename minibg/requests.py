@@ -7,17 +7,23 @@ HTTP connection scope). Nothing is parsed before somebody asks for it.
 import re
 from collections.abc import AsyncGenerator
 from contextlib import aclosing, suppress
-from functools import cached_property
+from functools import cached_property, partial
 from io import BytesIO
 from ipaddress import IPv6Address
 from typing import Any
 
-import msgspec
 from anyio import current_time
 
 from minibg.datastructures import URL, Address, Headers, QueryParams, State, unquote_cookie
+from minibg.decoding import DOES_NOT_FIT, decode_json
 from minibg.exceptions import HTTPException
-from minibg.formparsers import FormData, FormReading, parse_form
+from minibg.formparsers import (
+    MAX_LENGTH_ON_THE_LOOP,
+    FormData,
+    FormReading,
+    parse_form,
+    run_parser,
+)
 from minibg.inbox import Inbox
 from minibg.types import Message, Receive, Scope, Send
 
@@ -283,14 +289,19 @@ class Request(HTTPConnection):
         return self._body
 
     async def json(self) -> Any:
-        """The body as JSON. Raises `InvalidJSON`, and what `stream` raises."""
+        """The body as JSON, whatever type the client says that it has.
+
+        Raises:
+            InvalidJSON: If it is none. Also what `stream` raises.
+        """
         body = await self.body()
+        in_thread = len(body) > MAX_LENGTH_ON_THE_LOOP
         try:
-            return msgspec.json.decode(body)
-        except (msgspec.DecodeError, UnicodeDecodeError) as exc:
-            raise InvalidJSON(str(exc)) from exc
+            return await run_parser(partial(decode_json, body), in_thread)
         except RecursionError as exc:
             raise InvalidJSON("JSON is nested too deeply") from exc
+        except DOES_NOT_FIT as exc:
+            raise InvalidJSON(str(exc)) from exc
 
     def form(
         self, *, max_files: int = 1000, max_fields: int = 1000, max_part_size: int = 1024 * 1024

@@ -36,7 +36,8 @@ MULTIPART = [(b"content-type", b"multipart/form-data; boundary=xXx")]
 def served(endpoint: Callable[..., Any], query: bytes = b"", body: bytes = b"") -> Answer:
     app = MiniBG()
     app.post("/")(endpoint)
-    return ask(app, "POST", body=[body], query_string=query)
+    headers = [(b"content-type", b"application/json")]
+    return ask(app, "POST", "/", headers, [body], query_string=query)
 
 
 def fault_of(answer: Answer) -> tuple[list[str | int], str, str]:
