@@ -100,16 +100,22 @@ async def run_in_extra_thread(func: Callable[[*Ts], T], /, *args: *Ts) -> T:
     cancelled: BaseException | None = None
     try:
         while not outcome.done():  # asyncio may cancel before the call has begun
-            with CancelScope(shield=True):
-                try:
-                    await _run_in_thread(settle, CapacityLimiter(1))
-                except anyio.get_cancelled_exc_class() as exc:
-                    cancelled = exc
+            cancelled = await _run_shielded(settle) or cancelled
         if cancelled is not None:
             _cancel_again(cancelled)
         return outcome.result()
     finally:
         del outcome, cancelled, settle  # as in `_run_in_thread`
+
+
+async def _run_shielded(call: Callable[[], None]) -> BaseException | None:
+    """Make the call in a thread, and return asyncio's cancellation if there is one meanwhile."""
+    with CancelScope(shield=True):
+        try:
+            await _run_in_thread(call, CapacityLimiter(1))
+        except anyio.get_cancelled_exc_class() as exc:
+            return exc
+    return None
 
 
 _background_limiter: RunVar[CapacityLimiter] = RunVar("minibg background limiter")
@@ -188,11 +194,16 @@ async def _hop(
             scope.cancel()  # so that anyio.from_thread.check_cancelled() raises in the thread
             if on_cancel is not None:
                 on_cancel()
-            while not outcome.done():
-                with CancelScope(shield=True), suppress(type(exc)):
-                    await to_thread.run_sync(wait, [outcome], limiter=_NO_LIMIT)
+            await _until_done(outcome)
             return exc
     return None
+
+
+async def _until_done(outcome: Future[Any]) -> None:
+    """Wait for the thread, in another one, however often the task is cancelled meanwhile."""
+    while not outcome.done():
+        with CancelScope(shield=True), suppress(anyio.get_cancelled_exc_class()):
+            await to_thread.run_sync(wait, [outcome], limiter=_NO_LIMIT)
 
 
 def _settle(outcome: Future[T], call: Callable[[], T]) -> None:

@@ -116,15 +116,20 @@ async def tell_of_failure(app: ASGIApp, scope: Scope, receive: Receive, send: Se
     try:
         await app(scope, receive_and_note, send_and_note)
     except BaseException as exc:
-        phase = "shutdown" if sent == "lifespan.startup.complete" else "startup"
         if sent in ("", "lifespan.startup.complete"):  # else the server knows
-            try:
-                with CancelScope(shield=True):
-                    if not received:
-                        await receive()
-                    details = traceback.format_exc()
-                    await send({"type": f"lifespan.{phase}.failed", "message": details})
-            finally:
-                if isinstance(exc, KeyboardInterrupt):  # whatever the server makes of a failure
-                    raise exc
+            phase = "shutdown" if sent else "startup"
+            await _tell(phase, exc, None if received else receive, send)
         raise
+
+
+async def _tell(phase: str, exc: BaseException, receive: Receive | None, send: Send) -> None:
+    """Tell the server that this phase has failed, when it has said what it has to say first."""
+    try:
+        with CancelScope(shield=True):
+            if receive is not None:
+                await receive()
+            details = "".join(traceback.format_exception(exc))
+            await send({"type": f"lifespan.{phase}.failed", "message": details})
+    finally:
+        if isinstance(exc, KeyboardInterrupt):  # whatever the server makes of a failure
+            raise exc
