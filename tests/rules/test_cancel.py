@@ -423,8 +423,13 @@ def test_the_thread_of_an_endpoint_is_waited_for_too_when_asyncio_cancels(
         blocked()
         return result
 
+    went_on: list[object] = []
+
+    async def request() -> None:
+        went_on.append(await run_in_threadpool(endpoint))
+
     async def server() -> None:
-        task = asyncio.ensure_future(run_in_threadpool(endpoint))
+        task = asyncio.ensure_future(request())
         await blocked.is_running()
         task.cancel()
         await let_it_be_delivered()
@@ -434,6 +439,7 @@ def test_the_thread_of_an_endpoint_is_waited_for_too_when_asyncio_cancels(
             await task
 
     asyncio.run(server())
+    assert went_on == []
     assert blocked.ended.is_set()
 
 
