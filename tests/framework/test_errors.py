@@ -1,7 +1,11 @@
 """What an error becomes: an answer while there is none, and in any case the server's to know."""
 
+import gc
 import json
-from collections.abc import Callable
+import pickle
+import weakref
+from collections.abc import AsyncIterator, Callable
+from copy import copy, deepcopy
 from functools import partial
 from http import HTTPStatus
 from typing import Any
@@ -13,14 +17,19 @@ from hypothesis import strategies as st
 
 from minibg import (
     BackgroundTasks,
+    ClientDisconnect,
+    Depends,
     FailFastTasks,
     HTTPException,
+    InvalidJSON,
+    InvalidMessage,
     MiniBG,
     PlainTextResponse,
     Request,
     Response,
     Route,
     StreamingResponse,
+    WebSocketDisconnect,
 )
 from minibg.naming import name_of
 from minibg.types import Message
@@ -317,3 +326,90 @@ class Service:
 )
 def test_an_error_names_a_function_and_none_of_its_arguments(func: Any, name: str) -> None:
     assert name_of(func) == name
+
+
+# --- exceptions that live longer than a request --------------------------------------------------
+
+EXCEPTIONS = [
+    HTTPException(404),
+    HTTPException(status_code=400, detail={"a": 1}, headers={"x-a": "1"}),
+    ClientDisconnect("gone"),
+    InvalidJSON(detail="no JSON"),
+    InvalidMessage("no text"),
+    WebSocketDisconnect(code=1001, reason="away"),
+]
+
+
+class Teapot(HTTPException):
+    def __init__(self, *, size: int) -> None:
+        super().__init__(418, detail=f"{size} cups")
+        self.size = size
+
+
+@pytest.mark.parametrize("exc", [*EXCEPTIONS, Teapot(size=2)], ids=repr)
+def test_an_exception_can_be_copied_and_pickled(exc: Exception) -> None:
+    for protocol in range(pickle.HIGHEST_PROTOCOL + 1):
+        for again in (pickle.loads(pickle.dumps(exc, protocol)), copy(exc), deepcopy(exc)):
+            assert (type(again), vars(again), str(again)) == (type(exc), vars(exc), str(exc))
+            assert again.args == exc.args
+
+
+@pytest.mark.parametrize("translated", [False, True])
+def test_an_exception_that_a_module_keeps_keeps_no_request(translated: bool, backend: str) -> None:
+    unauthorized = HTTPException(401)
+    alive: list[weakref.ref[Request]] = []
+
+    async def dependency() -> AsyncIterator[None]:
+        try:
+            yield
+        except HTTPException as exc:
+            if translated:
+                raise HTTPException(403) from exc
+            raise
+
+    app = MiniBG()
+
+    @app.get("/")
+    async def endpoint(request: Request, held: None = Depends(dependency)) -> None:
+        alive.append(weakref.ref(request))
+        try:
+            raise KeyError
+        except KeyError:
+            raise unauthorized from None
+
+    for _ in range(3):
+        assert ask(app, backend=backend).status == (403 if translated else 401)
+    gc.collect()
+    *others, _ = alive  # a worker thread that is about to end may still hold the last
+    assert [request() for request in others] == [None] * 2
+    assert unauthorized.__traceback__ is None
+
+
+def test_a_task_of_the_answer_still_sees_where_the_exception_came_from(backend: str) -> None:
+    seen: list[bool] = []
+
+    async def handler(request: Request, exc: LookupError) -> Response:
+        async def report() -> None:
+            seen.append(exc.__traceback__ is not None)
+
+        return PlainTextResponse("", background=report)
+
+    assert answered(LookupError(), {LookupError: handler}, backend=backend)[0] == 200
+    assert seen == [True]
+
+
+def test_an_error_is_logged_where_a_cancellation_keeps_it_from_being_answered(
+    backend: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def server() -> None:
+        with anyio.CancelScope() as scope:
+
+            async def endpoint() -> None:
+                scope.cancel()
+                raise LookupError("lost")
+
+            app = MiniBG(routes=[Route("/", endpoint)])
+            await app(http_scope(), anyio.sleep_forever, anyio.sleep_forever)  # type: ignore[arg-type]
+
+    anyio.run(server, backend=backend)
+    assert [str(r.exc_info and r.exc_info[1]) for r in caplog.records] == ["lost"]

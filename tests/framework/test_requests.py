@@ -617,3 +617,18 @@ def test_what_the_servers_receive_raises_is_raised_where_somebody_waits(backend:
                 await wait()
 
     anyio.run(main, backend=backend)
+
+
+# --- session -------------------------------------------------------------------------------------
+
+
+def test_the_session_is_what_the_middleware_keeps_in_the_scope() -> None:
+    session: dict[str, Any] = {}
+    request = Request(http_scope(session=session))
+    request.session["user"] = "ada"
+    assert session == {"user": "ada"}
+
+
+def test_a_session_without_its_middleware_says_what_is_missing() -> None:
+    with pytest.raises(AssertionError, match="SessionMiddleware must be installed to access"):
+        _ = Request(http_scope()).session

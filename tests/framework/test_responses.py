@@ -4,18 +4,25 @@ import json
 import threading
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
+from copy import copy
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta, timezone
+from functools import partial
 from http.cookies import Morsel
+from pathlib import Path
 from typing import Any
 
 import anyio
 import pytest
+from anyio.lowlevel import checkpoint
 from hypothesis import example, given
 from hypothesis import strategies as st
 from starlette import responses as oracle
+from starlette.middleware.gzip import GZipMiddleware
 
 from minibg import (
     BackgroundTask,
+    BackgroundTasks,
     ClientDisconnect,
     Depends,
     HTMLResponse,
@@ -30,7 +37,8 @@ from minibg import (
 )
 from minibg.concurrency import iterate_in_threadpool
 from minibg.datastructures import MutableHeaders
-from minibg.types import Message, Receive, Scope, Send
+from minibg.responses import ASGIResponse
+from minibg.types import ASGIApp, Message, Receive, Scope, Send
 from tests.framework.asgi import Answer, ask, http_scope
 
 texts = st.text(st.characters(codec="utf-8"), max_size=10)
@@ -603,3 +611,245 @@ def test_a_response_of_ones_own_may_receive_while_it_is_sent(backend: str) -> No
 
     assert ask(app, gone_after=0, backend=backend).body == b"answered"
     assert received == ["http.disconnect"]
+
+
+# --- sent again, and framed ----------------------------------------------------------------------
+
+
+class Appending:
+    """Middleware that changes the headers in place."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self.app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        async def send_more(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                message["headers"].append((b"x-a", b"1"))
+                message["headers"][0] = (b"x-b", b"2")
+            await send(message)
+
+        await self.app(scope, receive, send_more)
+
+
+@pytest.mark.parametrize(
+    "kept",
+    [
+        PlainTextResponse("a" * 1000),
+        JSONResponse([1], headers={"x-c": "3"}),
+        oracle.PlainTextResponse("a"),
+        ASGIResponse(oracle.PlainTextResponse("a")),
+    ],
+)
+@pytest.mark.parametrize("middleware", [Appending, partial(GZipMiddleware, minimum_size=10)])
+def test_a_response_that_is_kept_is_sent_the_same_each_time(
+    kept: Any, middleware: Callable[[ASGIApp], ASGIApp]
+) -> None:
+    app = MiniBG()
+    app.add_middleware(middleware)
+
+    @app.get("/")
+    async def endpoint() -> Any:
+        return kept
+
+    accept = [(b"accept-encoding", b"gzip")]
+    first, again, plain = ask(app, headers=accept), ask(app, headers=accept), ask(app)
+    assert same(first, again)
+    assert dict(plain.headers).get(b"content-encoding") is None
+
+
+framings = st.lists(
+    st.sampled_from([("transfer-encoding", "chunked"), ("content-length", "2"), ("x-a", "1")]),
+    max_size=4,
+)
+
+
+@given(framings, st.sampled_from([200, 204, 205, 304]), st.booleans())
+def test_one_framing_is_sent_whatever_was_set(
+    given: list[tuple[str, str]], status: int, is_stream: bool
+) -> None:
+    """No `Transfer-Encoding`, one length at most (RFC 9112, 6.1 to 6.3; RFC 9110, 8.6)."""
+    response = StreamingResponse(["a", "b"], status) if is_stream else Response("ab", status)
+    for name, value in given:
+        response.headers.append(name, value)
+    for sent in (response, ASGIResponse(copy(response))):
+        names = [name for name, _ in ask(sent).headers]
+        assert b"transfer-encoding" not in names
+        assert names.count(b"content-length") <= (0 if status == 204 else 1)
+
+
+def test_a_reset_of_content_has_none() -> None:
+    """RFC 9110, section 15.3.6."""
+    for response in (Response("a", 205), JSONResponse(1, 205), StreamingResponse(["a"], 205)):
+        answer = ask(response)
+        assert (dict(answer.headers)[b"content-length"], answer.body) == (b"0", b"")
+
+
+@pytest.mark.parametrize("content", ["abc", b"abc", bytearray(b"abc"), memoryview(b"abc")])
+def test_a_stream_is_made_of_pieces_and_not_of_one(content: Any) -> None:
+    with pytest.raises(TypeError, match="Response takes it whole"):
+        StreamingResponse(content)
+
+
+@pytest.mark.parametrize("piece", [{"a": 1}, 97, None])
+def test_a_piece_that_is_neither_text_nor_bytes_is_refused_unsent(piece: Any) -> None:
+    answer = ask(StreamingResponse([piece]), fails=TypeError)
+    assert (answer.body, answer.complete) == (b"", False)
+    assert type(piece).__name__ in str(answer.error)
+
+
+@pytest.mark.parametrize("kind", [Pieces, AsyncPieces])
+@pytest.mark.parametrize("stream", [StreamingResponse, oracle.StreamingResponse])
+def test_an_iterator_is_closed_where_the_response_could_not_begin(
+    kind: type[Pieces], stream: Callable[[Any], Any], backend: str
+) -> None:
+    if stream is oracle.StreamingResponse and kind is Pieces:
+        pytest.skip("Starlette wraps it in a generator, and closing that closes nothing in it")
+    pieces = kind(["a"])
+    app = MiniBG()
+
+    @app.get("/")
+    async def endpoint() -> Any:
+        return stream(pieces)
+
+    async def refusing(scope: Scope, receive: Receive, send: Send) -> None:
+        async def refuse(message: Message) -> None:
+            raise OSError("the client is gone")
+
+        await app(scope, receive, refuse)
+
+    ask(refusing, fails=BaseException, backend=backend)
+    assert pieces.closed
+
+
+def test_an_iterator_is_closed_where_a_dependency_fails_before_the_response(backend: str) -> None:
+    pieces = AsyncPieces(["a"])
+    app = MiniBG()
+
+    def failing() -> Iterator[None]:
+        yield
+        raise LookupError
+
+    @app.get("/")
+    async def endpoint(held: None = Depends(failing, scope="function")) -> StreamingResponse:
+        return StreamingResponse(pieces)
+
+    assert ask(app, fails=LookupError, backend=backend).status == 500
+    assert pieces.closed
+
+
+# --- any ASGI response ---------------------------------------------------------------------------
+
+
+class Own(Response):
+    """A response whose `__call__` says what is sent."""
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        self.status_code = 201
+        await super().__call__(scope, receive, send)
+
+
+async def any_application(scope: Scope, receive: Receive, send: Send) -> None:
+    await send({"type": "http.response.start", "status": 201})
+    await send({"type": "http.response.body", "body": b"sent"})
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda path: Own("sent"),
+        lambda path: oracle.PlainTextResponse("sent", 201),
+        lambda path: oracle.StreamingResponse(iter(["se", "nt"]), 201),
+        lambda path: oracle.FileResponse(path, 201),
+        lambda path: any_application,
+    ],
+    ids=["own __call__", "plain", "stream", "file", "function"],
+)
+@pytest.mark.parametrize("answers_an_error", [False, True])
+def test_any_asgi_application_may_be_the_response(
+    make: Callable[[Path], Any], answers_an_error: bool, tmp_path: Path, backend: str
+) -> None:
+    """What was set on the injected response goes out with it, and the tasks run after it."""
+    path = tmp_path / "file"
+    path.write_bytes(b"sent")
+    ran: list[str] = []
+    app = MiniBG()
+
+    @app.exception_handler(LookupError)
+    async def handler(request: Request, exc: LookupError) -> Any:
+        return make(path)
+
+    @app.get("/")
+    async def endpoint(response: Response, tasks: BackgroundTasks) -> Any:
+        if answers_an_error:
+            raise LookupError
+        response.headers["x-a"] = "1"
+        tasks.add_task(ran.append, "task")
+        return make(path)
+
+    answer = ask(app, backend=backend)
+    assert (answer.status, answer.body) == (201, b"sent")
+    assert dict(answer.headers).get(b"x-a") == (None if answers_an_error else b"1")
+    assert ran == ([] if answers_an_error else ["task"])
+
+
+@pytest.mark.parametrize("cls", [oracle.Response, Own])
+def test_its_background_runs_once_after_the_injected_list_and_by_our_rules(
+    cls: Callable[..., Any], backend: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Each time that it is sent: it stays as it was."""
+    ran: list[str] = []
+
+    async def failing() -> None:
+        ran.append("its own")
+        raise LookupError
+
+    kept = cls("a", background=failing)
+    app = MiniBG()
+
+    @app.get("/")
+    async def endpoint(tasks: BackgroundTasks) -> Any:
+        tasks.add_task(ran.append, "injected")
+        return kept
+
+    for _ in range(2):
+        assert ask(app, backend=backend).complete
+    assert ran == ["injected", "its own"] * 2
+    assert len([record for record in caplog.records if record.levelname == "ERROR"]) == 2
+    assert kept.background is failing
+
+
+def test_no_task_runs_where_it_ends_before_its_last_byte(
+    backend: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Starlette's stream returns when the client has gone away, and says nothing."""
+    app = MiniBG()
+
+    async def endless() -> AsyncIterator[str]:
+        while True:
+            yield "a"
+            await checkpoint()
+
+    @app.get("/")
+    async def endpoint(tasks: BackgroundTasks) -> Any:
+        tasks.add_task(pytest.fail, "it ran")
+        return oracle.StreamingResponse(endless())
+
+    assert not ask(app, gone_after=3, backend=backend).complete
+    assert "background tasks not run (the response was not sent" in caplog.text
+
+
+def test_a_sync_callable_is_content_and_no_response() -> None:
+    @dataclass
+    class Callable1:
+        a: int = 1
+
+        def __call__(self) -> None: ...
+
+    app = MiniBG()
+
+    @app.get("/")
+    async def endpoint() -> Any:
+        return Callable1()
+
+    assert ask(app).body == b'{"a":1}'

@@ -27,6 +27,7 @@ from minibg import (
     WebSocketRoute,
 )
 from minibg.routing import CONVERTORS, METHOD_NOT_ALLOWED, NOT_FOUND, TO_OTHER_SLASH
+from minibg.types import Receive, Scope, Send
 from tests.framework.asgi import ask, http_scope
 
 METHODS = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"]
@@ -370,3 +371,77 @@ def test_a_response_goes_out_as_it_is() -> None:
 def test_a_status_without_content_is_answered_without(status: int, value: Any) -> None:
     answer = ask(MiniBG(routes=[Route("/", lambda: value, status_code=status)]))
     assert (answer.status, answer.headers, answer.body) == (status, [], b"")
+
+
+# --- several parameters in a segment -------------------------------------------------------------
+
+CLEAR = [
+    "/{a}-{b}",
+    "/{name}.{ext}/x",
+    "/{year:int}-{slug}/e",
+    "/{slug}-{id:int}.{ext}",
+    "/{z}/{x}/{y}.png",
+    "/{p:path}/e/{x}",
+    "/{p:path}/{n}.e",
+    "/{p:path}.e/{q:path}",
+    "/{a}-{q:path}",
+    "/{a}-{id:uuid}",
+    "/{x:float},{y:float}",
+]
+AMBIGUOUS = [
+    "/{a}{b}",
+    "/{a}-{b}-{c}",
+    "/{a}-{b}x",
+    "/{a}1{b:int}",
+    "/{a}.{b:float}",
+    "/{p:path}-{x}",
+    "/{p:path}/{q:path}/x",
+    "/{p:path}/{a}.{b}",
+]
+
+
+@given(st.sampled_from(CLEAR), st.text("/-.,1aex", max_size=12))
+def test_a_path_of_several_parameters_is_read_as_starlette_reads_it(path: str, asked: str) -> None:
+    ours = route(path, {"GET"}).match("/" + asked)
+    match, scope = StarletteRoute(path, endpoint_for([])).matches(http_scope(path="/" + asked))
+    assert ours == (scope["path_params"] if match is Match.FULL else None)
+
+
+@pytest.mark.parametrize("path", AMBIGUOUS)
+def test_a_path_that_can_be_read_in_many_ways_is_refused(path: str) -> None:
+    """Matching it could take a time with the square or the cube of what a client asks for."""
+    with pytest.raises(ValueError, match=re.escape(repr(path))):
+        route(path, {"GET"})
+
+
+# --- what middleware is told ---------------------------------------------------------------------
+
+
+def test_the_scope_names_the_route_and_the_endpoint() -> None:
+    """By its template Sentry and OpenTelemetry name a request; what no route serves has none."""
+    scopes: list[Scope] = []
+
+    async def noting(scope: Scope, receive: Receive, send: Send) -> None:
+        await app(scope, receive, send)
+        scopes.append(scope)
+
+    app = MiniBG()
+
+    @app.get("/items/{id:int}")
+    async def item(id: int) -> int:  # noqa: A002  # the parameter of a path
+        return id
+
+    for path, method in [
+        ("/items/1", "GET"),
+        ("/items/1/", "GET"),
+        ("/no", "GET"),
+        ("/items/1", "PUT"),
+    ]:
+        ask(noting, method, path)
+    assert [scope["route"].path if "route" in scope else None for scope in scopes] == [
+        "/items/{id:int}",
+        None,
+        None,
+        None,
+    ]
+    assert [scope.get("endpoint") for scope in scopes] == [item, None, None, None]
