@@ -169,10 +169,17 @@ class Dependant:
         if self.arguments:
             if self.read_body is not None:
                 resources.body = await self.read_body(resources.connection)
-            solved: dict[Source, Any] = {given: given.of(resources) for given in self.given}
+            solved: dict[Source, Any] = {}
+            for given in self.given:
+                solved[given] = given.of(resources)
             if self.values:
-                in_thread = self._size(resources) > MAX_LENGTH_ON_THE_LOOP
-                await run_parser(partial(self._read_values, resources, solved), in_thread)
+                size = len(resources.connection.scope.get("query_string", b""))
+                if self.in_json:
+                    size += len(resources.body)
+                if size > MAX_LENGTH_ON_THE_LOOP:
+                    await run_parser(partial(self._read_values, resources, solved), True)
+                else:
+                    self._read_values(resources, solved)
             for step in self.steps:
                 solved[step] = await step.solve(resources, solved)
             arguments = {name: solved[source] for name, source in self.arguments.items()}
@@ -185,11 +192,6 @@ class Dependant:
         if resources.stacks:
             await resources.close("function")
         return result
-
-    def _size(self, resources: RequestResources) -> int:
-        """How many bytes there are to be decoded; of a form that has been done."""
-        body = resources.body if self.in_json else b""
-        return len(body) + len(resources.connection.scope.get("query_string", b""))
 
     def _read_values(self, resources: RequestResources, solved: dict[Source, Any]) -> None:
         errors: list[dict[str, Any]] = []
