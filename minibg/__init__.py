@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any
 from minibg.applications import Middleware, MiniBG
 from minibg.background import BackgroundTask, BackgroundTasks, FailFastTasks
 from minibg.dependencies import Depends
-from minibg.exceptions import HTTPException
+from minibg.exceptions import HTTPException, WebSocketException
 from minibg.formparsers import UploadFile
 from minibg.requests import ClientDisconnect, InvalidJSON, Request
 from minibg.responses import (
@@ -46,6 +46,7 @@ __all__ = [
     "UploadFile",
     "WebSocket",
     "WebSocketDisconnect",
+    "WebSocketException",
     "WebSocketRoute",
 ]
 

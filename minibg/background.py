@@ -5,14 +5,14 @@ of the list until none is left. So each task runs once, a task that is added mea
 the tasks that stand there when a run ends early can be named.
 
 Async tasks run on the event loop, sync ones in worker threads. A *hop* is the way into a thread and
-back; it costs a hundred times what a call does. A *row* is the sync tasks that stand next to each
-other, and it shares one hop. The row takes its tasks from the list itself, and comes back when it
-is over, or with a task of which something is left for the loop: an awaitable that the task has
-handed back, or its failure. So the run is three steps: which task is next (`__call__`), a row in
-its thread (`_run_row`), and what a failure means (`_react`).
+back; it costs a hundred times what a call on the loop does. A *row* is a sequence of consecutive
+sync tasks, which share one hop. The row takes its tasks from the list itself, in its thread. It
+comes back when it is over, or earlier with a task that still needs the loop: to await what the task
+has handed back, or to decide about its failure. So the run is three steps: which task is
+next (`__call__`), a row in its thread (`_run_row`), and what a failure means (`_react`).
 
 Rules kept here: **capture**, **order**, **place**, **isolate**, **nothing lost**, **grow**,
-**cancel**, **context**. Nothing about HTTP may live here, nor how a thread is had.
+**cancel**, **context**. Nothing about HTTP may live here, nor about how a thread is obtained.
 """
 
 import logging
@@ -22,7 +22,7 @@ from contextlib import suppress
 from contextvars import ContextVar, copy_context
 from functools import partial
 from inspect import isawaitable
-from typing import Any, ParamSpec
+from typing import Any, ParamSpec, Self
 
 from anyio import TaskInfo, from_thread, get_current_task, lowlevel
 
@@ -36,11 +36,11 @@ Call = Callable[["BackgroundTask"], Any]
 logger = logging.getLogger("minibg.background")
 
 around_tasks = ContextVar[Callable[[Call, "BackgroundTask"], Any] | None]("around", default=None)
-"""For middleware: the `call_task` of all lists of a request; it is given the list's own as well."""
+"""Set by a middleware: the `call_task` of all lists of a request. It is given the list's own."""
 
 
 class BackgroundTask:
-    """One deferred call, `func(*args, **kwargs)`; to await it makes it, and raises its failure.
+    """One deferred call, `func(*args, **kwargs)`. Awaiting it makes the call; a failure is raised.
 
     **capture**: it keeps references to exactly what it was given, keywords of any name included.
 
@@ -55,7 +55,7 @@ class BackgroundTask:
             raise TypeError(f"a task is a callable and its arguments, not a {type(func).__name__}")
         given = given_by(func)
         if given == "generator":
-            raise TypeError(f"{name_of(func)} is a generator function: a call of it runs nothing")
+            raise TypeError(f"{name_of(func)} is a generator function: calling it runs nothing")
         self.func: Callable[..., Any] = func
         self.args = args
         self.kwargs = kwargs
@@ -75,13 +75,13 @@ class BackgroundTask:
 class BackgroundTasks:
     """A list of deferred calls; awaiting the list runs it and leaves it empty.
 
-    A subclass is a policy. It overrides `on_error` (what a failure means), `prepare` (which task
-    stands in the list) or `call_task` (what is done around each call). Policies that call `super()`
+    A subclass is a policy. It overrides `on_error` (what a failure means), `prepare` (which task is
+    put into the list) or `call_task` (what is done around each call). Policies that call `super()`
     there can be combined.
     """
 
     def __init__(self, tasks: Iterable[Background] | None = None) -> None:
-        """Begin with `tasks`; an async callable of another kind, a list too, is one task."""
+        """Begin with `tasks`. Any other async callable, a list too, becomes one task."""
         self.tasks: deque[BackgroundTask] = deque()
         for task in tasks or ():
             plain = task if type(task) is BackgroundTask else BackgroundTask(task)
@@ -92,11 +92,11 @@ class BackgroundTasks:
         self.tasks.append(self.prepare(BackgroundTask(func, *args, **kwargs)))
 
     def prepare(self, task: BackgroundTask) -> BackgroundTask:
-        """Return the task that shall stand in the list for `task`, which has not started."""
+        """Return the task to put into the list for `task`, which has not started."""
         return task
 
     def call_task(self, task: BackgroundTask) -> Any:
-        """Make the call in its place, and return what it gives; an awaitable is awaited then."""
+        """Make the call, on the loop or in a thread; an awaitable result is awaited afterwards."""
         return task.func(*task.args, **task.kwargs)
 
     def on_error(self, task: BackgroundTask, exc: Exception) -> Awaitable[None] | None:
@@ -104,21 +104,34 @@ class BackgroundTasks:
 
         A subclass may decide otherwise, sync or async, on the loop; what it raises ends the run.
         """
-        logger.error("background task %s failed", task.name, exc_info=exc)
+        logger.error(
+            "background task %s failed", task.name, exc_info=(type(exc), exc, exc.__traceback__)
+        )
         return None
 
     def abandon(self, reason: str) -> None:
-        """Empty the list, and name what stood there in a WARNING (**nothing lost**)."""
+        """Empty the list, and name the tasks that stood there in a WARNING (**nothing lost**)."""
         names = []
-        with suppress(IndexError):  # a thread may have taken the last task meanwhile
-            while self.tasks:
-                task = self.tasks.popleft()
-                if isinstance(task.func, BackgroundTasks):
-                    task.func.abandon(reason)
-                else:
-                    names.append(task.name)
+        for task in self.drain():
+            if isinstance(task.func, BackgroundTasks):
+                task.func.abandon(reason)
+            else:
+                names.append(task.name)
         if names:
             logger.warning("background tasks not run (%s): %s", reason, ", ".join(names))
+
+    def drain(self) -> Iterable[BackgroundTask]:
+        """Empty the list, and return the tasks that stood there."""
+        drained: deque[BackgroundTask] = deque()
+        with suppress(IndexError):  # a thread may be taking tasks from the head meanwhile
+            while self.tasks:
+                drained.appendleft(self.tasks.pop())
+        return drained
+
+    def __copy__(self) -> Self:
+        copied = object.__new__(type(self))
+        vars(copied).update(vars(self), tasks=self.tasks.copy())
+        return copied
 
     def __del__(self) -> None:
         if getattr(self, "tasks", None):  # there is none where a subclass's `__init__` has failed
@@ -126,8 +139,9 @@ class BackgroundTasks:
 
     async def __call__(self) -> None:
         """Run the tasks, each when the one before has ended (**order**), until none is left."""
-        run, call, around = get_current_task(), self.call_task, around_tasks.get()
-        if around is not None:
+        run = get_current_task()
+        call = self.call_task
+        if around := around_tasks.get():
             call = partial(around, call)
         try:
             while self.tasks:
@@ -135,7 +149,7 @@ class BackgroundTasks:
                     await lowlevel.checkpoint()
                 if self.tasks[0].is_async:
                     task = self.tasks.popleft()
-                    left = None
+                    left = None  # the call itself is still to be made
                 elif ended := await run_in_background_thread(
                     self._run_row, call, run, on_cancel=lambda: self.abandon("cancelled")
                 ):
@@ -157,31 +171,35 @@ class BackgroundTasks:
         """
         with suppress(IndexError):  # none is left, or the loop has abandoned the rest meanwhile
             while not (self.tasks[0].is_async or run.has_pending_cancellation()):
-                from_thread.check_cancelled()
+                from_thread.check_cancelled()  # asyncio tells the thread, trio the run, at once
                 task = self.tasks.popleft()
-                if left := left_of(copy_context().run, call, task):
+                left = left_of(copy_context().run, call, task)
+                if left is not None:
                     return task, left
         return None
 
     async def _react(self, task: BackgroundTask, exc: BaseException) -> None:
-        """Have `on_error` decide what a failure means. What is no failure is raised again."""
+        """Have `on_error` decide what a failure means. Anything else is raised again."""
         try:
             if isawaitable(reaction := self.on_error(task, await failure_of(exc))):
                 await reaction
         except Exception:
-            await lowlevel.checkpoint()  # a cancellation that the hop has put off goes first
+            await lowlevel.checkpoint()  # a cancellation that the hop has put off takes precedence
             raise
         except BaseException as end:
-            if not isinstance(task.func, BackgroundTask | BackgroundTasks):  # these name their own
+            if not (isinstance(task.func, BackgroundTasks) or type(task.func) is BackgroundTask):
                 logger.warning("background task cut off (%s): %s", reason_of(end), task.name)
             raise
         finally:
-            del exc  # its traceback holds this frame
-        await lowlevel.checkpoint()  # likewise
+            del exc  # its traceback holds this frame: without `del` there is a reference cycle
+        await lowlevel.checkpoint()  # here too, a cancellation that the hop has put off
 
 
 class FailFastTasks(BackgroundTasks):
     """Starlette's rule: the first failure, like a cancellation, ends the run and is raised."""
 
     def on_error(self, task: BackgroundTask, exc: Exception) -> None:
-        raise exc
+        try:
+            raise exc
+        finally:
+            del exc  # as in `_react`

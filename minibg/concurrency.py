@@ -1,7 +1,7 @@
 """Worker threads: which calls belong there, the way there and back.
 
 Theory of operation. A thread cannot be interrupted, so whoever sends a call into one waits until it
-is back, also when cancelled meanwhile. There are two kinds of cancellation. A cancel scope of
+is back, even if cancelled in the meantime. There are two kinds of cancellation. A cancel scope of
 anyio's (trio has no other kind) goes on saying that its task is cancelled: anyio waits for the
 thread, and the task's next await raises. asyncio's `task.cancel()` throws an exception into the
 task once, and anyio then leaves the thread behind: still running, its place in the limiter given
@@ -42,14 +42,14 @@ def is_async_callable(obj: Any) -> bool:
 
 
 def given_by(obj: Any) -> Literal["coroutine", "generator", "result"]:
-    """What a call of `obj` gives. A coroutine or a generator has run nothing by then.
+    """What calling `obj` returns at once. A coroutine or a generator has run nothing by then.
 
     Seen through `functools.partial`, bound methods, objects whose `__call__` is async, and
     decorators that mark their sync wrapper (`inspect.markcoroutinefunction`; before Python 3.12
     asyncio's own mark, which is a bare `object()`).
     """
     if isinstance(obj, FunctionType) and obj.__code__.co_flags & ASYNC:
-        return "coroutine"  # the lines below say so too, at three times the price
+        return "coroutine"  # the lines below say so too, and take twice as long
     while isinstance(obj, partial):
         obj = obj.func
     if getattr(obj, "__dict__", None) and _is_marked(obj):
@@ -81,20 +81,41 @@ async def run_in_background_thread(
 ) -> T:
     """`run_in_threadpool`, in one of the threads that are kept for background tasks (**room**).
 
-    If asyncio cancels meanwhile, `on_cancel` is called at once, on the loop. Then anything but None
-    that the thread has returned comes first, and the cancellation with the caller's next await; so
-    the caller awaits once more before it leaves an `asyncio.timeout`, for example.
+    If asyncio cancels meanwhile, `on_cancel` is called at once, on the loop. A result other than
+    None is still returned, and the cancellation follows at the caller's next await. So the caller
+    awaits once more before it leaves an `asyncio.timeout`, for example.
     """
     return await _run_in_thread(partial(func, *args), background_limiter(), on_cancel)
 
 
 async def run_in_extra_thread(func: Callable[[*Ts], T], /, *args: *Ts) -> T:
-    """`run_in_threadpool`, in a thread that is always to be had.
+    """`run_in_threadpool`, in a thread that is always available; and the call is always made.
 
-    It is for closing what others may wait for. If closing had to wait for a free thread, requests
-    that hold all threads could wait for each other for ever.
+    It is for closing dependencies. If closing had to wait for a free thread, requests that hold all
+    threads could wait for each other for ever. If asyncio cancels meanwhile, the outcome comes
+    first, and the cancellation with the caller's next await.
     """
-    return await _run_in_thread(partial(func, *args), CapacityLimiter(1))
+    outcome: Future[T] = Future()
+    settle = partial(_settle, outcome, partial(func, *args))
+    cancelled: BaseException | None = None
+    try:
+        while not outcome.done():  # asyncio may cancel before the call has begun
+            cancelled = await _run_shielded(settle) or cancelled
+        if cancelled is not None:
+            _cancel_again(cancelled)
+        return outcome.result()
+    finally:
+        del outcome, cancelled, settle  # as in `_run_in_thread`
+
+
+async def _run_shielded(call: Callable[[], None]) -> BaseException | None:
+    """Make the call in a thread, and return asyncio's cancellation if there is one meanwhile."""
+    with CancelScope(shield=True):
+        try:
+            await _run_in_thread(call, CapacityLimiter(1))
+        except anyio.get_cancelled_exc_class() as exc:
+            return exc
+    return None
 
 
 _background_limiter: RunVar[CapacityLimiter] = RunVar("minibg background limiter")
@@ -136,7 +157,7 @@ class iterate_in_threadpool(AsyncIterator[T]):  # noqa: N801  # Starlette's name
         """Close the iterator, wherever it stands."""
         close = getattr(self.iterator, "close", None)
         if close is not None:
-            await run_in_threadpool(close)
+            await run_in_extra_thread(close)
 
 
 async def _run_in_thread(
@@ -157,7 +178,7 @@ async def _run_in_thread(
         return outcome.result()
     finally:
         limiter.release_on_behalf_of(outcome)
-        del outcome, cancelled  # an exception's traceback holds this frame, as in `raising`
+        del outcome, cancelled  # an exception's traceback holds this frame: no reference cycle
 
 
 async def _hop(
@@ -173,11 +194,16 @@ async def _hop(
             scope.cancel()  # so that anyio.from_thread.check_cancelled() raises in the thread
             if on_cancel is not None:
                 on_cancel()
-            while not outcome.done():
-                with CancelScope(shield=True), suppress(type(exc)):
-                    await to_thread.run_sync(wait, [outcome], limiter=_NO_LIMIT)
+            await _until_done(outcome)
             return exc
     return None
+
+
+async def _until_done(outcome: Future[Any]) -> None:
+    """Wait for the thread, in another one, however often the task is cancelled meanwhile."""
+    while not outcome.done():
+        with CancelScope(shield=True), suppress(anyio.get_cancelled_exc_class()):
+            await to_thread.run_sync(wait, [outcome], limiter=_NO_LIMIT)
 
 
 def _settle(outcome: Future[T], call: Callable[[], T]) -> None:
@@ -186,11 +212,11 @@ def _settle(outcome: Future[T], call: Callable[[], T]) -> None:
             outcome.set_result(call())
         except BaseException as exc:  # noqa: BLE001  # raised where the outcome is asked for
             outcome.set_exception(exc)
-        del outcome  # likewise
+        del outcome  # as in `_run_in_thread`
 
 
 class _NoLimit(CapacityLimiter):
-    """Lets every hop pass, as the caller holds its place already: 35 of 145 us a hop are saved."""
+    """Lets every hop pass, as its caller holds the place: it saves a sixth of the time of a hop."""
 
     def __new__(cls) -> Self:
         return object.__new__(cls)
@@ -211,15 +237,23 @@ def _cancel_again(cancelled: BaseException) -> None:
     task.cancel(*cancelled.args)
 
 
+def cancellation_types() -> tuple[type[BaseException], ...]:
+    """All cancellation exceptions. asyncio's is one on trio too: a thread may run such a loop."""
+    asyncio = sys.modules.get("asyncio")
+    return (anyio.get_cancelled_exc_class(), *([asyncio.CancelledError] if asyncio else []))
+
+
 def is_cancelled() -> bool:
     """Whether the current task is to end, even if the exception that said so was caught."""
-    return anyio.get_current_task().has_pending_cancellation() or asyncios_cancellation()()
+    task = _asyncio_task()
+    by_asyncio = task is not None and task.cancelling() > 0
+    return by_asyncio or anyio.get_current_task().has_pending_cancellation()
 
 
 def asyncios_cancellation() -> Callable[[], bool]:
-    """What says, wherever it is called, whether asyncio has cancelled the current task.
+    """Return a function that tells, from any task, whether asyncio has cancelled the current one.
 
-    On trio it never does: whoever cancels there waits for what was cancelled.
+    On trio it is never so: whoever cancels there waits for what was cancelled.
     """
     task = _asyncio_task()
     return lambda: task is not None and task.cancelling() > 0

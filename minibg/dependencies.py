@@ -190,6 +190,7 @@ class Dependant:
             if isawaitable(result):
                 result = await result
         if resources.stacks:
+            resources.result = result
             await resources.close("function")
         return result
 

@@ -17,11 +17,15 @@ def reason_of(exc: BaseException) -> str:
 def name_of(func: Any) -> str:
     """The name by which logs and errors call a callable: `module.qualname`, never an argument.
 
-    A `partial` has the name of its function, an object that has no name that of its class.
+    A `partial` has the name of its function, an object without a name that of its class.
     """
     while isinstance(func, partial):
         func = func.func
-    if not isinstance(getattr(func, "__qualname__", None), str):
-        func = type(func)
-    module = getattr(func, "__module__", None)
-    return f"{module}.{func.__qualname__}" if module else str(func.__qualname__)
+    cls = type(func)
+    try:
+        module, name = getattr(func, "__module__", None), getattr(func, "__qualname__", None)
+    except Exception:  # noqa: BLE001  # a proxy may raise anything
+        name = None
+    if not isinstance(name, str):
+        module, name = cls.__module__, cls.__qualname__
+    return f"{module}.{name}" if module else name

@@ -7,14 +7,14 @@ Rule kept here: **isolate**, as far as it says what is a failure and what ends t
 failure means is the business of `background.py`.
 """
 
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable, Generator
 from contextlib import AbstractContextManager, ExitStack
-from inspect import isasyncgen, isawaitable, isgenerator
+from inspect import isawaitable
 from typing import Any, TypeVarTuple
 
-from anyio import get_cancelled_exc_class, lowlevel
+from anyio import get_current_task, lowlevel
 
-from minibg.concurrency import is_cancelled
+from minibg.concurrency import cancellation_types, is_cancelled
 
 Ts = TypeVarTuple("Ts")
 
@@ -28,43 +28,77 @@ def left_of(call: Callable[[*Ts], Any], /, *args: *Ts) -> Awaitable[Any] | None:
     """
     try:
         result = call(*args)
+        if result is None:
+            return None
+        if isawaitable(result):
+            return _await(result)
+        if isinstance(result, Generator | AsyncGenerator):
+            raise TypeError(f"a {type(result).__name__} was handed back, and nothing runs it")
     except SystemExit as exc:
-        return _raise(RuntimeError("SystemExit in a worker thread"), exc)
+        return _raise(_caused_by(exc, "SystemExit in a worker thread"))
     except BaseException as exc:  # noqa: BLE001  # it is raised where it is awaited
-        return _raise(exc, exc.__cause__)
-    if result is None or isawaitable(result):
-        return result
-    if isgenerator(result) or isasyncgen(result):
-        return _raise(TypeError(f"a {type(result).__name__} was handed back; nothing runs it"))
+        return _raise(exc)
     return None
 
 
-async def _raise(exc: BaseException, cause: BaseException | None = None) -> None:
+async def _await(awaitable: Awaitable[Any]) -> None:
+    await awaitable
+    await lowlevel.checkpoint()  # raises a cancellation that the hop has put off
+
+
+async def _raise(exc: BaseException) -> None:
+    context = exc.__context__
     try:
-        raise exc from cause
+        raise exc
     finally:
-        del exc, cause  # the traceback holds this frame: without `del` that is a reference cycle
+        exc.__context__ = context  # where a run is awaited in an `except`, `raise` has replaced it
+        del exc, context  # the traceback holds this frame: without `del` there is a reference cycle
+
+
+def _caused_by(exc: BaseException, text: str) -> RuntimeError:
+    failure = RuntimeError(text)
+    failure.__cause__ = exc
+    return failure
 
 
 async def failure_of(exc: BaseException) -> Exception:
-    """Return the failure that an exception is. An exception that ends the current task is raised.
+    """Return the failure that `exc` stands for. An exception that ends the current task is raised.
 
-    A cancellation of something else is a failure too: somebody has cancelled what was awaited.
+    A cancellation of something else is a failure too: somebody has cancelled what was awaited. Of
+    a group that holds a cancellation and failures, as trio's task groups raise it, the failures are
+    returned.
     """
+    if isinstance(exc, Exception):
+        return exc
     try:
-        if isinstance(exc, get_cancelled_exc_class()):
-            await lowlevel.checkpoint()  # raises if a scope has cancelled, or the hop put it off
+        cancelled, rest = _split(exc)
+        if isinstance(rest, Exception):
+            return rest
+        if cancelled is not None and rest is None:
+            if get_current_task().has_pending_cancellation():
+                await lowlevel.checkpoint()  # raises, and takes what the hop has put off with it
             if not is_cancelled():
-                raise RuntimeError("somebody else has cancelled what was awaited") from exc
+                return _caused_by(exc, "somebody else has cancelled what was awaited")
         raise exc
-    except Exception as failure:  # noqa: BLE001  # whatever a task raises
-        return failure
     finally:
-        del exc  # likewise
+        del exc, cancelled, rest  # as in `_raise`
+
+
+def _split(exc: BaseException) -> tuple[BaseException | None, BaseException | None]:
+    """Of an exception, the cancellation and the rest."""
+    if isinstance(exc, GeneratorExit):  # there may be no loop any more that could be asked
+        return None, exc
+    if isinstance(exc, BaseExceptionGroup):
+        return exc.split(cancellation_types())
+    return (exc, None) if isinstance(exc, cancellation_types()) else (None, exc)
 
 
 def within(context: AbstractContextManager[Any], call: Callable[[], Any]) -> Any:
-    """For `call_task`: make the call in the context, which is left when the task has ended."""
+    """For `call_task`: make the call in the context, which is left when the task has ended.
+
+    A sync task that hands back an awaitable ends on the loop: in another thread, and with different
+    context variables from those it started with.
+    """
     with ExitStack() as stack:
         stack.enter_context(context)
         left = call()

@@ -9,7 +9,7 @@ needs the extra `monitoring`.
 """
 
 from collections.abc import Awaitable, Collection, Iterable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from functools import partial
 from queue import SimpleQueue
 from threading import Lock
@@ -224,13 +224,11 @@ class MonitoredTasks(BackgroundTasks):
         return within(task.count.running(), call) if hasattr(task, "count") else call()
 
     def abandon(self, reason: str) -> None:
-        rest = BackgroundTasks()
-        with suppress(IndexError):  # a worker thread may take from the list meanwhile
-            while self.tasks:
-                task: Any = self.tasks.popleft()
-                rest.tasks.append(task)
-                if hasattr(task, "count"):
-                    task.count.abandon()
+        rest, drained = BackgroundTasks(), self.drain()
+        rest.tasks.extend(drained)
+        for task in drained:
+            if count := getattr(task, "count", None):
+                count.abandon()
         rest.abandon(reason)
 
 

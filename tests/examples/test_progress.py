@@ -166,7 +166,7 @@ def test_too_little_and_too_much_are_not_counted(client: httpx.Client, below: in
 def test_a_job_that_does_not_exist_cannot_be_followed(client: httpx.Client) -> None:
     assert client.get("/jobs/1000000").status_code == 404
     assert client.get("/jobs/1000000/events").status_code == 404
-    with pytest.raises(InvalidStatus, match="403"):
+    with pytest.raises(InvalidStatus, match="404"):
         list(converse(client, 1_000_000))
 
 

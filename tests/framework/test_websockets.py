@@ -1,10 +1,12 @@
 """WebSockets in process: what is received and sent, how it ends, and what an endpoint is given.
 
 The server's side is played by `converse`, which holds the application to the protocol (ASGI
-specification, WebSocket): nothing but a refusal before it is accepted, nothing after it is closed.
+specification, WebSocket): nothing but a refusal before it is accepted, nothing after it is closed,
+and nobody asks for a message after the disconnect.
 """
 
 import logging
+import pickle
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from typing import Annotated, Any, Literal
 from uuid import UUID
@@ -20,15 +22,31 @@ from minibg import (
     Depends,
     FailFastTasks,
     HTTPException,
+    JSONResponse,
+    Middleware,
     MiniBG,
+    PlainTextResponse,
+    Request,
+    StreamingResponse,
     WebSocket,
     WebSocketDisconnect,
+    WebSocketException,
     WebSocketRoute,
 )
-from minibg.types import Message
+from minibg.types import Message, Receive, Scope, Send
+from minibg.websockets import WebSocketDisconnected
 from tests.framework.asgi import ask, http_scope
 
 Endpoint = Callable[..., Awaitable[None]]
+ANSWERS = (
+    "websocket.accept",
+    "websocket.close",
+    "websocket.http.response.start",
+    "websocket.http.response.body",
+)
+"""What the application may send to a client that still waits for the connection."""
+CAN_DENY = {"extensions": {"websocket.http.response": {}}}
+"""The scope of a server that has denial responses (ASGI, "Websocket Denial Response")."""
 
 
 def text(data: str) -> Message:
@@ -70,7 +88,7 @@ def converse(
         kinds = [message["type"] for message in heard]
         assert "websocket.close" not in kinds, "the connection was closed"
         accepted = "websocket.accept" in kinds
-        assert accepted or message["type"] in ("websocket.accept", "websocket.close")
+        assert message["type"] in (("websocket.send", "websocket.close") if accepted else ANSWERS)
         if gone and accepted:
             raise OSError("the client is gone")
         heard.append(message)
@@ -105,7 +123,7 @@ def test_a_connection_is_accepted_with_a_subprotocol_and_headers(backend: str) -
         await websocket.accept("chat", [(b"x-a", b"1")])
         await websocket.close(3000, "enough")
 
-    assert converse(serving(endpoint), backend=backend) == [
+    assert converse(serving(endpoint), backend=backend, subprotocols=["chat"]) == [
         {"type": "websocket.accept", "subprotocol": "chat", "headers": [(b"x-a", b"1")]},
         close(3000, "enough"),
     ]
@@ -294,7 +312,427 @@ def test_to_receive_before_accepting_is_an_error_that_says_so() -> None:
     async def endpoint(websocket: WebSocket) -> None:
         await websocket.receive_text()
 
-    assert converse(serving(endpoint), fails=RuntimeError) == [close(1011)]
+    assert converse(serving(endpoint), fails=RuntimeError) == []
+
+
+RECEIVE: list[Callable[[WebSocket], Awaitable[Any]]] = [
+    WebSocket.receive,
+    WebSocket.receive_text,
+    WebSocket.receive_bytes,
+    WebSocket.receive_json,
+]
+SEND: list[Callable[[WebSocket], Awaitable[Any]]] = [
+    lambda websocket: websocket.send_text("x"),
+    lambda websocket: websocket.send_bytes(b"x"),
+    lambda websocket: websocket.send_json(1),
+]
+
+
+async def wait_for_the_end(websocket: WebSocket) -> None:
+    await websocket.accept()
+    async for _ in websocket.iter_text():
+        pass
+
+
+async def close_it(websocket: WebSocket) -> None:
+    await websocket.accept()
+    await websocket.close(1001, "bye")
+
+
+@pytest.mark.parametrize("receive", RECEIVE)
+@pytest.mark.parametrize("end", [wait_for_the_end, close_it])
+def test_to_receive_after_the_end_raises_at_once_every_time(
+    receive: Callable[[WebSocket], Awaitable[Any]], end: Endpoint, backend: str
+) -> None:
+    ends: list[str] = []
+
+    async def endpoint(websocket: WebSocket) -> None:
+        await end(websocket)
+        for _ in range(3):
+            with pytest.raises(WebSocketDisconnected) as raised:
+                await receive(websocket)
+            ends.append(str(raised.value))
+
+    converse(serving(endpoint), text("unread") if end is close_it else text("1"), backend=backend)
+    assert ends == 3 * ["1001 bye"]
+
+
+@pytest.mark.parametrize("end", [wait_for_the_end, close_it])
+def test_close_after_the_end_does_nothing_and_costs_no_tasks(end: Endpoint, backend: str) -> None:
+    ran: list[bool] = []
+
+    async def endpoint(websocket: WebSocket, tasks: BackgroundTasks) -> None:
+        tasks.add_task(ran.append, True)
+        try:
+            await end(websocket)
+            await websocket.receive_text()
+        finally:
+            await websocket.close(3000)
+
+    heard = converse(serving(endpoint), backend=backend)
+    assert [message.get("code") for message in heard[1:]] == ([1001] if end is close_it else [])
+    assert ran == [True]
+
+
+def test_close_is_no_error_where_only_the_server_knows_that_the_client_has_gone(
+    backend: str,
+) -> None:
+    ran: list[bool] = []
+
+    async def endpoint(websocket: WebSocket, tasks: BackgroundTasks) -> None:
+        tasks.add_task(ran.append, True)
+        await websocket.accept()
+        await websocket.close()
+
+    converse(serving(endpoint), gone=True, backend=backend)
+    assert ran == [True]
+
+
+@pytest.mark.parametrize("send", SEND)
+@pytest.mark.parametrize(
+    ("end", "error"), [(wait_for_the_end, WebSocketDisconnect), (close_it, RuntimeError)]
+)
+def test_to_send_after_the_client_has_gone_is_a_disconnect_and_after_close_a_fault(
+    send: Callable[[WebSocket], Awaitable[Any]], end: Endpoint, error: type[Exception], backend: str
+) -> None:
+    async def endpoint(websocket: WebSocket) -> None:
+        await end(websocket)
+        with pytest.raises(error):
+            await send(websocket)
+
+    converse(serving(endpoint), backend=backend)
+
+
+def play(endpoint: Endpoint, receive: Receive, send: Send, backend: str) -> None:
+    """Serve one connection whose server does that, within five seconds."""
+
+    async def server() -> None:
+        with anyio.fail_after(5):
+            connection = {**http_scope(), "type": "websocket"}
+            await serving(endpoint)(connection, receive, send)
+
+    anyio.run(server, backend=backend)
+
+
+def test_what_came_before_the_client_went_is_received_after_sending_has_failed(
+    backend: str,
+) -> None:
+    received: list[str] = []
+    queue: list[Message] = [{"type": "websocket.connect"}, text("1"), text("2")]
+
+    async def endpoint(websocket: WebSocket) -> None:
+        await websocket.accept()
+        with pytest.raises(WebSocketDisconnect):
+            await websocket.send_text("x")
+        received.extend([data async for data in websocket.iter_text()])
+
+    async def receive() -> Message:  # as a queue does, it waits only where it is empty
+        if not queue:
+            await anyio.sleep_forever()
+        return queue.pop(0)
+
+    async def send(message: Message) -> None:
+        if message["type"] != "websocket.accept":
+            raise OSError("the client is gone")
+
+    play(endpoint, receive, send, backend)
+    assert received == ["1", "2"]
+
+
+@pytest.mark.parametrize("closes", [True, False])
+def test_all_who_wait_for_a_message_hear_of_the_end(closes: bool, backend: str) -> None:
+    """Where the application closes and the server is silent, and where the server says it once."""
+    messages: list[Message] = [{"type": "websocket.connect"}]
+    waiting: list[None] = []
+    ends: list[int] = []
+    gone = anyio.Event()
+
+    async def wait(websocket: WebSocket) -> None:
+        with pytest.raises(WebSocketDisconnect) as raised:
+            await websocket.receive_text()
+        ends.append(raised.value.code)
+
+    async def endpoint(websocket: WebSocket) -> None:
+        await websocket.accept()
+        async with anyio.create_task_group() as group:
+            for _ in range(3):
+                group.start_soon(wait, websocket)
+            await anyio.wait_all_tasks_blocked()
+            if closes:
+                await websocket.close(1001)
+            else:
+                gone.set()
+
+    async def receive() -> Message:
+        if messages:
+            return messages.pop()
+        waiting.append(None)
+        await gone.wait()
+        return {"type": "websocket.disconnect", "code": 1001}
+
+    async def send(message: Message) -> None: ...
+
+    play(endpoint, receive, send, backend)
+    assert ends == [1001, 1001, 1001]
+    assert len(waiting) == 1
+
+
+DO: dict[str, Callable[[WebSocket], Awaitable[Any]]] = {
+    "accept": WebSocket.accept,
+    "close": WebSocket.close,
+    "close with 3000": lambda websocket: websocket.close(3000),
+    "close with 1006": lambda websocket: websocket.close(1006),
+    "receive": WebSocket.receive,
+    "receive text": WebSocket.receive_text,
+    "send": lambda websocket: websocket.send_text("x"),
+    "send a message": lambda websocket: websocket.send({"type": "websocket.send", "text": "x"}),
+    "deny": lambda websocket: websocket.send_denial_response(PlainTextResponse("no", 402)),
+}
+
+
+@given(
+    deeds=st.lists(st.sampled_from(list(DO)), max_size=8),
+    ends=st.sampled_from([None, LookupError(), HTTPException(401), WebSocketException(3001)]),
+    said=st.integers(0, 3),
+    gone=st.booleans(),
+    scope=st.sampled_from([CAN_DENY, {}]),
+)
+def test_whatever_an_endpoint_does_its_server_sees_a_legal_conversation(
+    backend: str,
+    deeds: list[str],
+    ends: Exception | None,
+    said: int,
+    gone: bool,
+    scope: dict[str, Any],
+) -> None:
+    """`converse` asserts it. Nothing hangs, and the tasks of an endpoint that returned have run."""
+    ran: list[bool] = []
+
+    async def endpoint(websocket: WebSocket, tasks: BackgroundTasks) -> None:
+        tasks.add_task(ran.append, True)
+        for deed in deeds:
+            try:
+                await DO[deed](websocket)
+            except (RuntimeError, ValueError, WebSocketDisconnect):
+                continue
+        if ends is not None:
+            raise ends
+
+    fails = LookupError if isinstance(ends, LookupError) else None
+    said_texts = [text("x")] * said
+    converse(serving(endpoint), *said_texts, backend=backend, gone=gone, fails=fails, **scope)
+    assert ran == ([] if ends else [True])
+
+
+def test_accept_comes_once_and_takes_no_message(backend: str) -> None:
+    async def endpoint(websocket: WebSocket) -> None:
+        await websocket.accept()
+        with pytest.raises(RuntimeError, match="once"):
+            await websocket.accept()
+        assert await websocket.receive_text() == "hello"
+
+    converse(serving(endpoint), text("hello"), backend=backend)
+
+
+@pytest.mark.parametrize("send", SEND)
+def test_nothing_is_sent_before_accept(send: Callable[[WebSocket], Awaitable[Any]]) -> None:
+    async def endpoint(websocket: WebSocket) -> None:
+        with pytest.raises(RuntimeError, match="CONNECTING"):
+            await send(websocket)
+
+    assert converse(serving(endpoint)) == [close(1000)]
+
+
+def test_a_subprotocol_that_the_client_does_not_offer_is_a_value_error() -> None:
+    async def endpoint(websocket: WebSocket) -> None:
+        await websocket.accept("chat")
+
+    assert converse(serving(endpoint), fails=ValueError, subprotocols=["other"]) == []
+
+
+def test_text_and_bytes_are_not_sent_as_each_other() -> None:
+    async def endpoint(websocket: WebSocket) -> None:
+        await websocket.accept()
+        with pytest.raises(TypeError, match="str, not bytes"):
+            await websocket.send_text(b"x")  # type: ignore[arg-type]
+        with pytest.raises(TypeError, match="bytes, not str"):
+            await websocket.send_bytes("x")  # type: ignore[arg-type]
+        await websocket.send_bytes(memoryview(b"x"))
+
+    assert converse(serving(endpoint))[1:] == [
+        {"type": "websocket.send", "bytes": b"x"},
+        close(1000),
+    ]
+
+
+def may_be_sent(code: int, reason: str) -> bool:
+    """Whether a Close frame may hold that (RFC 6455, sections 7.4 and 5.5, and IANA's registry)."""
+    reserved = {1004, 1005, 1006, 1015}
+    return (
+        (1000 <= code <= 1014 or 3000 <= code <= 4999)
+        and code not in reserved
+        and len(reason.encode()) <= 123
+    )
+
+
+@given(
+    code=st.sampled_from([*range(998, 1018)]) | st.integers(-1, 70_000),
+    reason=st.text(st.characters(codec="utf-8"), max_size=10)
+    | st.builds(
+        lambda letter, times: letter * times, st.sampled_from("xü語😀"), st.integers(29, 125)
+    ),
+)
+def test_a_close_that_may_be_sent_is_sent_and_any_other_is_a_value_error(
+    code: int, reason: str
+) -> None:
+    async def endpoint(websocket: WebSocket) -> None:
+        await websocket.accept()
+        if may_be_sent(code, reason):
+            await websocket.close(code, reason)
+        else:
+            with pytest.raises(ValueError, match="close"):
+                await websocket.close(code, reason)
+            with pytest.raises(ValueError, match="close"):
+                WebSocketException(code, reason)
+
+    expected = close(code, reason) if may_be_sent(code, reason) else close(1000)
+    assert converse(serving(endpoint))[1:] == [expected]
+
+
+@pytest.mark.parametrize("accepts", [True, False])
+def test_a_websocket_exception_closes_with_its_code_and_is_no_error(
+    accepts: bool, backend: str
+) -> None:
+    async def endpoint(websocket: WebSocket) -> None:
+        if accepts:
+            await websocket.accept()
+        raise WebSocketException(code=3001, reason="enough")
+
+    assert converse(serving(endpoint), backend=backend, **CAN_DENY)[-1] == close(3001, "enough")
+
+
+def test_exceptions_of_websockets_can_be_pickled() -> None:
+    for exc in (WebSocketException(code=3001, reason="enough"), WebSocketDisconnect(1001, "bye")):
+        again = pickle.loads(pickle.dumps(exc))
+        assert (again.code, again.reason, str(again)) == (exc.code, exc.reason, str(exc))
+
+
+def test_a_disconnect_in_a_task_group_is_no_error_and_costs_no_tasks(backend: str) -> None:
+    ran: list[bool] = []
+
+    async def endpoint(websocket: WebSocket, tasks: BackgroundTasks) -> None:
+        tasks.add_task(ran.append, True)
+        await websocket.accept()
+        async with anyio.create_task_group() as group:
+            group.start_soon(websocket.receive_text)
+            group.start_soon(websocket.receive_text)
+
+    converse(serving(endpoint), backend=backend)
+    assert ran == [True]
+
+
+def test_the_disconnect_of_another_connection_is_an_error(backend: str) -> None:
+    """Uncaught it must not leave this client waiting, as if it had gone."""
+
+    async def endpoint(websocket: WebSocket) -> None:
+        await websocket.accept()
+        raise WebSocketDisconnect(1001)
+
+    heard = converse(serving(endpoint), fails=WebSocketDisconnect, backend=backend)
+    assert heard[-1] == close(1011)
+
+
+# --- what answers an exception before accept() ---------------------------------------------------
+
+
+def denied(heard: list[Message]) -> tuple[int, dict[bytes, bytes], bytes]:
+    """The status, the headers and the body by which a connection was refused, in two messages."""
+    start, body = heard
+    assert start["type"] == "websocket.http.response.start"
+    assert body["type"] == "websocket.http.response.body"
+    return start["status"], dict(start["headers"]), body["body"]
+
+
+@pytest.fixture
+def refusing() -> MiniBG:
+    async def never(scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["path"] == "/middleware":
+            raise LookupError
+        await app.router(scope, receive, send)
+
+    app = MiniBG(middleware=[Middleware(lambda _: never)])
+
+    @app.websocket("/http")
+    async def http() -> None:
+        raise HTTPException(401, "who?", {"www-authenticate": "Bearer"})
+
+    @app.websocket("/bug")
+    async def bug() -> None:
+        raise LookupError
+
+    @app.websocket("/value")
+    async def value(n: int) -> None: ...
+
+    @app.websocket("/handled")
+    async def handled() -> None:
+        raise KeyError("k")
+
+    @app.exception_handler(KeyError)
+    async def handler(request: Request, exc: KeyError) -> JSONResponse:
+        return JSONResponse([request.method, request.url.path], 409)
+
+    return app
+
+
+def test_an_http_exception_before_accept_is_answered_as_that_of_a_request(
+    refusing: MiniBG, backend: str
+) -> None:
+    status, headers, body = denied(converse(refusing, path="/http", backend=backend, **CAN_DENY))
+    assert (status, headers[b"www-authenticate"]) == (401, b"Bearer")
+    assert body == b'{"detail":"who?"}'
+
+
+@pytest.mark.parametrize(("path", "status"), [("/none", 404), ("/value", 422), ("/handled", 409)])
+def test_what_answers_a_request_refuses_a_connection_also_elsewhere(
+    refusing: MiniBG, path: str, status: int
+) -> None:
+    assert denied(converse(refusing, path=path, **CAN_DENY))[0] == status
+    assert converse(refusing, path=path) == [close(1008)]
+
+
+def test_a_handler_is_given_the_handshake_as_a_request(refusing: MiniBG) -> None:
+    assert denied(converse(refusing, path="/handled", **CAN_DENY))[2] == b'["GET","/handled"]'
+
+
+@pytest.mark.parametrize("path", ["/bug", "/middleware"])
+def test_an_error_before_accept_is_a_500_and_goes_to_the_server(
+    refusing: MiniBG, path: str, backend: str
+) -> None:
+    heard = converse(refusing, path=path, fails=LookupError, backend=backend, **CAN_DENY)
+    assert denied(heard)[0] == 500
+    assert converse(refusing, path=path, fails=LookupError, backend=backend) == []
+
+
+def test_a_denial_response_is_sent_in_one_piece_before_its_background_runs(backend: str) -> None:
+    events: list[str] = []
+
+    async def endpoint(websocket: WebSocket) -> None:
+        async def note() -> None:
+            events.append("ended" if websocket.is_closed else "open")
+
+        response = StreamingResponse(iter(["a", "b"]), 402, background=note)
+        await websocket.send_denial_response(response)
+
+    status, _, body = denied(converse(serving(endpoint), backend=backend, **CAN_DENY))
+    assert (status, body, events) == (402, b"ab", ["ended"])
+
+
+def test_a_denial_response_needs_a_server_that_has_them() -> None:
+    async def endpoint(websocket: WebSocket) -> None:
+        with pytest.raises(RuntimeError, match="no denial responses"):
+            await websocket.send_denial_response(PlainTextResponse("no", 402))
+
+    assert converse(serving(endpoint)) == [close(1000)]
 
 
 # --- what an endpoint is given -------------------------------------------------------------------

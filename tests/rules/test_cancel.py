@@ -412,14 +412,24 @@ def test_to_wait_for_a_thread_costs_nothing_meanwhile(monkeypatch: pytest.Monkey
     assert hops == 2, "one for the task, and one to wait for its end"
 
 
+@pytest.mark.parametrize("result", [None, "a result"])
 @pytest.mark.parametrize("failure", [None, ValueError()])
 def test_the_thread_of_an_endpoint_is_waited_for_too_when_asyncio_cancels(
-    failure: Exception | None,
+    failure: Exception | None, result: object
 ) -> None:
     blocked = Blocked(failure)
 
+    def endpoint() -> object:
+        blocked()
+        return result
+
+    went_on: list[object] = []
+
+    async def request() -> None:
+        went_on.append(await run_in_threadpool(endpoint))
+
     async def server() -> None:
-        task = asyncio.ensure_future(run_in_threadpool(blocked))
+        task = asyncio.ensure_future(request())
         await blocked.is_running()
         task.cancel()
         await let_it_be_delivered()
@@ -429,4 +439,37 @@ def test_the_thread_of_an_endpoint_is_waited_for_too_when_asyncio_cancels(
             await task
 
     asyncio.run(server())
+    assert went_on == []
     assert blocked.ended.is_set()
+
+
+async def at_once() -> None: ...
+
+
+@pytest.mark.parametrize("nested", [False, True])
+def test_a_timeout_is_kept_where_a_task_hands_back_what_never_waits(nested: bool) -> None:
+    blocked = Blocked()
+
+    def task() -> Awaitable[None]:
+        blocked()
+        return at_once()
+
+    async def let_go(deadline: asyncio.Timeout) -> None:
+        await blocked.is_running()
+        deadline.reschedule(0)
+        while not deadline.expired():
+            await anyio.lowlevel.checkpoint()
+        blocked.leave.set()
+
+    async def run_in_time() -> None:
+        tasks = BackgroundTasks([BackgroundTask(task)])
+        async with asyncio.timeout(SECONDS) as deadline, anyio.create_task_group() as group:
+            group.start_soon(let_go, deadline)
+            await (BackgroundTasks([tasks]) if nested else tasks)()
+
+    async def request() -> None:
+        with pytest.raises(TimeoutError):
+            await run_in_time()
+        await anyio.lowlevel.checkpoint()  # nothing of the cancellation is left
+
+    asyncio.run(request())

@@ -1,5 +1,7 @@
 """**capture**: a task keeps references to exactly what it was given when it was added."""
 
+import copy
+import pickle
 from collections.abc import AsyncIterator, Callable, Generator, Iterator
 from functools import partial
 from types import coroutine
@@ -134,6 +136,50 @@ def test_a_task_of_a_subclass_is_awaited_as_it_says_itself(backend: str) -> None
     called: list[int] = []
     anyio.run(BackgroundTasks([Twice(called.append, 1)]), backend=backend)
     assert called == [1, 1]
+
+
+COPIES: dict[str, Callable[[Any], Any]] = {
+    "pickled": lambda given: pickle.loads(pickle.dumps(given)),
+    "copied": copy.copy,
+    "copied deeply": copy.deepcopy,
+}
+
+
+@pytest.mark.parametrize("how", COPIES)
+def test_a_copy_of_a_task_makes_the_same_call(backend: str, how: str) -> None:
+    task = COPIES[how](BackgroundTask(ran.append, 1))
+    assert (task.args, task.kwargs, task.is_async) == ((1,), {}, False)
+    anyio.run(COPIES[how](BackgroundTask(note_run, number=2)), backend=backend)
+    assert ran == [2]
+    ran.clear()
+
+
+@pytest.mark.parametrize("how", COPIES)
+def test_a_copy_of_a_list_has_tasks_of_its_own(backend: str, how: str) -> None:
+    tasks = BackgroundTasks([BackgroundTask(note_run, 1)])
+    copied = COPIES[how](tasks)
+    copied.add_task(note_run, 2)
+    anyio.run(tasks, backend=backend)
+    assert ran == [1]
+    anyio.run(copied, backend=backend)
+    assert ran == [1, 1, 2]
+    ran.clear()
+
+
+def test_a_copy_of_a_policy_keeps_what_was_set() -> None:
+    class Named(BackgroundTasks):
+        name = "of the class"
+
+    tasks = Named()
+    tasks.name = "of the list"
+    assert copy.copy(tasks).name == "of the list"
+
+
+ran: list[int] = []
+
+
+def note_run(number: int) -> None:
+    ran.append(number)
 
 
 def test_a_list_begins_with_the_very_tasks_that_it_was_given() -> None:

@@ -5,7 +5,8 @@ import gc
 import logging
 import sys
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Generator
+from contextlib import suppress
 from typing import Any
 
 import anyio
@@ -313,7 +314,7 @@ def test_system_exit_in_a_thread_is_a_failure(backend: str, kind: str) -> None:
 @pytest.mark.parametrize("alone", [True, False])
 def test_system_exit_in_a_thread_ends_no_server_under_fail_fast(backend: str, alone: bool) -> None:
     exits = BackgroundTask(sys.exit, 3)
-    with pytest.raises(RuntimeError, match="SystemExit in a worker thread"):
+    with pytest.raises(RuntimeError, match=r"^SystemExit in a worker thread$"):
         anyio.run(exits if alone else FailFastTasks([exits]), backend=backend)
 
 
@@ -346,6 +347,10 @@ def hand_back(task: Callable[[], Any]) -> Callable[[], Any]:
     return handing_back
 
 
+async def raise_a_group_of_cancellations() -> None:
+    raise BaseExceptionGroup("one", [asyncio.CancelledError()])
+
+
 def run_a_loop_that_is_cancelled() -> None:
     asyncio.run(await_a_cancelled_future())
 
@@ -356,9 +361,10 @@ def run_a_loop_that_is_cancelled() -> None:
         await_a_cancelled_future,
         await_a_cancelled_task,
         hand_back(await_a_cancelled_task),
+        raise_a_group_of_cancellations,
         run_a_loop_that_is_cancelled,
     ],
-    ids=["future", "task", "handed back", "in a thread"],
+    ids=["future", "task", "handed back", "group", "in a thread"],
 )
 def test_a_cancellation_of_what_a_task_awaits_is_a_failure(task: Callable[[], Any]) -> None:
     ran: list[str] = []
@@ -372,8 +378,8 @@ def test_a_cancellation_of_what_a_task_awaits_is_a_failure(task: Callable[[], An
     asyncio.run(tasks())
     assert ran == ["the next task"]
     (exc,) = failed
-    assert "somebody else has cancelled" in str(exc)
-    assert isinstance(exc.__cause__, asyncio.CancelledError)
+    assert str(exc) == "somebody else has cancelled what was awaited"
+    assert isinstance(exc.__cause__, asyncio.CancelledError | BaseExceptionGroup)
 
 
 def test_a_cancellation_of_the_run_is_none_of_its_task() -> None:
@@ -409,23 +415,150 @@ def fail_in_a_thread() -> None:
     raise ValueError
 
 
+ENDS: dict[str, Callable[[BackgroundTask], Any]] = {
+    "isolated": lambda task: Quiet([task]),
+    "fail fast": lambda task: FailFastTasks([task]),
+    "alone": lambda task: task,
+}
+
+
+class Quiet(BackgroundTasks):
+    def on_error(self, task: BackgroundTask, exc: Exception) -> None: ...
+
+
+@pytest.mark.parametrize("ends", ENDS)
 @pytest.mark.parametrize(
     "task",
     [fail_on_the_loop, fail_in_a_thread, hand_back(fail_on_the_loop)],
     ids=["on the loop", "in a thread", "handed back"],
 )
-def test_a_failing_task_leaves_no_reference_cycle(backend: str, task: Callable[[], Any]) -> None:
-    class Quiet(BackgroundTasks):
-        def on_error(self, task: BackgroundTask, exc: Exception) -> None: ...
+def test_a_failing_task_leaves_no_reference_cycle(
+    backend: str, task: Callable[[], Any], ends: str
+) -> None:
+    async def request() -> None:
+        with suppress(ValueError):
+            await ENDS[ends](BackgroundTask(task))()
 
-    async def request() -> int:
-        await Quiet([BackgroundTask(task)])()  # it imports and caches
+    async def measure() -> int:
+        await request()  # it imports and caches
         gc.collect()
         gc.disable()
         try:
-            await Quiet([BackgroundTask(task)])()
+            await request()
             return gc.collect()
         finally:
             gc.enable()
 
-    assert anyio.run(request, backend=backend) == 0
+    assert anyio.run(measure, backend=backend) == 0
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_failure_keeps_the_context_that_python_gave_it(backend: str, kind: str) -> None:
+    """Also where the run itself is awaited while another exception is handled."""
+    failed: list[Exception] = []
+
+    class Keeping(BackgroundTasks):
+        def on_error(self, task: BackgroundTask, exc: Exception) -> None:
+            failed.append(exc)
+
+    def fail() -> None:
+        try:
+            raise KeyError("the first")
+        except KeyError:
+            raise ValueError("the second")  # noqa: B904  # the context is looked at
+
+    async def request() -> None:
+        try:
+            raise LookupError("of the caller")
+        except LookupError:
+            await Keeping([BackgroundTask(make(kind, fail))])()
+
+    anyio.run(request, backend=backend)
+    (exc,) = failed
+    assert isinstance(exc.__context__, KeyError)
+    assert not exc.__suppress_context__
+    assert exc.__cause__ is None
+
+
+class Odd:
+    """Objects that cannot be looked at without a failure, as a proxy without its object."""
+
+    def __bool__(self) -> bool:
+        raise RuntimeError("it has no truth")
+
+    def __call__(self) -> None:
+        raise OddError
+
+    def __getattr__(self, name: str) -> Any:
+        raise RuntimeError(f"it has no {name}")
+
+
+class OddError(Exception):
+    """A collection of errors, and an empty one: so it is false."""
+
+    def __len__(self) -> int:
+        return 0
+
+
+class OddAwaitable(Odd):
+    def __await__(self) -> Generator[Any, Any, None]:
+        yield from anyio.lowlevel.checkpoint().__await__()
+        raise OddError
+
+
+class WithoutClass:
+    @property  # type: ignore[misc]  # on purpose
+    def __class__(self) -> type:
+        raise RuntimeError("it has no class")
+
+
+@pytest.mark.parametrize(
+    "task", [Odd(), OddAwaitable, WithoutClass], ids=["object", "awaitable", "class"]
+)
+def test_odd_objects_fail_their_task_only(
+    backend: str, caplog: pytest.LogCaptureFixture, task: Callable[[], Any]
+) -> None:
+    ran: list[str] = []
+    tasks = BackgroundTasks()
+    tasks.add_task(task)
+    tasks.add_task(ran.append, "the next task")
+    anyio.run(tasks, backend=backend)
+    assert ran == ["the next task"]
+    (record,) = caplog.records
+    assert record.exc_info is not None
+
+
+def test_failures_in_a_group_with_a_cancellation_are_failures(
+    backend: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    """trio's task groups raise both in one group, anyio's on asyncio the failures alone."""
+
+    async def fail_when_cancelled() -> None:
+        try:
+            await anyio.sleep_forever()
+        finally:
+            raise ValueError("while it cleaned up")
+
+    async def task() -> None:
+        async with anyio.create_task_group() as group:
+            group.start_soon(fail_when_cancelled)
+            group.start_soon(anyio.sleep_forever)
+
+    async def request() -> None:
+        with anyio.move_on_after(0.01):
+            await BackgroundTasks([BackgroundTask(task)])()
+
+    anyio.run(request, backend=backend)
+    assert "while it cleaned up" in caplog.text
+
+
+def test_a_cancelled_loop_of_a_threads_own_is_a_failure(backend: str) -> None:
+    failed: list[Exception] = []
+
+    class Keeping(BackgroundTasks):
+        def on_error(self, task: BackgroundTask, exc: Exception) -> None:
+            failed.append(exc)
+
+    anyio.run(Keeping([BackgroundTask(run_a_loop_that_is_cancelled)]), backend=backend)
+    (exc,) = failed
+    assert isinstance(exc.__cause__, asyncio.CancelledError)

@@ -159,10 +159,6 @@ def test_under_fail_fast_every_task_runs_or_is_named(
 
 
 def test_tasks_of_a_run_that_is_cancelled_are_named(backend: str, log: Log) -> None:
-    async def cancel_and_wait(scope: anyio.CancelScope) -> None:
-        scope.cancel()
-        await anyio.sleep_forever()
-
     async def request() -> None:
         with anyio.CancelScope() as scope:
             tasks = BackgroundTasks()
@@ -239,16 +235,16 @@ def test_tasks_of_lists_within_a_list_are_named_with_it(log: Log) -> None:
 
 def test_a_task_that_a_thread_takes_while_the_list_is_abandoned_is_not_named(log: Log) -> None:
     class TakenMeanwhile(deque[BackgroundTask]):
-        def popleft(self) -> BackgroundTask:
+        def pop(self) -> BackgroundTask:  # type: ignore[override]  # an index is not given
             if len(self) == 1:
                 self.clear()
-            return super().popleft()
+            return super().pop()
 
     tasks = BackgroundTasks()
     tasks.tasks = TakenMeanwhile(add_three(tasks).tasks)
     tasks.abandon("shown here")
     assert log.warnings == [
-        f"background tasks not run (shown here): {__name__}.first, {__name__}.second"
+        f"background tasks not run (shown here): {__name__}.second, {__name__}.third"
     ]
 
 
@@ -626,13 +622,33 @@ def test_a_task_that_is_cut_off_is_named(backend: str, log: Log, kind: str) -> N
     assert warning.endswith(waiting.__qualname__)
 
 
-def test_a_task_of_a_list_within_a_list_is_cut_off_once(backend: str, log: Log) -> None:
+async def cancel_and_wait(scope: anyio.CancelScope) -> None:
+    scope.cancel()
+    await anyio.sleep_forever()
+
+
+def within_a_list(task: BackgroundTask) -> BackgroundTasks:
+    return BackgroundTasks([BackgroundTasks([task])])
+
+
+def within_a_task(task: BackgroundTask) -> BackgroundTasks:
+    tasks = BackgroundTasks()
+    tasks.add_task(task)
+    return tasks
+
+
+@pytest.mark.parametrize("nest", [within_a_list, within_a_task])
+def test_a_nested_task_that_is_cut_off_is_named_once(
+    backend: str, log: Log, nest: Callable[[BackgroundTask], BackgroundTasks]
+) -> None:
     async def request() -> None:
-        with anyio.move_on_after(0):
-            await BackgroundTasks([BackgroundTasks([BackgroundTask(anyio.sleep_forever)])])()
+        with anyio.CancelScope() as scope:
+            await nest(BackgroundTask(cancel_and_wait, scope))()
 
     anyio.run(request, backend=backend)
-    assert len(log.warnings) == 1
+    (warning,) = log.warnings
+    assert warning.startswith("background task cut off (cancelled, ")
+    assert warning.endswith(f": {__name__}.cancel_and_wait")
 
 
 def test_a_sync_task_runs_to_its_end_and_is_not_cut_off(backend: str, log: Log) -> None:
@@ -652,17 +668,20 @@ def test_a_sync_task_runs_to_its_end_and_is_not_cut_off(backend: str, log: Log) 
 def test_a_task_whose_on_error_is_cancelled_is_cut_off(backend: str, log: Log) -> None:
     class Waiting(BackgroundTasks):
         async def on_error(self, task: BackgroundTask, exc: Exception) -> None:
-            await anyio.sleep_forever()
+            (scope,) = task.args
+            assert isinstance(scope, anyio.CancelScope)
+            await cancel_and_wait(scope)
 
-    def failing() -> None:
+    def failing(scope: anyio.CancelScope) -> None:
         raise ValueError
 
     async def request() -> None:
-        with anyio.move_on_after(0):
-            await Waiting([BackgroundTask(failing)])()
+        with anyio.CancelScope() as scope:
+            await Waiting([BackgroundTask(failing, scope)])()
 
     anyio.run(request, backend=backend)
     (warning,) = log.warnings
+    assert warning.startswith("background task cut off (cancelled, ")
     assert warning.endswith(failing.__qualname__)
 
 
@@ -678,6 +697,18 @@ def test_a_task_is_cut_off_where_its_run_is_thrown_away(log: Log) -> None:
     assert log.warnings == [
         "background task cut off (cancelled, GeneratorExit): anyio.sleep_forever",
         f"background tasks not run (cancelled, GeneratorExit): {__name__}.first",
+    ]
+
+
+def test_a_task_is_cut_off_where_its_loop_has_ended_before(log: Log) -> None:
+    async def request() -> Any:
+        run = BackgroundTasks([BackgroundTask(anyio.sleep_forever)])()
+        run.send(None)
+        return run
+
+    asyncio.run(request()).close()
+    assert log.warnings == [
+        "background task cut off (cancelled, GeneratorExit): anyio.sleep_forever"
     ]
 
 

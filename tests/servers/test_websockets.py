@@ -5,11 +5,13 @@ task did is known once the context of the server has been left.
 """
 
 import logging
+import socket
+import struct
 import threading
 from collections.abc import Iterator
-from http import HTTPStatus
 from typing import Any, Literal
 
+import anyio
 import pytest
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 from websockets.sync.client import ClientConnection, connect
@@ -21,8 +23,22 @@ from minibg import (
     MiniBG,
     WebSocket,
     WebSocketDisconnect,
+    WebSocketException,
 )
-from tests.servers.live import LIMIT, SERVERS, Live, Server, on_each
+from tests.servers.live import LIMIT, SERVERS, Live, Server, on_each, uvicorn_with
+
+IMPLEMENTATIONS = {
+    **SERVERS,
+    "uvicorn, wsproto": uvicorn_with("h11", "asyncio", ws="wsproto"),
+    "uvicorn, websockets": uvicorn_with("h11", "asyncio", ws="websockets"),
+}
+"""uvicorn has three implementations of WebSockets; that of `SERVERS` is "websockets-sansio"."""
+
+DEPRECATED = {"uvicorn, websockets": pytest.mark.filterwarnings("ignore")}
+each_implementation = pytest.mark.parametrize(
+    "implementation",
+    [pytest.param(name, marks=DEPRECATED.get(name, ())) for name in IMPLEMENTATIONS],
+)
 
 
 def open_connection(live: Live, path: str = "/", **options: Any) -> ClientConnection:
@@ -91,8 +107,8 @@ def test_a_close_has_the_code_and_the_reason_that_were_given(server: Server) -> 
         assert (connection.close_code, connection.close_reason) == (3001, "enough")
 
 
-@pytest.mark.parametrize("path", ["/closes", "/raises", "/nobody", "/wrong?n=x"])
-def test_a_connection_that_is_not_accepted_is_answered_with_403(server: Server, path: str) -> None:
+@pytest.fixture
+def refusing() -> MiniBG:
     app = MiniBG()
 
     @app.websocket("/closes")
@@ -101,15 +117,51 @@ def test_a_connection_that_is_not_accepted_is_answered_with_403(server: Server, 
 
     @app.websocket("/raises")
     async def raises(websocket: WebSocket) -> None:
-        raise HTTPException(401)
+        raise WebSocketException(3000)
 
-    @app.websocket("/wrong")
-    async def wrong(websocket: WebSocket, n: int) -> None: ...
+    @app.websocket("/http")
+    async def http(websocket: WebSocket) -> None:
+        raise HTTPException(401, "who?", {"www-authenticate": "Bearer"})
 
-    with server(app) as live:
-        with pytest.raises(InvalidStatus) as refused:
-            open_connection(live, path)
-        assert refused.value.response.status_code == HTTPStatus.FORBIDDEN
+    @app.websocket("/value")
+    async def value(websocket: WebSocket, n: int) -> None: ...
+
+    @app.websocket("/bug")
+    async def bug(websocket: WebSocket) -> None:
+        raise LookupError("lost")
+
+    return app
+
+
+def refusal(live: Live, path: str) -> tuple[int, str | None, bytes]:
+    """The status, the challenge and the body by which a connection is refused."""
+    with pytest.raises(InvalidStatus) as refused:
+        open_connection(live, path)
+    response = refused.value.response
+    challenge = response.headers.get("www-authenticate")
+    return response.status_code, challenge, bytes(response.body or b"")
+
+
+@each_implementation
+def test_a_connection_that_is_not_accepted_is_refused_with_the_status_that_fits(
+    implementation: str, refusing: MiniBG, caplog: pytest.LogCaptureFixture
+) -> None:
+    with IMPLEMENTATIONS[implementation](refusing) as live:
+        assert refusal(live, "/closes")[0] == 403
+        assert refusal(live, "/raises")[0] == 403
+        assert refusal(live, "/http") == (401, "Bearer", b'{"detail":"who?"}')
+        assert refusal(live, "/nobody")[0] == 404
+        assert refusal(live, "/value?n=x")[0] == 422
+    assert [record for record in caplog.records if record.levelno >= logging.ERROR] == []
+
+
+@each_implementation
+def test_an_error_before_accept_is_a_500_and_the_server_logs_it(
+    implementation: str, refusing: MiniBG, caplog: pytest.LogCaptureFixture
+) -> None:
+    with IMPLEMENTATIONS[implementation](refusing) as live:
+        assert refusal(live, "/bug") == (500, None, b"Internal Server Error")
+    assert "LookupError: lost" in caplog.text
 
 
 def test_an_endpoint_that_fails_closes_with_1011_and_the_server_logs_it(
@@ -188,3 +240,72 @@ def test_a_client_need_not_wait_for_the_tasks_of_an_endpoint_that_has_returned(
         client_knows.set()
         assert connection.close_code == 1000
     assert ran == [True]
+
+
+def vanish(connection: ClientConnection) -> None:
+    """Reset the connection without a Close frame, as a client does whose power is cut."""
+    connection.socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    connection.socket.shutdown(socket.SHUT_RDWR)
+
+
+@each_implementation
+@pytest.mark.parametrize("leave", [ClientConnection.close, vanish])
+def test_a_client_that_has_gone_is_an_end_for_all_that_is_tried_afterwards(
+    implementation: str, leave: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    closed = threading.Event()
+    events: list[str] = []
+    app = MiniBG()
+
+    @app.websocket("/")
+    async def endpoint(websocket: WebSocket, tasks: BackgroundTasks) -> None:
+        tasks.add_task(events.append, "task")
+        await websocket.accept()
+        try:
+            async for _ in websocket.iter_text():
+                pass
+            for _ in range(2):
+                with pytest.raises(WebSocketDisconnect):
+                    await websocket.receive_text()
+                with pytest.raises(WebSocketDisconnect):
+                    await websocket.send_text("x")
+            await websocket.receive()
+        finally:
+            await websocket.close()
+            events.append("closed")
+            closed.set()
+
+    with IMPLEMENTATIONS[implementation](app) as live, open_connection(live) as connection:
+        leave(connection)
+        assert closed.wait(LIMIT)
+    assert events == ["closed", "task"]
+    assert caplog.records == []
+
+
+@each_implementation
+def test_a_close_wakes_all_who_wait_for_a_message(
+    implementation: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    events: list[object] = []
+    app = MiniBG()
+
+    async def wait(websocket: WebSocket) -> None:
+        with pytest.raises(WebSocketDisconnect) as raised:
+            await websocket.receive_text()
+        events.append((raised.value.code, raised.value.reason))
+
+    @app.websocket("/")
+    async def endpoint(websocket: WebSocket, tasks: BackgroundTasks) -> None:
+        tasks.add_task(events.append, "task")
+        await websocket.accept()
+        async with anyio.create_task_group() as group:
+            for _ in range(3):
+                group.start_soon(wait, websocket)
+            await anyio.wait_all_tasks_blocked()
+            await websocket.close(3000, "enough")
+
+    serve = IMPLEMENTATIONS[implementation]
+    with serve(app) as live, open_connection(live) as connection, pytest.raises(ConnectionClosed):
+        connection.recv(LIMIT)
+    assert events == [*3 * [(3000, "enough")], "task"]
+    assert caplog.records == []
