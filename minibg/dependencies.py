@@ -112,7 +112,9 @@ class Step:
             if isawaitable(result):
                 result = await result
         context = _context_of(result) if self.may_yield else None
-        return result if context is None else await resources.open(self.lifetime, context)
+        if context is None:
+            return result
+        return await resources.open(self.lifetime, context, self.call)
 
 
 Source = Given | Value | Step
