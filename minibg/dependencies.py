@@ -17,7 +17,7 @@ from contextlib import (
     contextmanager,
     suppress,
 )
-from dataclasses import dataclass, field, fields, is_dataclass
+from dataclasses import InitVar, dataclass, field, fields, is_dataclass
 from functools import partial
 from inspect import (
     Parameter,
@@ -104,8 +104,8 @@ class Step:
         """What the dependency returns, or yields; what yields stays open for its lifetime."""
         given = {name: solved[source] for name, source in self.arguments.items()}
         if self.gives == "coroutine":
-            return await self.call(**given)
-        if self.gives == "generator":
+            result = await self.call(**given)
+        elif self.gives == "generator":
             result = self.call(**given)  # which runs nothing of it
         else:
             result = await run_in_threadpool(self.call, **given)
@@ -238,7 +238,8 @@ class Dependant:
             raise Refused("cannot be given by keyword, as all arguments are")
         annotation, dependency = _annotation_and_mark(parameter)
         if dependency is not None:
-            if _may_yield(call) and (lifetime, dependency.scope) == ("request", "function"):
+            may_yield = _may_yield(call) and given_by(call) != "coroutine"
+            if may_yield and (lifetime, dependency.scope) == ("request", "function"):
                 raise Refused("is closed before it; give both the same scope")
             return self._step(dependency, annotation)
         given = given_by_class(annotation, self.connection)
@@ -262,6 +263,8 @@ class Dependant:
         overridden = call
         with suppress(TypeError):  # it has no hash, so nothing overrides it
             call = self.overrides.get(call, call)
+        if call.__class__ is not type(call):  # a mock with a spec, which passes for a function
+            call = type(call).__call__.__get__(call)
         key = (_hashable(call), mark.scope) if mark.use_cache else object()
         if key not in self._shared:
             arguments = self._compile(call, mark.scope, call is not overridden)
@@ -319,7 +322,7 @@ def _may_yield(call: Call) -> bool:
     """Whether it is, or wraps, a generator function. What a wrapper gives shows when it is called:
     the generator, a context made of it (`@contextmanager`), or what it has drained it into.
     """
-    return given_by(call) != "coroutine" and any(given_by(f) == "generator" for f in _layers(call))
+    return any(given_by(layer) == "generator" for layer in _layers(call))
 
 
 def _context_of(result: Any) -> AbstractAsyncContextManager[Any] | None:
@@ -365,19 +368,19 @@ def _parameters(call: Call) -> dict[str, Parameter]:
     """
     called = get_origin(call) or call  # of `Repo[User]`, the class
     *_, last = _layers(called)
-    means = _type_arguments(call)
     factories: dict[str, Any] = (
         {f.name: f.default_factory for f in fields(last)} if is_dataclass(last) else {}
     )
+    means = _type_arguments(call) if isclass(last) else {}
     parameters = {}
     for name, parameter in signature(called).parameters.items():
         annotation, default = parameter.annotation, parameter.default
+        home = _home(last, name, annotation) if isclass(last) else last
         if isinstance(annotation, str):
-            annotation = eval(annotation, _names(last, name, annotation))
-        if isinstance(annotation, TypeVar):
-            annotation = means.get(annotation, annotation)
-        elif open_types := getattr(annotation, "__parameters__", ()):
-            annotation = annotation[tuple(means.get(one, one) for one in open_types)]
+            annotation = eval(annotation, _names(home))
+        if isinstance(annotation, InitVar):
+            annotation = annotation.type
+        annotation = _substituted(annotation, means.get(home, {}))
         if default is FACTORY:
             default = Made(factories[name])
         elif isinstance(default, STRUCT_FACTORY):
@@ -386,24 +389,38 @@ def _parameters(call: Call) -> dict[str, Parameter]:
     return parameters
 
 
-def _type_arguments(call: Any) -> dict[Any, Any]:
-    """What the type variables stand for in `Repo[User]`, and in a class that inherits from it."""
-    means: dict[Any, Any] = {}
-    origin = get_origin(call)
-    for base in (call, *getattr(origin or call, "__orig_bases__", ())):
-        open_types = getattr(get_origin(base), "__parameters__", ())
-        means |= zip(open_types, get_args(base), strict=False)
+def _home(cls: type, name: str, annotation: Any) -> type:
+    """The class that has annotated a parameter: as a field, or in what constructs it."""
+    if is_dataclass(cls) or isinstance(cls, msgspec.StructMeta):
+        for base in cls.__mro__:
+            if get_annotations(base).get(name) == annotation:
+                return base
+    constructors = {"__init__", "__new__"}
+    return next(base for base in cls.__mro__ if constructors & vars(base).keys())
+
+
+def _names(home: Any) -> dict[str, Any]:
+    """The names that mean something in that function, or in what constructs that class."""
+    function = vars(home).get("__init__") if isclass(home) else home
+    return getattr(function, "__globals__", None) or vars(modules[home.__module__])
+
+
+def _type_arguments(call: Any, outer: Mapping[Any, Any] = {}) -> dict[type, dict[Any, Any]]:
+    """For each class that `Repo[User]` is made of, what its type variables stand for."""
+    cls = get_origin(call) or call
+    given = [_substituted(argument, outer) for argument in get_args(call)]
+    means = {cls: dict(zip(getattr(cls, "__parameters__", ()), given, strict=False))}
+    for base in getattr(cls, "__orig_bases__", cls.__bases__):
+        if isclass(get_origin(base) or base):
+            means |= _type_arguments(base, means[cls])
     return means
 
 
-def _names(last: Any, name: str, annotation: str) -> dict[str, Any]:
-    """The names that mean something where the annotation was written.
-
-    That of a field, in the module of the class that has it; any other, in the function's own.
-    """
-    if is_dataclass(last) or isinstance(last, msgspec.StructMeta):
-        for base in last.__mro__:  # type: ignore[union-attr]  # it is a class
-            if get_annotations(base).get(name) == annotation:
-                return vars(modules[base.__module__])
-    function = last.__init__ if isclass(last) else last
-    return getattr(function, "__globals__", None) or vars(modules[last.__module__])
+def _substituted(annotation: Any, means: Mapping[Any, Any]) -> Any:
+    """The annotation, with what its type variables stand for."""
+    if isinstance(annotation, TypeVar):
+        return means.get(annotation, annotation)
+    variables = getattr(annotation, "__parameters__", ()) if get_origin(annotation) else ()
+    if not variables:
+        return annotation
+    return annotation[tuple(means.get(variable, variable) for variable in variables)]
