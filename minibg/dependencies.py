@@ -8,7 +8,7 @@ What may live here: who asks for what, the order of the calls, and the calls. Wh
 means is the business of `params.py`; what becomes of the result, that of `routing.py`.
 """
 
-from collections.abc import Awaitable, Callable, Collection, Hashable, Iterator, Mapping
+from collections.abc import Awaitable, Callable, Collection, Hashable, Mapping
 from contextlib import (
     AbstractAsyncContextManager,
     AsyncContextDecorator,
@@ -17,23 +17,17 @@ from contextlib import (
     contextmanager,
     suppress,
 )
-from dataclasses import InitVar, dataclass, field, fields, is_dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from inspect import (
     Parameter,
-    get_annotations,
     isasyncgen,
     isawaitable,
-    isclass,
     isgenerator,
-    isroutine,
-    signature,
 )
-from sys import modules
-from typing import Annotated, Any, NamedTuple, TypeVar, get_args, get_origin
+from typing import Annotated, Any, NamedTuple, get_args, get_origin
 
 import msgspec
-from msgspec import defstruct
 
 from minibg.concurrency import given_by, is_async_callable, run_in_threadpool
 from minibg.decoding import DOES_NOT_FIT
@@ -44,7 +38,6 @@ from minibg.naming import name_of
 from minibg.params import (
     FILES,
     Given,
-    Made,
     Refused,
     Value,
     error_of,
@@ -54,6 +47,7 @@ from minibg.params import (
     whole_body,
 )
 from minibg.requests import HTTPConnection, Request
+from minibg.signatures import layers, parameters_of
 
 Call = Callable[..., Any]
 
@@ -116,6 +110,8 @@ class Step:
             return result
         return await resources.open(self.lifetime, context, self.call)
 
+
+TAKES_ANYTHING = (Parameter.VAR_POSITIONAL, Parameter.VAR_KEYWORD)
 
 Source = Given | Value | Step
 """What gives an argument."""
@@ -218,7 +214,7 @@ class Dependant:
         One that overrides another may take anything, as a mock does; it is given nothing for that.
         """
         try:
-            parameters = _parameters(call)
+            parameters = parameters_of(call)
         except Exception as exc:
             raise TypeError(f"the signature of {name_of(call)} cannot be read: {exc}") from exc
         bound = call.keywords if isinstance(call, partial) else {}  # not for a client to change
@@ -307,22 +303,11 @@ def _annotation_and_mark(parameter: Parameter) -> tuple[Any, Dependency | None]:
     return annotation, next((mark for mark in marks if isinstance(mark, Dependency)), None)
 
 
-def _layers(call: Call) -> Iterator[Any]:
-    """A callable, and what it binds or wraps, down to the last; of an object, its `__call__`."""
-    yield call
-    if isinstance(call, partial):
-        yield from _layers(call.func)
-    elif hasattr(call, "__wrapped__"):
-        yield from _layers(call.__wrapped__)
-    elif not (isclass(call) or isroutine(call)):
-        yield from _layers(type(call).__call__)
-
-
 def _may_yield(call: Call) -> bool:
     """Whether it is, or wraps, a generator function. What a wrapper gives shows when it is called:
     the generator, a context made of it (`@contextmanager`), or what it has drained it into.
     """
-    return any(given_by(layer) == "generator" for layer in _layers(call))
+    return any(given_by(layer) == "generator" for layer in layers(call))
 
 
 def _context_of(result: Any) -> AbstractAsyncContextManager[Any] | None:
@@ -344,83 +329,3 @@ def _hashable(call: Call) -> Hashable:
     except TypeError:
         return id(call)
     return call
-
-
-@dataclass
-class _Example:
-    made: Any = field(default_factory=object)
-
-
-TAKES_ANYTHING = (Parameter.VAR_POSITIONAL, Parameter.VAR_KEYWORD)
-FACTORY = signature(_Example).parameters["made"].default
-"""What a dataclass shows as the default of a field that has a factory."""
-
-STRUCT_FACTORY = type(
-    signature(defstruct("_", [("made", list[int], [])])).parameters["made"].default
-)
-"""The type of what a `msgspec.Struct` shows there."""
-
-
-def _parameters(call: Call) -> dict[str, Parameter]:
-    """The parameters, their annotations evaluated where those are text.
-
-    Not so what the function returns: its name may exist for type checkers only.
-    """
-    called = get_origin(call) or call  # of `Repo[User]`, the class
-    *_, last = _layers(called)
-    factories: dict[str, Any] = (
-        {f.name: f.default_factory for f in fields(last)} if is_dataclass(last) else {}
-    )
-    means = _type_arguments(call) if isclass(last) else {}
-    parameters = {}
-    for name, parameter in signature(called).parameters.items():
-        annotation, default = parameter.annotation, parameter.default
-        home = _home(last, name, annotation) if isclass(last) else last
-        if isinstance(annotation, str):
-            annotation = eval(annotation, _names(home))
-        if isinstance(annotation, InitVar):
-            annotation = annotation.type
-        annotation = _substituted(annotation, means.get(home, {}))
-        if default is FACTORY:
-            default = Made(factories[name])
-        elif isinstance(default, STRUCT_FACTORY):
-            default = Made(default.factory)
-        parameters[name] = parameter.replace(annotation=annotation, default=default)
-    return parameters
-
-
-def _home(cls: type, name: str, annotation: Any) -> type:
-    """The class that has annotated a parameter: as a field, or in what constructs it."""
-    if is_dataclass(cls) or isinstance(cls, msgspec.StructMeta):
-        for base in cls.__mro__:
-            if get_annotations(base).get(name) == annotation:
-                return base
-    constructors = {"__init__", "__new__"}
-    return next(base for base in cls.__mro__ if constructors & vars(base).keys())
-
-
-def _names(home: Any) -> dict[str, Any]:
-    """The names that mean something in that function, or in what constructs that class."""
-    function = vars(home).get("__init__") if isclass(home) else home
-    return getattr(function, "__globals__", None) or vars(modules[home.__module__])
-
-
-def _type_arguments(call: Any, outer: Mapping[Any, Any] = {}) -> dict[type, dict[Any, Any]]:
-    """For each class that `Repo[User]` is made of, what its type variables stand for."""
-    cls = get_origin(call) or call
-    given = [_substituted(argument, outer) for argument in get_args(call)]
-    means = {cls: dict(zip(getattr(cls, "__parameters__", ()), given, strict=False))}
-    for base in getattr(cls, "__orig_bases__", cls.__bases__):
-        if isclass(get_origin(base) or base):
-            means |= _type_arguments(base, means[cls])
-    return means
-
-
-def _substituted(annotation: Any, means: Mapping[Any, Any]) -> Any:
-    """The annotation, with what its type variables stand for."""
-    if isinstance(annotation, TypeVar):
-        return means.get(annotation, annotation)
-    variables = getattr(annotation, "__parameters__", ()) if get_origin(annotation) else ()
-    if not variables:
-        return annotation
-    return annotation[tuple(means.get(variable, variable) for variable in variables)]
