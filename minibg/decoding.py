@@ -40,6 +40,11 @@ MAX_COLLISIONS = 16
 HAS_NO_HASH = ("unhashable type", "Cannot hash")
 """How Python begins to say that a value cannot stand in a set."""
 
+ARRAYS = (
+    *(types.ListType, types.SetType, types.FrozenSetType, types.VarTupleType, types.TupleType),
+    *(types.NamedTupleType, types.AnyType),
+)
+OBJECTS = (types.DictType, types.TypedDictType, types.DataclassType, types.AnyType)
 SETS = (types.SetType, types.FrozenSetType)
 TIMES = (types.DateTimeType, types.TimeType)
 CHOSEN = (types.IntType, types.DecimalType, types.UUIDType)
@@ -163,18 +168,27 @@ def _looked_through(info: Any, data: Any) -> Any:
         return data
     if isinstance(data, str):
         return _completed(info, data)
-    if isinstance(data, list):
+    if isinstance(data, list) and _takes(info, data):
         return _list_looked_through(info, data)
-    if isinstance(data, dict):
+    if isinstance(data, dict) and _takes(info, data):
         return _dict_looked_through(info, data)
     return data
 
 
+def _takes(info: Any, data: list[Any] | dict[str, Any]) -> bool:
+    """Whether it is that of a union which such data may become."""
+    is_array = isinstance(data, list)
+    if not isinstance(info, types.StructType):
+        return isinstance(info, ARRAYS if is_array else OBJECTS)
+    if info.array_like != is_array:
+        return False
+    tags = data[:1] if isinstance(data, list) else [data.get(info.tag_field or "", info.tag)]
+    return info.tag is None or tags == [info.tag]
+
+
 def _list_looked_through(info: Any, data: list[Any]) -> list[Any]:
-    tag = getattr(info, "tag", None)
-    if tag is not None and data[:1] != [tag]:
-        return data  # it is another of a union
-    fields = [ANY] * (tag is not None) + [field.type for field in getattr(info, "fields", ())]
+    has_tag = getattr(info, "tag", None) is not None
+    fields = [ANY] * has_tag + [field.type for field in getattr(info, "fields", ())]
     each = getattr(info, "item_types", fields)
     rest = [getattr(info, "item_type", ANY)] * (len(data) - len(each))
     data = [*map(_looked_through, [*each, *rest], data)]
@@ -184,9 +198,6 @@ def _list_looked_through(info: Any, data: list[Any]) -> list[Any]:
 
 
 def _dict_looked_through(info: Any, data: dict[str, Any]) -> dict[str, Any]:
-    tag = getattr(info, "tag", None)
-    if tag is not None and data.get(info.tag_field, tag) != tag:
-        return data  # it is another of a union
     of = {field.encode_name: field.type for field in getattr(info, "fields", ())}
     key_type, value_type = getattr(info, "key_type", ANY), getattr(info, "value_type", ANY)
     data = {
