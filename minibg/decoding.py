@@ -2,7 +2,7 @@
 
 msgspec reads it. What is done besides is to bound what a client can make that cost, and to take two
 forms of time that browsers send and RFC 3339 has not. For either the JSON is first read as no type
-in particular (`_Reader.carefully`), then looked through, and then converted.
+in particular, then looked through, and then converted: `carefully`, in `json_decoder`.
 
 * Numbers near the ends of what a float can hold cost msgspec 10 us each, and Python's own parser a
   fraction of that.
@@ -40,9 +40,15 @@ MAX_COLLISIONS = 16
 HAS_NO_HASH = ("unhashable type", "Cannot hash")
 """How Python begins to say that a value cannot stand in a set."""
 
+ARRAYS = (
+    *(types.ListType, types.SetType, types.FrozenSetType, types.VarTupleType, types.TupleType),
+    *(types.NamedTupleType, types.AnyType),
+)
+OBJECTS = (types.DictType, types.TypedDictType, types.DataclassType, types.AnyType)
 SETS = (types.SetType, types.FrozenSetType)
 TIMES = (types.DateTimeType, types.TimeType)
 CHOSEN = (types.IntType, types.DecimalType, types.UUIDType)
+NUMBERS = (types.IntType, types.FloatType)
 FLOATS = (types.FloatType, types.AnyType, types.DecimalType)
 ANY = types.AnyType()
 
@@ -152,27 +158,54 @@ def _looked_through(info: Any, data: Any) -> Any:
     Raises:
         msgspec.ValidationError: If more values collide in a set or mapping than by chance.
     """
+    if isinstance(data, Decimal):
+        return data if _holds(info, types.DecimalType) else float(data)
     if isinstance(info, types.UnionType):
-        if not any(isinstance(member, (types.IntType, types.FloatType)) for member in info.types):
-            for member in info.types:
+        has_numbers = any(isinstance(member, NUMBERS) for member in info.types)
+        for member in info.types:
+            if not (has_numbers and isinstance(member, TIMES)):  # text may stand for a number there
                 data = _looked_through(member, data)
         return data
     if isinstance(data, str):
         return _completed(info, data)
-    if isinstance(data, Decimal):
-        return data if isinstance(info, types.DecimalType) else float(data)
-    if isinstance(data, list):
-        fields = [field.type for field in getattr(info, "fields", ())]
-        each = getattr(info, "item_types", fields) or [getattr(info, "item_type", ANY)] * len(data)
-        data = [*map(_looked_through, each, data), *data[len(each) :]]
-        if isinstance(info, SETS):
-            _refuse_collisions(info.item_type, data)
-    elif isinstance(data, dict):
-        of = {field.encode_name: field.type for field in getattr(info, "fields", ())}
-        value_type = getattr(info, "value_type", ANY)
-        data = {k: _looked_through(of.get(k, value_type), value) for k, value in data.items()}
-        if isinstance(info, types.DictType):
-            _refuse_collisions(info.key_type, [*data])
+    if isinstance(data, list) and _takes(info, data):
+        return _list_looked_through(info, data)
+    if isinstance(data, dict) and _takes(info, data):
+        return _dict_looked_through(info, data)
+    return data
+
+
+def _takes(info: Any, data: list[Any] | dict[str, Any]) -> bool:
+    """Whether it is that of a union which such data may become."""
+    is_array = isinstance(data, list)
+    if not isinstance(info, types.StructType):
+        return isinstance(info, ARRAYS if is_array else OBJECTS)
+    if info.array_like != is_array:
+        return False
+    tags = data[:1] if isinstance(data, list) else [data.get(info.tag_field or "", info.tag)]
+    return info.tag is None or tags == [info.tag]
+
+
+def _list_looked_through(info: Any, data: list[Any]) -> list[Any]:
+    has_tag = getattr(info, "tag", None) is not None
+    fields = [ANY] * has_tag + [field.type for field in getattr(info, "fields", ())]
+    each = getattr(info, "item_types", fields)
+    rest = [getattr(info, "item_type", ANY)] * (len(data) - len(each))
+    data = [*map(_looked_through, [*each, *rest], data)]
+    if isinstance(info, SETS):
+        _refuse_collisions(info.item_type, data)
+    return data
+
+
+def _dict_looked_through(info: Any, data: dict[str, Any]) -> dict[str, Any]:
+    of = {field.encode_name: field.type for field in getattr(info, "fields", ())}
+    key_type, value_type = getattr(info, "key_type", ANY), getattr(info, "value_type", ANY)
+    data = {
+        _completed(key_type, key): _looked_through(of.get(key, value_type), value)
+        for key, value in data.items()
+    }
+    if isinstance(info, types.DictType):
+        _refuse_collisions(key_type, [*data])
     return data
 
 

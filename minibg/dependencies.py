@@ -8,7 +8,7 @@ What may live here: who asks for what, the order of the calls, and the calls. Wh
 means is the business of `params.py`; what becomes of the result, that of `routing.py`.
 """
 
-from collections.abc import Awaitable, Callable, Collection, Hashable, Iterator, Mapping
+from collections.abc import Awaitable, Callable, Collection, Hashable, Mapping
 from contextlib import (
     AbstractAsyncContextManager,
     AsyncContextDecorator,
@@ -17,23 +17,17 @@ from contextlib import (
     contextmanager,
     suppress,
 )
-from dataclasses import dataclass, field, fields, is_dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from inspect import (
     Parameter,
-    get_annotations,
     isasyncgen,
     isawaitable,
-    isclass,
     isgenerator,
-    isroutine,
-    signature,
 )
-from sys import modules
-from typing import Annotated, Any, NamedTuple, TypeVar, get_args, get_origin
+from typing import Annotated, Any, NamedTuple, get_args, get_origin
 
 import msgspec
-from msgspec import defstruct
 
 from minibg.concurrency import given_by, is_async_callable, run_in_threadpool
 from minibg.decoding import DOES_NOT_FIT
@@ -44,7 +38,6 @@ from minibg.naming import name_of
 from minibg.params import (
     FILES,
     Given,
-    Made,
     Refused,
     Value,
     error_of,
@@ -54,6 +47,7 @@ from minibg.params import (
     whole_body,
 )
 from minibg.requests import HTTPConnection, Request
+from minibg.signatures import layers, parameters_of
 
 Call = Callable[..., Any]
 
@@ -104,16 +98,20 @@ class Step:
         """What the dependency returns, or yields; what yields stays open for its lifetime."""
         given = {name: solved[source] for name, source in self.arguments.items()}
         if self.gives == "coroutine":
-            return await self.call(**given)
-        if self.gives == "generator":
+            result = await self.call(**given)
+        elif self.gives == "generator":
             result = self.call(**given)  # which runs nothing of it
         else:
             result = await run_in_threadpool(self.call, **given)
             if isawaitable(result):
                 result = await result
         context = _context_of(result) if self.may_yield else None
-        return result if context is None else await resources.open(self.lifetime, context)
+        if context is None:
+            return result
+        return await resources.open(self.lifetime, context, self.call)
 
+
+TAKES_ANYTHING = (Parameter.VAR_POSITIONAL, Parameter.VAR_KEYWORD)
 
 Source = Given | Value | Step
 """What gives an argument."""
@@ -169,10 +167,17 @@ class Dependant:
         if self.arguments:
             if self.read_body is not None:
                 resources.body = await self.read_body(resources.connection)
-            solved: dict[Source, Any] = {given: given.of(resources) for given in self.given}
+            solved: dict[Source, Any] = {}
+            for given in self.given:
+                solved[given] = given.of(resources)
             if self.values:
-                in_thread = self._size(resources) > MAX_LENGTH_ON_THE_LOOP
-                await run_parser(partial(self._read_values, resources, solved), in_thread)
+                size = len(resources.connection.scope.get("query_string", b""))
+                if self.in_json:
+                    size += len(resources.body)
+                if size > MAX_LENGTH_ON_THE_LOOP:
+                    await run_parser(partial(self._read_values, resources, solved), True)
+                else:
+                    self._read_values(resources, solved)
             for step in self.steps:
                 solved[step] = await step.solve(resources, solved)
             arguments = {name: solved[source] for name, source in self.arguments.items()}
@@ -186,11 +191,6 @@ class Dependant:
             resources.result = result
             await resources.close("function")
         return result
-
-    def _size(self, resources: RequestResources) -> int:
-        """How many bytes there are to be decoded; of a form that has been done."""
-        body = resources.body if self.in_json else b""
-        return len(body) + len(resources.connection.scope.get("query_string", b""))
 
     def _read_values(self, resources: RequestResources, solved: dict[Source, Any]) -> None:
         errors: list[dict[str, Any]] = []
@@ -214,7 +214,7 @@ class Dependant:
         One that overrides another may take anything, as a mock does; it is given nothing for that.
         """
         try:
-            parameters = _parameters(call)
+            parameters = parameters_of(call)
         except Exception as exc:
             raise TypeError(f"the signature of {name_of(call)} cannot be read: {exc}") from exc
         bound = call.keywords if isinstance(call, partial) else {}  # not for a client to change
@@ -234,7 +234,8 @@ class Dependant:
             raise Refused("cannot be given by keyword, as all arguments are")
         annotation, dependency = _annotation_and_mark(parameter)
         if dependency is not None:
-            if _may_yield(call) and (lifetime, dependency.scope) == ("request", "function"):
+            may_yield = _may_yield(call) and given_by(call) != "coroutine"
+            if may_yield and (lifetime, dependency.scope) == ("request", "function"):
                 raise Refused("is closed before it; give both the same scope")
             return self._step(dependency, annotation)
         given = given_by_class(annotation, self.connection)
@@ -258,6 +259,8 @@ class Dependant:
         overridden = call
         with suppress(TypeError):  # it has no hash, so nothing overrides it
             call = self.overrides.get(call, call)
+        if call.__class__ is not type(call):  # a mock with a spec, which passes for a function
+            call = type(call).__call__.__get__(call)
         key = (_hashable(call), mark.scope) if mark.use_cache else object()
         if key not in self._shared:
             arguments = self._compile(call, mark.scope, call is not overridden)
@@ -300,22 +303,11 @@ def _annotation_and_mark(parameter: Parameter) -> tuple[Any, Dependency | None]:
     return annotation, next((mark for mark in marks if isinstance(mark, Dependency)), None)
 
 
-def _layers(call: Call) -> Iterator[Any]:
-    """A callable, and what it binds or wraps, down to the last; of an object, its `__call__`."""
-    yield call
-    if isinstance(call, partial):
-        yield from _layers(call.func)
-    elif hasattr(call, "__wrapped__"):
-        yield from _layers(call.__wrapped__)
-    elif not (isclass(call) or isroutine(call)):
-        yield from _layers(type(call).__call__)
-
-
 def _may_yield(call: Call) -> bool:
     """Whether it is, or wraps, a generator function. What a wrapper gives shows when it is called:
     the generator, a context made of it (`@contextmanager`), or what it has drained it into.
     """
-    return given_by(call) != "coroutine" and any(given_by(f) == "generator" for f in _layers(call))
+    return any(given_by(layer) == "generator" for layer in layers(call))
 
 
 def _context_of(result: Any) -> AbstractAsyncContextManager[Any] | None:
@@ -337,69 +329,3 @@ def _hashable(call: Call) -> Hashable:
     except TypeError:
         return id(call)
     return call
-
-
-@dataclass
-class _Example:
-    made: Any = field(default_factory=object)
-
-
-TAKES_ANYTHING = (Parameter.VAR_POSITIONAL, Parameter.VAR_KEYWORD)
-FACTORY = signature(_Example).parameters["made"].default
-"""What a dataclass shows as the default of a field that has a factory."""
-
-STRUCT_FACTORY = type(
-    signature(defstruct("_", [("made", list[int], [])])).parameters["made"].default
-)
-"""The type of what a `msgspec.Struct` shows there."""
-
-
-def _parameters(call: Call) -> dict[str, Parameter]:
-    """The parameters, their annotations evaluated where those are text.
-
-    Not so what the function returns: its name may exist for type checkers only.
-    """
-    called = get_origin(call) or call  # of `Repo[User]`, the class
-    *_, last = _layers(called)
-    means = _type_arguments(call)
-    factories: dict[str, Any] = (
-        {f.name: f.default_factory for f in fields(last)} if is_dataclass(last) else {}
-    )
-    parameters = {}
-    for name, parameter in signature(called).parameters.items():
-        annotation, default = parameter.annotation, parameter.default
-        if isinstance(annotation, str):
-            annotation = eval(annotation, _names(last, name, annotation))
-        if isinstance(annotation, TypeVar):
-            annotation = means.get(annotation, annotation)
-        elif open_types := getattr(annotation, "__parameters__", ()):
-            annotation = annotation[tuple(means.get(one, one) for one in open_types)]
-        if default is FACTORY:
-            default = Made(factories[name])
-        elif isinstance(default, STRUCT_FACTORY):
-            default = Made(default.factory)
-        parameters[name] = parameter.replace(annotation=annotation, default=default)
-    return parameters
-
-
-def _type_arguments(call: Any) -> dict[Any, Any]:
-    """What the type variables stand for in `Repo[User]`, and in a class that inherits from it."""
-    means: dict[Any, Any] = {}
-    origin = get_origin(call)
-    for base in (call, *getattr(origin or call, "__orig_bases__", ())):
-        open_types = getattr(get_origin(base), "__parameters__", ())
-        means |= zip(open_types, get_args(base), strict=False)
-    return means
-
-
-def _names(last: Any, name: str, annotation: str) -> dict[str, Any]:
-    """The names that mean something where the annotation was written.
-
-    That of a field, in the module of the class that has it; any other, in the function's own.
-    """
-    if is_dataclass(last) or isinstance(last, msgspec.StructMeta):
-        for base in last.__mro__:  # type: ignore[union-attr]  # it is a class
-            if get_annotations(base).get(name) == annotation:
-                return vars(modules[base.__module__])
-    function = last.__init__ if isclass(last) else last
-    return getattr(function, "__globals__", None) or vars(modules[last.__module__])

@@ -30,6 +30,7 @@ from minibg.concurrency import (
     run_in_extra_thread,
     run_in_threadpool,
 )
+from minibg.naming import name_of
 from minibg.requests import HTTPConnection, Request
 from minibg.responses import Response, close_pieces
 
@@ -54,6 +55,8 @@ class RequestResources:
     response: Response | None = None
     result: Any = None
     """What the endpoint has returned, where something else is closed before it is answered."""
+    swallowed_by: str | None = None
+    """The name of the dependency that has swallowed an exception."""
     body: Any = None
     """The body where a parameter asks for it, as bytes or as a form."""
 
@@ -74,11 +77,13 @@ class RequestResources:
             self.response = Response(status_code=0)
         return self.response
 
-    async def open(self, lifetime: Lifetime, context: AbstractAsyncContextManager[Any]) -> Any:
-        """Enter a context, and keep it open for that lifetime."""
+    async def open(
+        self, lifetime: Lifetime, context: AbstractAsyncContextManager[Any], call: Any
+    ) -> Any:
+        """Enter the context that a call gave, and keep it open for that lifetime."""
         if not self.stacks:
             self._prepare()
-        return await self.stacks[lifetime].enter_async_context(context)
+        return await self.stacks[lifetime].enter_async_context(_Opened(self, context, call))
 
     def _prepare(self) -> None:
         """Make room for what is opened: the form is closed after it, and the shield left last."""
@@ -138,7 +143,7 @@ class RequestResources:
             return exc if failure is None or isinstance(failure, Exception) else failure
         if failure is not None:
             return failure
-        return RuntimeError("a dependency swallowed the exception, so nothing answers")
+        return RuntimeError(f"{self.swallowed_by} swallowed the exception, so nothing answers")
 
     async def _throw(self, exc: BaseException | None) -> BaseException | None:
         """Close all, and give what comes out of it: `exc`, or what the generators make of it."""
@@ -177,6 +182,36 @@ def _log_failure(raised: BaseException | None, exc: BaseException | None) -> Non
             logger.error("what the request held could not be closed", exc_info=raised)
             return
         raised = raised.__context__
+
+
+class _Opened(AbstractAsyncContextManager[Any]):
+    """A context, where what its generator does wrong names the dependency."""
+
+    def __init__(
+        self, resources: RequestResources, context: AbstractAsyncContextManager[Any], call: Any
+    ) -> None:
+        self.resources, self.context, self.call = resources, context, call
+
+    async def __aenter__(self) -> Any:
+        try:
+            return await self.context.__aenter__()
+        except RuntimeError as exc:
+            self._blame(exc)
+            raise
+
+    async def __aexit__(self, *details: Any) -> bool | None:
+        try:
+            swallowed = await self.context.__aexit__(*details)
+        except RuntimeError as exc:
+            self._blame(exc)
+            raise
+        if swallowed:
+            self.resources.swallowed_by = name_of(self.call)
+        return swallowed
+
+    def _blame(self, exc: RuntimeError) -> None:
+        if str(exc).startswith("generator didn't"):  # yield, or stop, says contextlib
+            raise RuntimeError(f"{name_of(self.call)}: {exc}") from None
 
 
 @asynccontextmanager

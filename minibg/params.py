@@ -12,7 +12,7 @@ from functools import partial, reduce
 from inspect import Parameter, isclass, signature
 from operator import attrgetter, methodcaller, or_
 from types import NoneType, UnionType
-from typing import Any, NamedTuple, Union, get_args, get_origin
+from typing import Any, Union, get_args, get_origin
 
 import msgspec
 from msgspec import inspect as types
@@ -24,6 +24,7 @@ from minibg.formparsers import UploadFile
 from minibg.injection import RequestResources
 from minibg.requests import HTTPConnection, Request
 from minibg.responses import Response
+from minibg.signatures import Made
 
 Read = Callable[[RequestResources], Any]
 
@@ -38,12 +39,6 @@ WHAT_WORKS = (
 
 class Refused(Exception):
     """Nothing can give a parameter its value; the message goes on after "..., which"."""
-
-
-class Made(NamedTuple):
-    """The default of a field whose class names a factory for it."""
-
-    make: Callable[[], Any]
 
 
 @dataclass(eq=False)

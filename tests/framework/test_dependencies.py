@@ -395,6 +395,67 @@ def test_several_bodies_are_keyed_by_name() -> None:
     assert faults_of(posted(endpoint, b"")) == [["body", "item"], ["body", "other"]]
 
 
+# --- what is JSON --------------------------------------------------------------------------------
+
+
+def of_one(item: Item) -> str:
+    return "read"
+
+
+def of_several(item: Item, other: dict[str, int] = {}) -> str:  # noqa: B006  # each has its own
+    return "read"
+
+
+@pytest.mark.parametrize("endpoint", [of_one, of_several])
+@pytest.mark.parametrize(
+    "content_type",
+    [
+        *(b"application/json", b"Application/JSON", b"application/json; charset=utf-8"),
+        *(b"application/json;charset=utf-8", b"application/problem+json", b"APPLICATION/ld+JSON "),
+        b'application/vnd.api+json; profile="a, b"',
+    ],
+)
+def test_a_body_that_is_json_as_the_client_says_is_read(
+    endpoint: Callable[..., Any], content_type: bytes
+) -> None:
+    body = b'{"n":1}' if endpoint is of_one else b'{"item":{"n":1}}'
+    app = MiniBG(routes=[Route("/", endpoint, methods=["POST"])])
+    assert ask(app, "POST", headers=[(b"content-type", content_type)], body=[body]).status == 200
+
+
+@pytest.mark.parametrize("endpoint", [of_one, of_several])
+@pytest.mark.parametrize(
+    "content_type",
+    [
+        *(b"text/plain", b"text/plain;charset=UTF-8", b"application/x-www-form-urlencoded"),
+        *(b"multipart/form-data; boundary=x", b"text/plain; application/json", b"text/json"),
+        *(b"text/plain;+json", b"application/jsonp", b"application/json-seq", b"application/+json"),
+        *(b"xapplication/json", b"application/octet-stream", b"application/x+json/json", b"*/*"),
+        *(b"application/json, text/plain", b"text/plain,application/json", b"json", b"", None),
+    ],
+)
+def test_a_body_of_any_other_type_is_a_415_that_names_it(
+    endpoint: Callable[..., Any], content_type: bytes | None
+) -> None:
+    """A page of another site can send a form, text, or no type at all, without asking first."""
+    app = MiniBG(routes=[Route("/", endpoint, methods=["POST"])])
+    headers = [] if content_type is None else [(b"content-type", content_type)]
+    answer = ask(app, "POST", headers=headers, body=[b'{"n":1,"item":{"n":1}}'])
+    assert answer.status == 415
+    assert (b"accept", b"application/json") in answer.headers  # RFC 9110, section 15.5.16
+    came = repr(content_type.decode()) if content_type else "one without a Content-Type"
+    assert json.loads(answer.body)["detail"].endswith(f"got {came}")
+
+
+def test_where_no_body_came_its_type_does_not_matter() -> None:
+    def optional(item: Item | None = None) -> str:
+        return "read"
+
+    for endpoint, status in ((of_one, 422), (optional, 200)):
+        app = MiniBG(routes=[Route("/", endpoint, methods=["POST"])])
+        assert ask(app, "POST", headers=[(b"content-type", b"text/plain")]).status == status
+
+
 def test_a_body_with_a_default_is_optional_and_one_without_is_not() -> None:
     def optional(item: Item | None = None) -> Any:
         return item

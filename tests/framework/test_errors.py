@@ -32,6 +32,7 @@ from minibg import (
     WebSocketDisconnect,
 )
 from minibg.naming import name_of
+from minibg.requests import ClientDisconnect, InvalidJSON
 from minibg.types import Message
 from tests.framework.asgi import ask, http_scope
 
@@ -84,7 +85,7 @@ def fails_with(error: Exception) -> Callable[[Request, Any], Response]:
 
 
 @given(
-    status=st.sampled_from([status.value for status in HTTPStatus if status >= 400]),
+    status=st.integers(400, 599),
     detail=st.text(st.characters(codec="utf-8")) | st.dictionaries(st.just("a"), st.integers()),
 )
 def test_an_http_exception_is_answered_with_its_detail(status: int, detail: Any) -> None:
@@ -94,6 +95,34 @@ def test_an_http_exception_is_answered_with_its_detail(status: int, detail: Any)
 
 def test_an_http_exception_without_detail_says_what_its_status_means() -> None:
     assert answered(HTTPException(404)) == (404, b'{"detail":"Not Found"}')
+
+
+@pytest.mark.parametrize("status", {*range(400, 600)} - {status.value for status in HTTPStatus})
+def test_a_status_without_a_phrase_is_answered_without_a_text(status: int) -> None:
+    assert answered(HTTPException(status)) == (status, b'{"detail":""}')
+
+
+@pytest.mark.parametrize("status", [0, 100, 199, 600, "404", None, 404.0])
+def test_a_status_that_no_answer_has_is_a_value_error(status: Any) -> None:
+    with pytest.raises(ValueError, match=f"from 200 to 599, not {status!r}$"):
+        HTTPException(status)
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        HTTPException(404),
+        HTTPException(status_code=499, detail=["a"], headers={"a": "b"}),
+        ClientDisconnect("gone"),
+        InvalidJSON(detail="none"),
+    ],
+)
+def test_an_http_exception_can_be_copied_and_pickled(error: HTTPException) -> None:
+    error.add_note("noted")
+    for same in (copy(error), deepcopy(error), pickle.loads(pickle.dumps(error))):
+        assert type(same) is type(error)
+        assert vars(same) == vars(error)
+        assert str(same) == str(error)
 
 
 def test_an_http_exception_brings_its_headers() -> None:

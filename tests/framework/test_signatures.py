@@ -5,10 +5,11 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import AsyncIterator, Callable, Generator, Iterator
-from dataclasses import dataclass, field
+from dataclasses import InitVar, dataclass, field
+from enum import Enum
 from functools import wraps
 from textwrap import dedent
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Generic, TypeVar
 
 import msgspec
 import pytest
@@ -116,6 +117,128 @@ def test_annotations_mean_what_they_mean_where_they_were_written() -> None:
     assert served(endpoint, b"n=1").body == b"1"
     function = defined_in(dict(ELSEWHERE), "async def defined(n: Whole): return n")
     assert served(function, b"n=1").body == b"1"
+
+
+FIELDS = """
+from dataclasses import dataclass
+@dataclass
+class defined:
+    amount: Decimal
+"""
+
+
+@dataclass
+class Payment(defined_in({"__name__": "decimal"}, FIELDS)):  # type: ignore[misc]  # likewise
+    note: str = "n"
+
+
+def test_an_inherited_field_means_what_it_means_in_its_own_module() -> None:
+    async def endpoint(made: Annotated[Payment, Depends()]) -> Any:
+        return [type(made.amount).__name__, made.note]
+
+    assert served(endpoint, b"amount=1").body == b'["Decimal","n"]'
+
+
+@dataclass
+class Filled:
+    text: str = "x"
+    tags: list[str] = field(default_factory=lambda: ["new"])
+    limit: int = field(default_factory=lambda: 20, kw_only=True)
+    extra: InitVar[int] = 3
+    total: int = field(init=False)
+
+    def __post_init__(self, extra: int) -> None:
+        self.total = self.limit + extra
+
+
+@dataclass
+class FilledMore(Filled):
+    numbers: set[int] = field(default_factory=set)
+
+
+class FilledStruct(msgspec.Struct, kw_only=True):
+    text: str = "x"
+    tags: list[str] = msgspec.field(default_factory=lambda: ["new"])
+    limit: int = msgspec.field(default_factory=lambda: 20)
+
+
+class Overriding(Filled):
+    def __init__(self, tags: list[str] = ["own"]) -> None:  # noqa: B006  # each has its own
+        self.text, self.tags, self.limit = "x", tags, 20
+
+
+@pytest.mark.parametrize("cls", [Filled, FilledMore, FilledStruct, Overriding])
+def test_a_default_that_a_factory_makes_is_made_for_each_request(cls: Any) -> None:
+    async def endpoint(first, second) -> Any:  # type: ignore[no-untyped-def]  # set below
+        first.tags.append("changed")
+        return [first.text, first.limit, first.tags, second.tags]
+
+    endpoint.__annotations__["first"] = Annotated[cls, Depends(use_cache=False)]
+    endpoint.__annotations__["second"] = Annotated[cls, Depends(use_cache=False)]
+    made = "own" if cls is Overriding else "new"
+    app = MiniBG()
+    app.get("/")(endpoint)
+    for _ in range(2):
+        assert json.loads(ask(app).body) == ["x", 20, [made, "changed"], [made]]
+    assert json.loads(ask(app, query_string=b"tags=a").body)[3] == ["a"]
+
+
+def test_a_variable_that_a_dataclass_only_passes_on_is_read_as_its_type() -> None:
+    async def endpoint(made: Annotated[Filled, Depends()]) -> int:
+        return made.total
+
+    assert served(endpoint, b"extra=5").body == b"25"
+
+
+def test_a_bug_in_a_factory_is_no_fault_of_the_client() -> None:
+    async def endpoint(made: Annotated[Stamped, Depends()]) -> None: ...
+
+    app = MiniBG()
+    app.get("/")(endpoint)
+    assert ask(app, query_string=b"n=1", fails=TypeError).status == 500
+
+
+T = TypeVar("T")
+K = TypeVar("K")
+
+
+class Repo(Generic[T]):
+    def __init__(self, key: T, more: list[T] | None = None) -> None:
+        self.seen: list[Any] = [key, more]
+
+
+class OfInts(Repo[int]):
+    pass
+
+
+class Passing(Repo[K]):
+    pass
+
+
+class Swapping(Repo[K], Generic[T, K]):
+    pass
+
+
+@dataclass
+class Held(Generic[T]):
+    key: T
+    more: list[T] | None = None
+
+    @property
+    def seen(self) -> list[Any]:
+        return [self.key, self.more]
+
+
+@pytest.mark.parametrize(
+    "cls", [Repo[int], OfInts, Passing[int], Swapping[str, int], Held[int]], ids=str
+)
+def test_a_generic_class_asks_for_what_its_variables_stand_for(cls: Any) -> None:
+    async def endpoint(made) -> Any:  # type: ignore[no-untyped-def]  # set below
+        return made.seen
+
+    endpoint.__annotations__["made"] = Annotated[cls, Depends()]
+    assert served(endpoint, b"key=1&more=2&more=3").body == b"[1,[2,3]]"
+    assert fault_of(served(endpoint, b"key=x"))[0] == ["query", "key"]
 
 
 Number = TypeAliasType("Number", Annotated[int, Depends(lambda: 5)])
@@ -330,6 +453,44 @@ def test_what_nothing_gives_is_refused_with_the_reason(annotation: Any, why: str
     asked, _, reason = str(refused.value).partition(", which ")
     assert re.search("endpoint asks for `asked: .*`$", asked)
     assert re.search(why, reason)
+
+
+class Mixed(Enum):
+    ONE, TWO = 1, "two"
+
+
+@dataclass
+class OfMixed:
+    value: Mixed
+
+
+@dataclass
+class OfTwo:
+    value: Page | Stamped
+
+
+@dataclass
+class OfUnknown:
+    value: KnownToTypeCheckers
+
+
+@pytest.mark.parametrize(
+    ("annotation", "reason"),
+    [
+        (OfMixed, "Enums must contain either all str or all int values"),
+        (OfTwo, "unions may not contain more than one dataclass"),
+        (OfUnknown, "name 'KnownToTypeCheckers' is not defined"),
+        (list[OfMixed] | None, "Enums must contain either all str or all int values"),
+    ],
+)
+def test_what_cannot_be_read_is_refused_with_the_reason_that_msgspec_gives(
+    annotation: Any, reason: str
+) -> None:
+    def endpoint(asked) -> None: ...  # type: ignore[no-untyped-def]  # set below
+
+    endpoint.__annotations__["asked"] = annotation
+    with pytest.raises(TypeError, match=f"endpoint asks for `asked: .*{reason}"):
+        Route("/", endpoint)
 
 
 def test_a_parameter_without_annotation_or_default_is_refused_with_the_reason() -> None:
