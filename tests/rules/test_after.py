@@ -63,6 +63,7 @@ def app_that(answers: Callable[[], Any], programme: list[str], events: list[Any]
     return app
 
 
+@pytest.mark.basic
 @given(program=PROGRAMS["after"])
 def test_tasks_start_after_the_response_of_any_request(backend: str, program: AnyProgram) -> None:
     check("after", backend, program)

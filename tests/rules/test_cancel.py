@@ -33,6 +33,7 @@ WAYS = [("asyncio", in_a_scope), ("trio", in_a_scope), ("asyncio", in_a_task)]
 both_ways = pytest.mark.parametrize(("backend", "run"), WAYS)
 
 
+@pytest.mark.basic
 @given(program=PROGRAMS["cancel"])
 def test_no_task_starts_once_the_run_is_cancelled_in_any_program(
     backend: str, program: AnyProgram

@@ -50,6 +50,7 @@ def task_that(failure: Exception | None, ran: list[str]) -> Callable[[str], None
     return body
 
 
+@pytest.mark.basic
 @given(program=PROGRAMS["isolate"])
 def test_failures_go_to_on_error_and_no_further_in_any_program(
     backend: str, program: AnyProgram

@@ -28,8 +28,10 @@ from minibg.lifespan import Runs
 from minibg.types import Message, Receive, Scope, Send
 from tests.rules.cancelling import Blocked, in_a_scope, in_a_task, let_it_be_delivered
 from tests.rules.exchange import Exchange
-from tests.rules.programs import PROGRAMS, AnyProgram, check
+from tests.rules.model import expected
+from tests.rules.programs import PROGRAMS, AnyProgram, Player, check, hold
 from tests.rules.tasks import ASYNC, HANDED_BACK, kinds, make
+from tests.rules.words import Program
 
 
 class Log(logging.Handler):
@@ -47,11 +49,24 @@ class Log(logging.Handler):
         return [r.getMessage() for r in self.records if r.levelno == logging.WARNING]
 
 
+@pytest.mark.basic
 @given(program=PROGRAMS["nothing lost"])
 def test_each_task_ends_or_is_named_in_any_program_and_request(
     backend: str, program: AnyProgram
 ) -> None:
     check("nothing lost", backend, program)
+
+
+@pytest.mark.basic
+@given(program=PROGRAMS["order"])
+def test_no_task_vanishes_where_nothing_fails(backend: str, program: Program) -> None:
+    """Whatever the order and the place, each task starts or is named."""
+    wanted, seen = expected(program), anyio.run(Player().play, program, backend=backend)
+    fates = [sorted({e[1] for e in events if e[0] in FATES}) for events in (wanted, seen)]
+    hold("nothing lost", program, *fates)
+
+
+FATES = ("start", "not run", "cut off")
 
 
 @contextmanager

@@ -14,6 +14,7 @@ from tests.rules.programs import PROGRAMS, hold
 from tests.rules.tasks import kinds, make
 
 
+@pytest.mark.basic
 @given(program=PROGRAMS["own list"])
 def test_requests_that_overlap_run_their_own_tasks_only(
     backend: str, program: tuple[list[str], int]

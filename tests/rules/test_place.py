@@ -54,11 +54,13 @@ async def aiter_numbers() -> AsyncIterator[int]:
     yield 1
 
 
+@pytest.mark.basic
 @given(program=PROGRAMS["place"])
 def test_each_task_runs_in_its_place_in_any_program(backend: str, program: AnyProgram) -> None:
     check("place", backend, program)
 
 
+@pytest.mark.basic
 @pytest.mark.parametrize("alone", [False, True])
 @pytest.mark.parametrize("kind", ASYNC | HANDED_BACK)
 def test_what_is_async_is_awaited_in_the_requests_own_task(
@@ -67,6 +69,7 @@ def test_what_is_async_is_awaited_in_the_requests_own_task(
     assert where_it_runs(backend, kind, alone=alone) == (True, True)
 
 
+@pytest.mark.basic
 @pytest.mark.parametrize("alone", [False, True])
 @pytest.mark.parametrize("kind", SYNC)
 def test_what_is_sync_runs_in_another_thread(backend: str, kind: str, alone: bool) -> None:

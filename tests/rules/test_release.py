@@ -57,6 +57,7 @@ def app_that_streams(content: Callable[[list[Any]], Any], events: list[Any]) -> 
     return app
 
 
+@pytest.mark.basic
 @given(program=PROGRAMS["release"])
 def test_what_a_request_holds_closes_in_between_in_any_request(
     backend: str, program: AnyProgram

@@ -4,6 +4,7 @@ import threading
 
 import anyio
 from anyio.to_thread import current_default_thread_limiter
+import pytest
 from hypothesis import example, given
 
 from minibg import BackgroundTask, BackgroundTasks
@@ -25,6 +26,7 @@ class Crowd:
         assert self.leave.wait(SECONDS)
 
 
+@pytest.mark.basic
 @given(program=PROGRAMS["room"])
 @example(program=40)
 def test_blocked_background_threads_leave_all_others_free(backend: str, program: int) -> None:

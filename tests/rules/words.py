@@ -9,8 +9,8 @@ from dataclasses import dataclass, fields
 from typing import Any, Literal
 
 RULES = {
-    "capture": "a task keeps references to exactly what it was given when it was added",
     "place": "async tasks are awaited on the event loop, sync ones run in a worker thread",
+    "capture": "a task keeps references to exactly what it was given when it was added",
     "order": "tasks run one after another, in the order in which they were added",
     "isolate": "a failure goes to `on_error` and no further",
     "grow": "a task that is added during the run runs in the same run",
@@ -25,7 +25,27 @@ RULES = {
     "cancel": "a cancelled run starts no further task, and stops one that runs where it can",
     "room": "background tasks have threads of their own, and starve nobody of theirs",
 }
-"""Each rule in a sentence, in the order in which they build on one another."""
+"""Each rule in a sentence, in the order in which they build on one another.
+
+`pytest tests/rules -x` asks in this order, and twice. First come the tests that are marked `basic`:
+each compares what its own rule speaks of, and nothing else. So a task that runs in the wrong place
+breaks **place** only, though other tests notice it too. Then come all the others.
+
+The first place is that of **place**: a task that nobody calls has neither arguments nor an order.
+**capture** and **order** speak of tasks that run at all, and the basic half of **nothing lost** asks
+whether each of them does. Only then is it asked what a failure does, since failures are seen by
+tasks that run or do not; what is added meanwhile; then what a request does around a list, from
+inside to outside; and last what concerns threads and cancellation, which take longest.
+"""
+
+TOLD = "walkthrough.md#"
+"""Where each rule is told of: the heading there has the rule's name."""
+
+
+def told_in(rule: str) -> str:
+    """The section of the walkthrough about a rule, as a link."""
+    return TOLD + rule.replace(" ", "-")
+
 
 Event = tuple[Any, ...]
 """What was seen, the label of the task that it was seen of, and the details."""
