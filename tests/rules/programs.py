@@ -140,7 +140,7 @@ def _called_with(events: list[Event]) -> list[Event]:
     return sorted(
         (label, args, kwargs, "a copy" if shared[:1] == ("a copy",) else "the very list")
         for label, (args, kwargs, shared) in _picked(1, 3)(events)
-    )
+    ) + [event for event in events if event[0] == "refused"]
 
 
 def _moments(*what: str) -> Callable[[list[Event]], list[Event]]:
@@ -149,7 +149,9 @@ def _moments(*what: str) -> Callable[[list[Event]], list[Event]]:
     def view(events: list[Event]) -> list[Event]:
         told = [event[:1] if event[0] == "start" else event[:2] for event in events]
         told = [event for event in told if event[0] in ("start", *what)]
-        return [event for event, before in zip(told, [None, *told], strict=False) if event != before]
+        return [
+            event for event, before in zip(told, [None, *told], strict=False) if event != before
+        ]
 
     return view
 
@@ -182,10 +184,9 @@ def _known_to(events: list[Event], others: list[Event]) -> list[Event]:
     return [e for e in events if e[0] not in ("start", "end") or e[:2] in known]
 
 
-COMPARED: dict[
-    str, Callable[[list[Event], list[Event]], tuple[list[Event], list[Event]]]
-] = dict.fromkeys(("place", "capture", "order", "context"), _in_both) | dict.fromkeys(
-    ("after", "release"), lambda wanted, seen: (_known_to(wanted, seen), seen)
+COMPARED: dict[str, Callable[[list[Event], list[Event]], tuple[list[Event], list[Event]]]] = (
+    dict.fromkeys(("place", "capture", "order", "context"), _in_both)
+    | dict.fromkeys(("after", "release"), lambda wanted, seen: (_known_to(wanted, seen), seen))
 )
 """Rules that do not ask whether a task runs at all: **nothing lost** does, and **isolate**."""
 
@@ -254,7 +255,11 @@ class Player:
         else:
             func = make(task.kind, self.body(tasks, label, task))
             given = [*task.args, self.given]
-            tasks.add_task(func, *given, **dict(task.kwargs))
+            try:
+                tasks.add_task(func, *given, **dict(task.kwargs))
+            except Exception as exc:
+                self.events.append(("refused", label, type(exc).__name__))
+                raise
         self.labels[id(func)] = label
 
     def body(self, tasks: BackgroundTasks, label: str, task: Task) -> Callable[..., Any]:

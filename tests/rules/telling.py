@@ -16,6 +16,8 @@ LINES = 40
 """The most that is told of a failure before its traceback."""
 WIDTH = 98
 COLUMN = 46
+EXAMPLE = ("Falsifying example:", "Failing test case:")
+"""How Hypothesis begins to show the inputs, in its releases."""
 
 
 def headline(rule: str) -> str:
@@ -53,7 +55,7 @@ def report_of(
     if rule is not None:
         lines = [headline(rule), f"told in:  {told_in(rule)}", f"test:     {path}::{name}"]
     lines += _titled("shows:   ", doc.split("\n")) if doc else []
-    example = next((note for note in _notes(exc) if note.startswith("Falsifying example")), None)
+    example = next((note for note in _notes(exc) if note.startswith(EXAMPLE)), None)
     if example is not None:
         lines += _titled("program: ", _cut(example.splitlines()[1:-1], 12))
     elif line:
@@ -149,7 +151,11 @@ def side_by_side(wanted: Any, seen: Any, most: int = LINES) -> list[str]:
     if len(rows) > shown:
         start = max(0, min(differs - 3, len(rows) - shown + 2))
         around = rows[start : start + shown - 2]
-        rows = [*(["  ..."] if start else []), *around, *(["  ..."] if start + shown - 2 < len(rows) else [])]
+        rows = [
+            *(["  ..."] if start else []),
+            *around,
+            *(["  ..."] if start + shown - 2 < len(rows) else []),
+        ]
     return [f"  {'expected:':{COLUMN}}  seen:", *rows]
 
 
