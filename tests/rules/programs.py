@@ -29,7 +29,7 @@ from minibg import (
 from minibg.types import Message
 from tests.rules.exchange import Exchange
 from tests.rules.model import expected
-from tests.rules.tasks import kinds, make
+from tests.rules.tasks import ASYNC, HANDED_BACK, KINDS, SYNC, kinds, make
 from tests.rules.telling import broken
 from tests.rules.words import Event, Held, Program, Request, Task, labelled
 
@@ -81,10 +81,12 @@ policies = st.sampled_from(["isolate", "fail fast", "report"])
 
 
 def programs(
-    features: dict[str, st.SearchStrategy[Any]], policies: st.SearchStrategy[Any] = policies
+    features: dict[str, st.SearchStrategy[Any]],
+    policies: st.SearchStrategy[Any] = policies,
+    among: dict[str, Any] = KINDS,
 ) -> st.SearchStrategy[Program]:
-    """Programs whose tasks are of all kinds and have these features. Lists stand in lists."""
-    task = st.builds(Task, kind=kinds(), **features)
+    """Programs whose tasks are of these kinds and have these features. Lists stand in lists."""
+    task = st.builds(Task, kind=kinds(among), **features)
     inner = st.builds(Program, st.lists(task, max_size=3).map(tuple), policies)
     tasks = st.lists(task | inner, max_size=5).map(tuple)
     appended = st.lists(st.integers(0, 9), max_size=2).map(tuple)
@@ -104,7 +106,10 @@ isolating = st.just("isolate")
 
 PROGRAMS: dict[str, st.SearchStrategy[Any]] = {
     "capture": programs(arguments, isolating),
-    "place": programs(plain, isolating),
+    # In each, the tasks have one place, so that a wrong order is no wrong place.
+    "place": st.sampled_from([SYNC, ASYNC, HANDED_BACK]).flatmap(
+        lambda among: programs(plain, isolating, among)
+    ),
     "order": programs(plain, isolating),
     "isolate": programs(failures),
     "grow": programs(additions | {"raises": st.sampled_from([None, ValueError])}),
@@ -184,10 +189,24 @@ def _known_to(events: list[Event], others: list[Event]) -> list[Event]:
     return [e for e in events if e[0] not in ("start", "end") or e[:2] in known]
 
 
-COMPARED: dict[str, Callable[[list[Event], list[Event]], tuple[list[Event], list[Event]]]] = (
-    dict.fromkeys(("place", "capture", "order", "context"), _in_both)
-    | dict.fromkeys(("after", "release"), lambda wanted, seen: (_known_to(wanted, seen), seen))
-)
+def _in_place(wanted: list[Event], seen: list[Event]) -> tuple[list[Event], list[Event]]:
+    """As `_in_both`, but a task that nobody calls while a later one runs is in no place."""
+    starts = [event for event in wanted if event[0] == "start"]
+    started = {event[1] for event in seen if event[0] == "start"}
+    last = max((n for n, e in enumerate(starts) if e[1] in started), default=len(starts))
+    return starts[: last + 1], _known_to(seen, wanted)
+
+
+Restricted = Callable[[list[Event], list[Event]], tuple[list[Event], list[Event]]]
+
+COMPARED: dict[str, Restricted] = {
+    "place": _in_place,
+    "capture": _in_both,
+    "order": _in_both,
+    "context": _in_both,
+    "after": lambda wanted, seen: (_known_to(wanted, seen), seen),
+    "release": lambda wanted, seen: (_known_to(wanted, seen), seen),
+}
 """Rules that do not ask whether a task runs at all: **nothing lost** does, and **isolate**."""
 
 REASONS = ("an earlier failure", "cancelled", "the endpoint raised", "the response was not sent")
@@ -266,16 +285,16 @@ class Player:
         """What a task does: it notes what it sees, then does what the program says."""
 
         def body(*args: Any, **kwargs: Any) -> Iterator[None]:
-            *positional, given = args
+            *positional, given = args or (MISSING,)
             seen = (
                 tuple(starmap(_same, zip_longest(positional, task.args))),
                 tuple(
                     (name, _same(kwargs.pop(name, MISSING), value)) for name, value in task.kwargs
                 )
                 + tuple(kwargs.items()),
-                tuple(given) if given is self.given else ("a copy", *given),
+                tuple(self.given) if given is self.given else ("a copy",),
             )
-            self.events.append(("start", label, self.place(), seen, variable.get()))
+            self.events.append(("start", label, self.place(), seen, variable.get(None)))
             if task.sets is not None:
                 variable.set(task.sets)
             if task.appends is not None:

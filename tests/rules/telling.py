@@ -31,6 +31,11 @@ def rule_of(module: str) -> str | None:
     return rule if rule in RULES else None
 
 
+def module_of(rule: str) -> str:
+    """The file of the tests of a rule."""
+    return f"tests/rules/test_{rule.replace(' ', '_')}.py"
+
+
 def report_of(
     nodeid: str,
     doc: str,

@@ -3,8 +3,8 @@
 import threading
 
 import anyio
-from anyio.to_thread import current_default_thread_limiter
 import pytest
+from anyio.to_thread import current_default_thread_limiter
 from hypothesis import example, given
 
 from minibg import BackgroundTask, BackgroundTasks

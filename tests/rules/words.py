@@ -31,11 +31,11 @@ RULES = {
 each compares what its own rule speaks of, and nothing else. So a task that runs in the wrong place
 breaks **place** only, though other tests notice it too. Then come all the others.
 
-The first place is that of **place**: a task that nobody calls has neither arguments nor an order.
-**capture** and **order** speak of tasks that run at all, and the basic half of **nothing lost** asks
-whether each of them does. Only then is it asked what a failure does, since failures are seen by
-tasks that run or do not; what is added meanwhile; then what a request does around a list, from
-inside to outside; and last what concerns threads and cancellation, which take longest.
+**place** is the first: a task that nobody calls has neither arguments nor an order. **capture** and
+**order** speak of tasks that run at all, and the basic half of **nothing lost** asks whether each
+of them does. **isolate** and **grow** presuppose that: a failure is seen by which tasks run. Then
+come the rules about what a request does around a list, from inside to outside, and last those that
+need cancellation or many threads.
 """
 
 TOLD = "walkthrough.md#"

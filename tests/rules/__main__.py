@@ -1,0 +1,76 @@
+"""The command line `python -m tests.rules`: a line for each rule, whether it holds.
+
+Where a rule is broken, the line shows the smallest program, or the test, for which it does not
+hold. The first that is broken is the one to look at: those below rest on it.
+"""
+
+import os
+import re
+import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+from tests.rules.telling import headline, module_of
+from tests.rules.words import RULES
+
+ROOT = Path(__file__).parents[2]
+SECONDS = 60
+"""How long the tests of one rule may take before they are said to hang."""
+OPTIONS = [
+    "-x",
+    "-q",
+    "--tb=short",
+    "--show-capture=no",
+    "-p",
+    "no:cacheprovider",
+    "-p",
+    "no:xdist",
+    "--timeout=20",
+]
+
+
+def verdict(rule: str) -> str:
+    """What is said of a rule, after its tests have run in a process of their own."""
+    command = [sys.executable, "-m", "pytest", module_of(rule), *OPTIONS]
+    try:
+        done = subprocess.run(
+            command,
+            check=False,
+            cwd=ROOT,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            timeout=SECONDS,
+        )
+    except subprocess.TimeoutExpired:
+        return f"broken: {module_of(rule)} hangs, for more than {SECONDS} seconds"
+    if done.returncode == 0:
+        return HOLDS
+    return "broken: " + smallest(rule, done.stdout)
+
+
+HOLDS = "holds"
+
+
+def smallest(rule: str, printed: str) -> str:
+    """The program, or else what failed, in what the tests of a rule have printed."""
+    told = printed.partition(headline(rule))[2]
+    shown = re.search(r"^(?:program|failed|seen): +(.+(?:\n {10}.+)*)", told, re.MULTILINE)
+    if shown is None:
+        return (printed.strip().splitlines() or ["nothing was printed"])[-1]
+    return re.sub(r"(?<=[(\[{]) | (?=[)\]}])|,(?= [)\]}])", "", " ".join(shown[1].split()))
+
+
+def main() -> int:
+    rules = list(RULES)
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        holds = True
+        for rule, said in zip(rules, pool.map(verdict, rules), strict=True):
+            holds = holds and said == HOLDS
+            print(f"{rule:14}{said}", flush=True)
+    return 0 if holds else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())
