@@ -191,8 +191,8 @@ BREAKS = [
         "isolate",
         "let FailFastTasks go on",
         BACKGROUND,
-        "        try:\n            raise exc\n        finally:\n            del exc  # as in `_react`",
-        "        return None",
+        "        try:\n            raise exc\n",
+        "        try:\n            pass\n",
     ),
     # --- grow ---
     Break(
@@ -200,10 +200,9 @@ BREAKS = [
         "count the tasks before the run",
         BACKGROUND,
         "            while self.tasks:\n                while run",
-        "            last = self.tasks[-1] if self.tasks else None\n"
-        "            ended = False\n"
-        "            while self.tasks and not ended:\n"
-        "                ended = last not in [*self.tasks][1:] and self.tasks[0].is_async\n"
+        "            left = len(self.tasks)\n"
+        "            while self.tasks and left:\n"
+        "                left -= 1\n"
         "                while run",
     ),
     Break(
@@ -255,7 +254,8 @@ BREAKS = [
         "run the tasks, then send",
         RESPONSES,
         "            await response.send_response(scope, receive, send)\n            reason",
-        "            await run_in_turn(lists)\n            await response.send_response(scope, receive, send)\n            reason",
+        "            await run_in_turn(lists)\n"
+        "            await response.send_response(scope, receive, send)\n            reason",
     ),
     Break(
         "after",

@@ -8,9 +8,11 @@ import signal
 import sys
 import threading
 from collections.abc import Generator
+from pathlib import Path
 from typing import Any
 
 import pytest
+from _pytest._code.code import ReprEntryNative  # pytest has no public name for it
 
 from tests.rules.telling import report_of, rule_of, side_by_side
 from tests.rules.words import RULES
@@ -76,7 +78,7 @@ def _doc(item: pytest.Item) -> str:
 def _line(call: pytest.CallInfo[None]) -> str:
     """The line of the test at which it failed."""
     assert call.excinfo is not None
-    inside = [entry for entry in call.excinfo.traceback if entry.path.parent.name == "rules"]
+    inside = [entry for entry in call.excinfo.traceback if Path(entry.path).parent.name == "rules"]
     return str(inside[-1].statement).strip() if inside else ""
 
 
@@ -88,10 +90,7 @@ def _in_front(told: str, longrepr: Any) -> Any:
         entries = chain[0][0].reprentries
     if not isinstance(entries, list):
         return f"{told}\n\n{longrepr}"
-    native = next((type(e) for e in entries if getattr(e, "style", "") == "native"), None)
-    if native is None:
-        from _pytest._code.code import ReprEntryNative as native  # noqa: PLC0415  # no public name
-    entries.insert(0, native([f"{told}\n\n"]))
+    entries.insert(0, ReprEntryNative([f"{told}\n\n"]))
     if longrepr.reprcrash is not None:  # the line of the summary
         longrepr.reprcrash.message = told.splitlines()[0]
     return longrepr

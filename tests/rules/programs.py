@@ -111,7 +111,7 @@ PROGRAMS: dict[str, st.SearchStrategy[Any]] = {
         lambda among: programs(plain, isolating, among)
     ),
     "order": programs(plain, isolating),
-    "isolate": programs(failures),
+    "isolate": programs(failures, st.sampled_from(["isolate", "fail fast"])),
     "grow": programs(additions | {"raises": st.sampled_from([None, ValueError])}),
     "own list": st.tuples(st.lists(kinds(), max_size=3), st.integers(2, 5)),
     "after": requests(plain),
@@ -430,8 +430,8 @@ def compare(rules: Iterable[str], program: AnyProgram, seen: list[Event]) -> Non
     wanted = expected(program)
     if seen != wanted:  # else they are the same in every view
         for rule in rules:
-            known_by = COMPARED.get(rule, lambda wanted, seen: (wanted, seen))
-            of_wanted, of_seen = known_by(wanted, seen)
+            restricted = COMPARED.get(rule)
+            of_wanted, of_seen = restricted(wanted, seen) if restricted else (wanted, seen)
             hangs = [event for event in seen if event[0] == "hangs"]
             hold(rule, program, VIEWS[rule](of_wanted), VIEWS[rule](of_seen) + hangs)
 
