@@ -84,44 +84,50 @@ def programs(
     features: dict[str, st.SearchStrategy[Any]],
     policies: st.SearchStrategy[Any] = policies,
     among: dict[str, Any] = KINDS,
+    *,
+    nested: bool = True,
 ) -> st.SearchStrategy[Program]:
-    """Programs whose tasks are of these kinds and have these features. Lists stand in lists."""
+    """Programs whose tasks are of these kinds and have these features; lists may stand in lists."""
     task = st.builds(Task, kind=kinds(among), **features)
     inner = st.builds(Program, st.lists(task, max_size=3).map(tuple), policies)
-    tasks = st.lists(task | inner, max_size=5).map(tuple)
+    tasks = st.lists(task | inner if nested else task, max_size=5).map(tuple)
     appended = st.lists(st.integers(0, 9), max_size=2).map(tuple)
     return st.builds(Program, tasks, policies, appended if "appends" in features else st.just(()))
 
 
-def requests(features: dict[str, st.SearchStrategy[Any]]) -> st.SearchStrategy[Request]:
+def requests(
+    features: dict[str, st.SearchStrategy[Any]], most_held: int = 3
+) -> st.SearchStrategy[Request]:
     """Requests that leave such programs behind, and hold something meanwhile."""
     some = programs(features)
     held = st.builds(Held, st.sampled_from(["request", "function"]), **additions)
     fails = st.sampled_from([None, None, "the endpoint raised", "the response was not sent"])
-    return st.builds(Request, some, some, st.lists(held, max_size=3).map(tuple), fails)
+    return st.builds(Request, some, some, st.lists(held, max_size=most_held).map(tuple), fails)
 
 
 plain: dict[str, Any] = {}
 isolating = st.just("isolate")
 
 PROGRAMS: dict[str, st.SearchStrategy[Any]] = {
-    "capture": programs(arguments, isolating),
+    "capture": programs(arguments, isolating, nested=False),
     # In each, the tasks have one place, so that a wrong order is no wrong place.
     "place": st.sampled_from([SYNC, ASYNC, HANDED_BACK]).flatmap(
-        lambda among: programs(plain, isolating, among)
+        lambda among: programs(plain, isolating, among, nested=False)
     ),
-    "order": programs(plain, isolating),
-    "isolate": programs(failures, st.sampled_from(["isolate", "fail fast"])),
-    "grow": programs(additions | {"raises": st.sampled_from([None, ValueError])}),
+    "order": programs(plain, isolating, nested=False),
+    "isolate": programs(failures, st.sampled_from(["isolate", "fail fast"]), nested=False),
+    "grow": programs(additions | {"raises": st.sampled_from([None, ValueError])}, nested=False),
     "own list": st.tuples(st.lists(kinds(), max_size=3), st.integers(2, 5)),
-    "after": requests(plain),
+    "after": requests(plain, most_held=0),
     "release": requests(plain),
     "nothing lost": programs(everything) | requests(everything),
-    "context": programs(context, isolating),
+    "context": programs(context, isolating, nested=False),
     "cancel": programs(cancellation),
     "room": st.integers(1, 10),
 }
-"""For each rule, programs that have what it speaks of.
+"""For each rule, programs that have what it speaks of, and little else.
+
+So lists stand in lists only where a rule asks for more than one list; `test_model.py` asks for all.
 
 For **own list** those are the tasks of a request and how many such requests overlap; for **room**,
 how many threads there are for background tasks.

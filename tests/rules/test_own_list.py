@@ -43,6 +43,15 @@ def test_requests_that_overlap_run_their_own_tasks_only(
     hold("own list", program, wanted, {n: (sharing[n], ran[n]) for n in range(requests)})
 
 
+@pytest.mark.basic
+def test_two_lists_share_no_task() -> None:
+    one, other = BackgroundTasks(), BackgroundTasks()
+    one.add_task(print)
+    assert [len(one.tasks), len(other.tasks)] == [1, 0]
+    one.tasks.clear()
+
+
+@pytest.mark.basic
 def test_the_annotation_chooses_the_policy(backend: str) -> None:
     class Counting(BackgroundTasks):
         failures = 0
@@ -81,6 +90,7 @@ def test_lists_of_several_classes_run_in_the_order_in_which_they_were_asked_for(
     assert ran == sorted(range(len(programme)), key=lambda number: not into[number])
 
 
+@pytest.mark.basic
 def test_the_endpoint_and_all_its_dependencies_share_one_list_of_each_class(backend: str) -> None:
     given_lists: list[tuple[BackgroundTasks, FailFastTasks]] = []
     app = MiniBG()
