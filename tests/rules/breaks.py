@@ -200,9 +200,9 @@ BREAKS = [
         "count the tasks before the run",
         BACKGROUND,
         "            while self.tasks:\n                while run",
-        "            left = len(self.tasks)\n"
-        "            while self.tasks and left:\n"
-        "                left -= 1\n"
+        "            turns = len(self.tasks)\n"
+        "            while self.tasks and turns:\n"
+        "                turns -= 1\n"
         "                while run",
     ),
     Break(

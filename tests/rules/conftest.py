@@ -27,15 +27,18 @@ class TookTooLong(BaseException):
 
 def pytest_configure(config: pytest.Config) -> None:
     """Know the mark of the tests that compare what their own rule speaks of, and nothing else."""
-    config.addinivalue_line("markers", "basic: asks for its own rule alone, and is asked first")
+    config.addinivalue_line(
+        "markers", "basic(first): asks for its own rule alone, so before others"
+    )
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Sort the tests of the rules among themselves; all others stay where they are."""
 
-    def place(item: pytest.Item) -> tuple[bool, int]:
-        rule = rule_of(item.path.stem)
-        return item.get_closest_marker("basic") is None, PLACES.get(rule or "", len(PLACES))
+    def place(item: pytest.Item) -> tuple[int, int]:
+        mark, rule = item.get_closest_marker("basic"), rule_of(item.path.stem)
+        half = 2 if mark is None else 0 if mark.kwargs.get("first") else 1
+        return half, PLACES.get(rule or "", len(PLACES))
 
     places = [i for i, item in enumerate(items) if item.path.parent.name == "rules"]
     in_order = sorted((items[i] for i in places), key=place)

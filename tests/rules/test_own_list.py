@@ -43,7 +43,7 @@ def test_requests_that_overlap_run_their_own_tasks_only(
     hold("own list", program, wanted, {n: (sharing[n], ran[n]) for n in range(requests)})
 
 
-@pytest.mark.basic
+@pytest.mark.basic(first=True)
 def test_two_lists_share_no_task() -> None:
     one, other = BackgroundTasks(), BackgroundTasks()
     one.add_task(print)
@@ -91,6 +91,24 @@ def test_lists_of_several_classes_run_in_the_order_in_which_they_were_asked_for(
 
 
 @pytest.mark.basic
+def test_a_dependency_and_the_endpoint_share_a_list(backend: str) -> None:
+    given_lists: list[BackgroundTasks] = []
+    app = MiniBG()
+
+    async def dependency(tasks: BackgroundTasks) -> BackgroundTasks:
+        return tasks
+
+    @app.get("/")
+    async def endpoint(
+        tasks: BackgroundTasks, handed_on: Annotated[BackgroundTasks, Depends(dependency)]
+    ) -> None:
+        given_lists.extend([tasks, handed_on])
+
+    anyio.run(Exchange(), app, backend=backend)
+    one, other = given_lists
+    assert one is other
+
+
 def test_the_endpoint_and_all_its_dependencies_share_one_list_of_each_class(backend: str) -> None:
     given_lists: list[tuple[BackgroundTasks, FailFastTasks]] = []
     app = MiniBG()

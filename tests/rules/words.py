@@ -36,6 +36,8 @@ breaks **place** only, though other tests notice it too. Then come all the other
 of them does. **isolate** and **grow** presuppose that: a failure is seen by which tasks run. Then
 come the rules about what a request does around a list, from inside to outside, and last those that
 need cancellation or many threads.
+
+Before all that one test asks whether two lists share anything: tests that do disturb each other.
 """
 
 TOLD = "walkthrough.md#"
