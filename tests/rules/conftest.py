@@ -35,10 +35,11 @@ def pytest_configure(config: pytest.Config) -> None:
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Sort the tests of the rules among themselves; all others stay where they are."""
 
-    def place(item: pytest.Item) -> tuple[int, int]:
+    def place(item: pytest.Item) -> tuple[bool, float]:
         mark, rule = item.get_closest_marker("basic"), rule_of(item.path.stem)
-        half = 2 if mark is None else 0 if mark.kwargs.get("first") else 1
-        return half, PLACES.get(rule or "", len(PLACES))
+        if mark is not None and "before" in mark.kwargs:
+            return False, PLACES[mark.kwargs["before"]] - 0.5
+        return mark is None, PLACES.get(rule or "", len(PLACES))
 
     places = [i for i, item in enumerate(items) if item.path.parent.name == "rules"]
     in_order = sorted((items[i] for i in places), key=place)

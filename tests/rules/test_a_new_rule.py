@@ -12,13 +12,11 @@ import pytest
 
 from tests.rules.breaks import BREAKS
 from tests.rules.programs import PROGRAMS, VIEWS
-from tests.rules.telling import module_of, told_in
-from tests.rules.words import RULES
+from tests.rules.telling import module_of
+from tests.rules.words import RULES, told_in
 
 ROOT = Path(__file__).parents[2]
-NUMBERS = dict(
-    enumerate(["ten", "eleven", "twelve", "thirteen", "fourteen", "fifteen", "sixteen"], 10)
-)
+NUMBERS = dict(enumerate(["ten", "eleven", "twelve", "thirteen", "fourteen", "fifteen"], 10))
 COUNTED = ["README.md", "walkthrough.md", ".github/CONTRIBUTING.md"]
 
 each_rule = pytest.mark.parametrize("rule", RULES)
@@ -79,10 +77,8 @@ def test_a_rule_is_told_of_in_the_walkthrough(rule: str) -> None:
     section = re.search(rf"^### {rule}\n(.*?)^##", text_of("walkthrough.md"), re.M | re.S)
     assert section, f"walkthrough.md: has no section `### {rule}`, which {told_in(rule)} leads to"
     for piece in (f'rule("{rule}")', f'saboteur("{rule}")'):
-        weave = "then: python -m tests.walkthrough.weave"
-        assert piece in section[1], (
-            f"walkthrough.md, section {rule}: lacks [[[cog {piece} ]]], {weave}"
-        )
+        lacks = f"walkthrough.md, section {rule}: lacks [[[cog {piece} ]]]"
+        assert piece in section[1], f"{lacks}; then: python -m tests.walkthrough.weave"
 
 
 @each_rule

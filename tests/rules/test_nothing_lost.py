@@ -57,7 +57,7 @@ def test_each_task_ends_or_is_named_in_any_program_and_request(
     check("nothing lost", backend, program)
 
 
-@pytest.mark.basic
+@pytest.mark.basic(before="isolate")
 @given(program=PROGRAMS["order"])
 def test_no_task_vanishes_where_nothing_fails(backend: str, program: Program) -> None:
     """Whatever the order and the place, each task starts or is named."""

@@ -43,7 +43,7 @@ def test_requests_that_overlap_run_their_own_tasks_only(
     hold("own list", program, wanted, {n: (sharing[n], ran[n]) for n in range(requests)})
 
 
-@pytest.mark.basic(first=True)
+@pytest.mark.basic(before="place")
 def test_two_lists_share_no_task() -> None:
     one, other = BackgroundTasks(), BackgroundTasks()
     one.add_task(print)

@@ -32,12 +32,13 @@ each compares what its own rule speaks of, and nothing else. So a task that runs
 breaks **place** only, though other tests notice it too. Then come all the others.
 
 **place** is the first: a task that nobody calls has neither arguments nor an order. **capture** and
-**order** speak of tasks that run at all, and the basic half of **nothing lost** asks whether each
-of them does. **isolate** and **grow** presuppose that: a failure is seen by which tasks run. Then
-come the rules about what a request does around a list, from inside to outside, and last those that
-need cancellation or many threads.
+**order** speak of tasks that run at all. **isolate** and **grow** presuppose that all do, since a
+failure is seen by which tasks run. Then come the rules about what a request does around a list,
+from inside to outside, and last those that need cancellation or many threads.
 
-Before all that one test asks whether two lists share anything: tests that do disturb each other.
+Two rules speak twice, `basic(before=...)`: whether two lists share anything (**own list**) is asked
+before all, as tests would disturb each other; whether each task of a list starts (**nothing lost**)
+before **isolate**.
 """
 
 TOLD = "walkthrough.md#"

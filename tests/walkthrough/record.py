@@ -1,4 +1,4 @@
-"""The command line `python -m tests.walkthrough.record [NAME ...]`: records what the walkthrough shows.
+"""The command line `python -m tests.walkthrough.record [NAME ...]`: what the walkthrough shows.
 
 That is what programs print, and how rules fail that are broken on purpose; a rule's own name will
 do for the latter. Without a name all is recorded anew. Each recording is named when it begins, made
