@@ -8,6 +8,8 @@ from typing import Any
 import pytest
 from hypothesis import HealthCheck, settings
 
+pytest_plugins = ["tests.exercises.solving", "tests.examples.trying"]
+
 # A fixture of this file is the same for every example, so that it is not made anew is no mistake.
 settings.register_profile(
     "ci",
@@ -20,6 +22,13 @@ settings.register_profile(
 settings.register_profile("dev", settings.get_profile("ci"), derandomize=False, max_examples=10)
 settings.register_profile("deep", settings.get_profile("ci"), derandomize=False, max_examples=500)
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "ci"))
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Know the mark of the tests of a rule that ask for it alone, and are asked first."""
+    config.addinivalue_line(
+        "markers", "basic(before): asks for its own rule alone, so before others"
+    )
 
 
 @pytest.hookimpl(optionalhook=True)

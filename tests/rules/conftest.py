@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from _pytest._code.code import ReprEntryNative  # pytest has no public name for it
 
+from tests.rules.reporting import in_front
 from tests.rules.telling import report_of, rule_of, side_by_side
 from tests.rules.words import RULES
 
@@ -23,13 +23,6 @@ COMPARED = pytest.StashKey[list[str]]()
 
 class TookTooLong(BaseException):
     """A test hangs. It is no `Exception`, so that Hypothesis does not try the same once more."""
-
-
-def pytest_configure(config: pytest.Config) -> None:
-    """Know the mark of the tests that compare what their own rule speaks of, and nothing else."""
-    config.addinivalue_line(
-        "markers", "basic(first): asks for its own rule alone, so before others"
-    )
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -69,7 +62,7 @@ def pytest_runtest_makereport(
     report = yield
     if report.failed and call.excinfo is not None:
         told = report_of(item.nodeid, _doc(item), call.excinfo.value, _compared, _line(call))
-        report.longrepr = _in_front(told, report.longrepr)
+        report.longrepr = in_front(told, report.longrepr)
     if call.when == "call" or report.failed:
         _compared.clear()
     return report
@@ -86,20 +79,6 @@ def _line(call: pytest.CallInfo[None]) -> str:
     return str(inside[-1].statement).strip() if inside else ""
 
 
-def _in_front(told: str, longrepr: Any) -> Any:
-    """The report with that text before its traceback, also where it comes from another process."""
-    entries = getattr(getattr(longrepr, "reprtraceback", None), "reprentries", None)
-    chain = getattr(longrepr, "chain", None)
-    if chain:
-        entries = chain[0][0].reprentries
-    if not isinstance(entries, list):
-        return f"{told}\n\n{longrepr}"
-    entries.insert(0, ReprEntryNative([f"{told}\n\n"]))
-    if longrepr.reprcrash is not None:  # the line of the summary
-        longrepr.reprcrash.message = told.splitlines()[0]
-    return longrepr
-
-
 @pytest.hookimpl(optionalhook=True)
 def pytest_timeout_set_timer(item: pytest.Item, settings: Any) -> bool | None:
     """Have a test that hangs fail by its rule: raise where it hangs, or speak up in a thread.
@@ -109,7 +88,8 @@ def pytest_timeout_set_timer(item: pytest.Item, settings: Any) -> bool | None:
     if settings.method == "signal" and threading.current_thread() is threading.main_thread():
 
         def stop(signum: int, frame: object) -> None:
-            raise TookTooLong(f"after {settings.timeout:g} seconds")
+            if item.stash.get(RUNS, False):  # else pytest or Hypothesis itself is at work
+                raise TookTooLong(f"after {settings.timeout:g} seconds")
 
         def cancel() -> None:
             signal.setitimer(signal.ITIMER_REAL, 0)
@@ -128,6 +108,27 @@ def pytest_timeout_set_timer(item: pytest.Item, settings: Any) -> bool | None:
 
 
 SPEAKS = pytest.StashKey[threading.Timer]()
+RUNS = pytest.StashKey[bool]()
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_setup(item: pytest.Item) -> Generator[None, object, object]:
+    """Note that a test runs, and may be stopped."""
+    return (yield from _running(item))
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_call(item: pytest.Item) -> Generator[None, object, object]:
+    """Note that a test runs, and may be stopped."""
+    return (yield from _running(item))
+
+
+def _running(item: pytest.Item) -> Generator[None, object, object]:
+    item.stash[RUNS] = True
+    try:
+        return (yield)
+    finally:
+        item.stash[RUNS] = False
 
 
 @pytest.hookimpl(optionalhook=True)

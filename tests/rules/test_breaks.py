@@ -27,7 +27,7 @@ TRIED = (
 
 def copy_with(change: Break, directory: Path) -> None:
     """Copy what the tests of the rules need, and make the change there."""
-    for name in ("minibg", "tests"):
+    for name in ("minibg", "tests", ".github"):
         ignored = ignore_patterns("__pycache__", ".hypothesis", "node_modules")
         copytree(ROOT / name, directory / name, ignore=ignored)
     for name in ("pyproject.toml", "README.md", "walkthrough.md"):

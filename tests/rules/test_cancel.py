@@ -289,6 +289,7 @@ def test_a_task_that_is_cancelled_on_its_way_to_a_thread_runs_whole_or_not_at_al
     anyio.run(request, backend=backend)
 
 
+@pytest.mark.basic
 @both_ways
 def test_a_long_task_may_ask_whether_it_is_cancelled(backend: str, run: Run) -> None:
     running, cancelled, asked = threading.Event(), threading.Event(), list[str]()
@@ -413,6 +414,7 @@ def test_to_wait_for_a_thread_costs_nothing_meanwhile(monkeypatch: pytest.Monkey
     assert hops == 2, "one for the task, and one to wait for its end"
 
 
+@pytest.mark.basic
 @pytest.mark.parametrize("failure", [None, ValueError()])
 def test_the_thread_of_an_endpoint_is_waited_for_too_when_asyncio_cancels(
     failure: Exception | None,
