@@ -42,6 +42,16 @@ def pytest_xdist_auto_num_workers() -> int | None:
 
 
 @pytest.hookimpl(optionalhook=True)
+def pytest_handlecrashitem(crashitem: str, report: pytest.TestReport) -> None:
+    """Name the rule of a test that has ended its worker, as one does that hangs."""
+    if crashitem.startswith("tests/rules/"):
+        from tests.rules.telling import report_of  # noqa: PLC0415  # rules are looked at if broken
+
+        died = SystemExit(str(report.longrepr))
+        report.longrepr = f"{report_of(crashitem, '', died)}\n\n{report.longrepr}"
+
+
+@pytest.hookimpl(optionalhook=True)
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
     """Whoever is done takes from the others: so a module, with what it starts, stays together."""
     if config.getoption("dist") != "load":  # what `-n` alone means

@@ -1,4 +1,4 @@
-"""The command line `python -m tests.rules`: a line for each rule, whether it holds.
+"""The command line `python -m tests.rules [RULE ...]`: a line for each rule, whether it holds.
 
 Where a rule is broken, the line shows the smallest program, or the test, for which it does not
 hold. The first that is broken is the one to look at: those below rest on it.
@@ -8,6 +8,7 @@ import os
 import re
 import subprocess
 import sys
+from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -30,7 +31,7 @@ OPTIONS = [
 ]
 
 
-def verdict(rule: str) -> str:
+def verdict(rule: str, seconds: float = SECONDS) -> str:
     """What is said of a rule, after its tests have run in a process of their own."""
     command = [sys.executable, "-m", "pytest", module_of(rule), *OPTIONS]
     try:
@@ -41,10 +42,10 @@ def verdict(rule: str) -> str:
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
-            timeout=SECONDS,
+            timeout=seconds,
         )
     except subprocess.TimeoutExpired:
-        return f"broken: {module_of(rule)} hangs, for more than {SECONDS} seconds"
+        return f"broken: {module_of(rule)} hangs, for more than {seconds:g} seconds"
     if done.returncode == 0:
         return HOLDS
     return "broken: " + smallest(rule, done.stdout)
@@ -62,8 +63,12 @@ def smallest(rule: str, printed: str) -> str:
     return re.sub(r"(?<=[(\[{]) | (?=[)\]}])|,(?= [)\]}])", "", " ".join(shown[1].split()))
 
 
-def main() -> int:
-    rules = list(RULES)
+def main(asked: Iterable[str] = ()) -> int:
+    """Print the table of all rules, or of those that are asked for; return the exit status."""
+    rules = list(asked) or list(RULES)
+    if unknown := [rule for rule in rules if rule not in RULES]:
+        print(f"no rule {', '.join(unknown)}; there are {', '.join(RULES)}", file=sys.stderr)
+        return 2
     with ThreadPoolExecutor(os.cpu_count()) as pool:
         holds = True
         for rule, said in zip(rules, pool.map(verdict, rules), strict=True):
@@ -73,4 +78,4 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(main(sys.argv[1:]))

@@ -33,7 +33,8 @@ def copy_with(change: Break, directory: Path) -> None:
     for name in ("pyproject.toml", "README.md", "walkthrough.md"):
         (directory / name).write_bytes((ROOT / name).read_bytes())
     file = directory / change.file
-    file.write_text(file.read_text().replace(change.intact, change.broken))
+    if change.intact:
+        file.write_text(file.read_text().replace(change.intact, change.broken))
 
 
 def printed_after(change: Break, directory: Path) -> str:
