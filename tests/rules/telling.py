@@ -4,6 +4,7 @@ What may live here: text. Who compares, and who reports, is said by `programs.py
 """
 
 from collections.abc import Iterable, Iterator
+from difflib import SequenceMatcher
 from itertools import zip_longest
 from pathlib import PurePath
 from pprint import pformat
@@ -146,7 +147,7 @@ def side_by_side(wanted: Any, seen: Any, most: int = LINES) -> list[str]:
     """Two values in two columns; what differs is marked."""
     rows: list[str] = []
     differs = -1
-    for left, right in zip_longest(_items(wanted), _items(seen), fillvalue=""):
+    for left, right in _aligned(_items(wanted), _items(seen)):
         mark = " " if left == right else ">"
         if left != right and differs < 0:
             differs = len(rows)
@@ -162,6 +163,16 @@ def side_by_side(wanted: Any, seen: Any, most: int = LINES) -> list[str]:
             *(["  ..."] if start + shown - 2 < len(rows) else []),
         ]
     return [f"  {'expected:':{COLUMN}}  seen:", *rows]
+
+
+def _aligned(wanted: list[str], seen: list[str]) -> Iterator[tuple[str, str]]:
+    """What stands beside what: one by one, or what is alike where one side lacks something."""
+    if len(wanted) == len(seen):
+        yield from zip(wanted, seen, strict=True)
+        return
+    matcher = SequenceMatcher(None, wanted, seen, autojunk=False)
+    for _, start, stop, begin, end in matcher.get_opcodes():
+        yield from zip_longest(wanted[start:stop], seen[begin:end], fillvalue="")
 
 
 def _items(value: Any) -> list[str]:

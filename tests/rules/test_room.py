@@ -12,6 +12,7 @@ from minibg.concurrency import background_limiter, run_in_extra_thread, run_in_t
 from tests.rules.programs import PROGRAMS, hold
 
 SECONDS = 10
+BORROWED = ("background threads in use", "threads of endpoints in use", "afterwards in use")
 
 
 class Crowd:
@@ -47,7 +48,12 @@ def test_blocked_background_threads_leave_all_others_free(backend: str, program:
         return [*borrowed, background_limiter().borrowed_tokens]
 
     seen = anyio.run(server, backend=backend)
-    hold("room", f"{threads} blocked background tasks", [threads, 0, 0], seen)
+    hold(
+        "room",
+        f"{threads} blocked background tasks",
+        dict(zip(BORROWED, [threads, 0, 0], strict=True)),
+        dict(zip(BORROWED, seen, strict=True)),
+    )
 
 
 def test_blocked_endpoint_threads_leave_background_tasks_running(backend: str) -> None:

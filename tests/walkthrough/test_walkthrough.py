@@ -77,8 +77,7 @@ def program_of(message: str) -> Any:
     assert found is not None
     if "blocked" in found[1]:
         return int(found[1].split()[0])
-    program = eval(found[1], vars(programs))
-    return program
+    return eval(found[1], vars(programs))
 
 
 SOUND = """\
