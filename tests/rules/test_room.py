@@ -12,7 +12,6 @@ from minibg.concurrency import background_limiter, run_in_extra_thread, run_in_t
 from tests.rules.programs import PROGRAMS, hold
 
 SECONDS = 10
-BORROWED = ("background threads in use", "threads of endpoints in use", "afterwards in use")
 
 
 class Crowd:
@@ -48,12 +47,14 @@ def test_blocked_background_threads_leave_all_others_free(backend: str, program:
         return [*borrowed, background_limiter().borrowed_tokens]
 
     seen = anyio.run(server, backend=backend)
-    hold(
-        "room",
-        f"{threads} blocked background tasks",
-        dict(zip(BORROWED, [threads, 0, 0], strict=True)),
-        dict(zip(BORROWED, seen, strict=True)),
-    )
+    wanted = [threads, 0, 0]
+    hold("room", f"{threads} blocked background tasks", named(wanted), named(seen))
+
+
+def named(borrowed: list[int]) -> dict[str, int]:
+    """How many threads of each kind are in use, and how many of background tasks afterwards."""
+    kinds = ("background threads in use", "threads of endpoints in use", "afterwards in use")
+    return dict(zip(kinds, borrowed, strict=True))
 
 
 def test_blocked_endpoint_threads_leave_background_tasks_running(backend: str) -> None:
