@@ -11,13 +11,15 @@ from contextlib import nullcontext, suppress
 from functools import partial
 from typing import Any, TypeVar
 
+from anyio import get_cancelled_exc_class
+
 from minibg.concurrency import is_async_callable, run_in_threadpool
 from minibg.datastructures import State
 from minibg.exceptions import HTTPException
-from minibg.lifespan import live
+from minibg.lifespan import live, tell_of_failure
 from minibg.naming import name_of
 from minibg.requests import Request
-from minibg.responses import JSONResponse, PlainTextResponse, Response
+from minibg.responses import JSONResponse, PlainTextResponse, Response, as_response
 from minibg.routing import Route, Router, WebSocketRoute
 from minibg.types import ASGIApp, Lifespan, Message, Receive, Scope, Send
 from minibg.websockets import WebSocket, WebSocketDisconnect
@@ -77,7 +79,7 @@ class MiniBG:
         max_body_size: int | None = 16 * 1024 * 1024,
         redirect_slashes: bool = True,
     ) -> None:
-        self.router = Router(routes, self._recover, redirect_slashes)
+        self.router = Router(routes, self._recover, self._live, redirect_slashes)
         self.user_middleware = list(middleware)
         self.exception_handlers: dict[type[Exception] | int, ExceptionHandler] = {
             HTTPException: http_exception,
@@ -152,7 +154,7 @@ class MiniBG:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         scope["app"] = self
         if scope["type"] == "lifespan":
-            await live(self.lifespan(self), self.router.runs, scope, receive, send)
+            await tell_of_failure(self._serve_lifespan, scope, receive, send)
             return
         stack = self._stack or self._build_stack()
         started = False
@@ -166,13 +168,23 @@ class MiniBG:
             await stack(scope, receive, send_and_note)
         except Exception as exc:
             if not started and scope["type"] == "http":
-                response = await self._last_resort(Request(scope), exc)
-                await response(scope, receive, send)
+                try:
+                    response = await self._last_resort(Request(scope), exc)
+                    await response(scope, receive, send)
+                except get_cancelled_exc_class():
+                    logger.error(
+                        "an error was not answered: the request is cancelled", exc_info=exc
+                    )
+                    raise
             elif not started and (websocket := WebSocket(scope, receive, send)).can_deny:
                 response = await self._last_resort(websocket.handshake, exc)
                 with suppress(WebSocketDisconnect):
                     await websocket.send_denial_response(response)
             raise
+
+    def _serve_lifespan(self, scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:
+        stack = self._stack or self._build_stack()
+        return stack(scope, receive, send)
 
     def _build_stack(self) -> ASGIApp:
         stack: ASGIApp = self.router
@@ -180,6 +192,9 @@ class MiniBG:
             stack = cls(stack, *args, **options)
         self._stack = stack
         return stack
+
+    def _live(self, scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:
+        return live(partial(self.lifespan, self), self.router.runs, scope, receive, send)
 
     async def _recover(self, request: Request, exc: BaseException) -> Response:
         """The answer to an exception that has a handler of its own; any other is raised again."""
@@ -212,10 +227,11 @@ async def _answer(handler: ExceptionHandler, request: Request, exc: BaseExceptio
         response = await handler(request, exc)
     else:
         response = await run_in_threadpool(handler, request, exc)
-    if not isinstance(response, Response):
+    answer = as_response(response)
+    if answer is None:
         got = type(response).__name__
         raise TypeError(f"{name_of(handler)} must answer with a Response, not with {got}")
-    return response
+    return answer
 
 
 def http_exception(request: Request, exc: HTTPException) -> Response:

@@ -89,12 +89,33 @@ async def run_in_background_thread(
 
 
 async def run_in_extra_thread(func: Callable[[*Ts], T], /, *args: *Ts) -> T:
-    """`run_in_threadpool`, in a thread that is always available.
+    """`run_in_threadpool`, in a thread that is always available; and the call is always made.
 
     It is for closing dependencies. If closing had to wait for a free thread, requests that hold all
-    threads could wait for each other for ever.
+    threads could wait for each other for ever. If asyncio cancels meanwhile, the outcome comes
+    first, and the cancellation with the caller's next await.
     """
-    return await _run_in_thread(partial(func, *args), CapacityLimiter(1))
+    outcome: Future[T] = Future()
+    settle = partial(_settle, outcome, partial(func, *args))
+    cancelled: BaseException | None = None
+    try:
+        while not outcome.done():  # asyncio may cancel before the call has begun
+            cancelled = await _run_shielded(settle) or cancelled
+        if cancelled is not None:
+            _cancel_again(cancelled)
+        return outcome.result()
+    finally:
+        del outcome, cancelled, settle  # as in `_run_in_thread`
+
+
+async def _run_shielded(call: Callable[[], None]) -> BaseException | None:
+    """Make the call in a thread, and return asyncio's cancellation if there is one meanwhile."""
+    with CancelScope(shield=True):
+        try:
+            await _run_in_thread(call, CapacityLimiter(1))
+        except anyio.get_cancelled_exc_class() as exc:
+            return exc
+    return None
 
 
 _background_limiter: RunVar[CapacityLimiter] = RunVar("minibg background limiter")
@@ -136,7 +157,7 @@ class iterate_in_threadpool(AsyncIterator[T]):  # noqa: N801  # Starlette's name
         """Close the iterator, wherever it stands."""
         close = getattr(self.iterator, "close", None)
         if close is not None:
-            await run_in_threadpool(close)
+            await run_in_extra_thread(close)
 
 
 async def _run_in_thread(
@@ -173,11 +194,16 @@ async def _hop(
             scope.cancel()  # so that anyio.from_thread.check_cancelled() raises in the thread
             if on_cancel is not None:
                 on_cancel()
-            while not outcome.done():
-                with CancelScope(shield=True), suppress(type(exc)):
-                    await to_thread.run_sync(wait, [outcome], limiter=_NO_LIMIT)
+            await _until_done(outcome)
             return exc
     return None
+
+
+async def _until_done(outcome: Future[Any]) -> None:
+    """Wait for the thread, in another one, however often the task is cancelled meanwhile."""
+    while not outcome.done():
+        with CancelScope(shield=True), suppress(anyio.get_cancelled_exc_class()):
+            await to_thread.run_sync(wait, [outcome], limiter=_NO_LIMIT)
 
 
 def _settle(outcome: Future[T], call: Callable[[], T]) -> None:

@@ -9,35 +9,47 @@ means is the business of `params.py`; what becomes of the result, that of `routi
 """
 
 from collections.abc import Awaitable, Callable, Collection, Hashable, Iterator, Mapping
-from contextlib import asynccontextmanager, contextmanager
-from dataclasses import dataclass
+from contextlib import (
+    AbstractAsyncContextManager,
+    AsyncContextDecorator,
+    ContextDecorator,
+    asynccontextmanager,
+    contextmanager,
+    suppress,
+)
+from dataclasses import dataclass, field, fields, is_dataclass
 from functools import partial
 from inspect import (
     Parameter,
-    isasyncgenfunction,
+    get_annotations,
+    isasyncgen,
     isawaitable,
     isclass,
-    isgeneratorfunction,
+    isgenerator,
     isroutine,
     signature,
 )
 from sys import modules
-from typing import Annotated, Any, NamedTuple, get_args, get_origin
+from typing import Annotated, Any, NamedTuple, TypeVar, get_args, get_origin
 
 import msgspec
+from msgspec import defstruct
 
-from minibg.concurrency import is_async_callable, run_in_threadpool
+from minibg.concurrency import given_by, is_async_callable, run_in_threadpool
+from minibg.decoding import DOES_NOT_FIT
 from minibg.exceptions import HTTPException
+from minibg.formparsers import MAX_LENGTH_ON_THE_LOOP, run_parser
 from minibg.injection import LIFETIMES, Lifetime, RequestResources, in_threads
 from minibg.naming import name_of
 from minibg.params import (
-    DOES_NOT_FIT,
     FILES,
     Given,
+    Made,
     Refused,
     Value,
     error_of,
     given_by_class,
+    read_json_body,
     value_by_name,
     whole_body,
 )
@@ -82,20 +94,25 @@ class Step:
     call: Call
     arguments: "dict[str, Source]"
     lifetime: Lifetime  # how long what it yields stays open
-    generator: Any  # the generator function by which it yields, or None where it returns
+    may_yield: bool
+    gives: str = field(init=False)  # what a call gives, as `given_by` says it
+
+    def __post_init__(self) -> None:
+        self.gives = given_by(self.call)
 
     async def solve(self, resources: RequestResources, solved: "dict[Source, Any]") -> Any:
         """What the dependency returns, or yields; what yields stays open for its lifetime."""
         given = {name: solved[source] for name, source in self.arguments.items()}
-        call = partial(self.call, **given)
-        if is_async_callable(self.call):
-            return await call()
-        if isasyncgenfunction(self.generator):
-            return await resources.open(self.lifetime, asynccontextmanager(call)())
-        if self.generator is not None:
-            return await resources.open(self.lifetime, in_threads(contextmanager(call)()))
-        result = await run_in_threadpool(call)
-        return await result if isawaitable(result) else result
+        if self.gives == "coroutine":
+            return await self.call(**given)
+        if self.gives == "generator":
+            result = self.call(**given)  # which runs nothing of it
+        else:
+            result = await run_in_threadpool(self.call, **given)
+            if isawaitable(result):
+                result = await result
+        context = _context_of(result) if self.may_yield else None
+        return result if context is None else await resources.open(self.lifetime, context)
 
 
 Source = Given | Value | Step
@@ -127,12 +144,14 @@ class Dependant:
         self.path_params = path_params
         self.connection = connection
         self.overrides = overrides or {}
-        self.values: list[Given | Value] = []  # all that is taken from the request
+        self.given: list[Given] = []  # what is given by its class
+        self.values: list[Value] = []  # what is read, by its name
         self.in_body: dict[str, Value] = {}  # of those, what its body holds, by name
         self.steps: list[Step] = []  # then called, each after those that it asks for
         self._shared: dict[Hashable, Step] = {}
         self.arguments = self._compile(call, "function")
         self.read_body: Callable[[Any], Awaitable[Any]] | None = None
+        self.in_json = False
         self._settle()
 
     # --- for each request ------------------------------------------------------------------------
@@ -150,7 +169,10 @@ class Dependant:
         if self.arguments:
             if self.read_body is not None:
                 resources.body = await self.read_body(resources.connection)
-            solved = self._read_values(resources)
+            solved: dict[Source, Any] = {given: given.of(resources) for given in self.given}
+            if self.values:
+                in_thread = self._size(resources) > MAX_LENGTH_ON_THE_LOOP
+                await run_parser(partial(self._read_values, resources, solved), in_thread)
             for step in self.steps:
                 solved[step] = await step.solve(resources, solved)
             arguments = {name: solved[source] for name, source in self.arguments.items()}
@@ -161,11 +183,16 @@ class Dependant:
             if isawaitable(result):
                 result = await result
         if resources.stacks:
+            resources.result = result
             await resources.close("function")
         return result
 
-    def _read_values(self, resources: RequestResources) -> dict[Source, Any]:
-        solved: dict[Source, Any] = {}
+    def _size(self, resources: RequestResources) -> int:
+        """How many bytes there are to be decoded; of a form that has been done."""
+        body = resources.body if self.in_json else b""
+        return len(body) + len(resources.connection.scope.get("query_string", b""))
+
+    def _read_values(self, resources: RequestResources, solved: dict[Source, Any]) -> None:
         errors: list[dict[str, Any]] = []
         for value in self.values:
             try:
@@ -176,12 +203,16 @@ class Dependant:
                     errors.append(error)
         if errors:
             raise HTTPException(422, errors)
-        return solved
 
     # --- when it is registered -------------------------------------------------------------------
 
-    def _compile(self, call: Call, lifetime: Lifetime) -> dict[str, Source]:
-        """What gives each of a function's arguments, after it has been added to the plan."""
+    def _compile(
+        self, call: Call, lifetime: Lifetime, overrides: bool = False
+    ) -> dict[str, Source]:
+        """What gives each of a function's arguments, after it has been added to the plan.
+
+        One that overrides another may take anything, as a mock does; it is given nothing for that.
+        """
         try:
             parameters = _parameters(call)
         except Exception as exc:
@@ -189,7 +220,7 @@ class Dependant:
         bound = call.keywords if isinstance(call, partial) else {}  # not for a client to change
         arguments = {}
         for name, parameter in parameters.items():
-            if name not in bound:
+            if name not in bound and not (overrides and parameter.kind in TAKES_ANYTHING):
                 try:
                     arguments[name] = self._source(parameter, call, lifetime)
                 except Refused as exc:
@@ -203,12 +234,12 @@ class Dependant:
             raise Refused("cannot be given by keyword, as all arguments are")
         annotation, dependency = _annotation_and_mark(parameter)
         if dependency is not None:
-            if _generator(call) and (lifetime, dependency.scope) == ("request", "function"):
+            if _may_yield(call) and (lifetime, dependency.scope) == ("request", "function"):
                 raise Refused("is closed before it; give both the same scope")
             return self._step(dependency, annotation)
         given = given_by_class(annotation, self.connection)
         if given is not None:
-            self.values.append(given)
+            self.given.append(given)
             return given
         name, default = parameter.name, parameter.default
         value = value_by_name(name, annotation, default, self.path_params)
@@ -224,18 +255,20 @@ class Dependant:
         call = annotation if mark.call is None else mark.call
         if not callable(call):
             raise Refused("names nothing that can be called; Depends(f), not Depends(f())")
-        call = self.overrides.get(call, call)
-        key = (call, mark.scope) if mark.use_cache else object()
+        overridden = call
+        with suppress(TypeError):  # it has no hash, so nothing overrides it
+            call = self.overrides.get(call, call)
+        key = (_hashable(call), mark.scope) if mark.use_cache else object()
         if key not in self._shared:
-            arguments = self._compile(call, mark.scope)
-            step = self._shared[key] = Step(call, arguments, mark.scope, _generator(call))
+            arguments = self._compile(call, mark.scope, call is not overridden)
+            step = self._shared[key] = Step(call, arguments, mark.scope, _may_yield(call))
             self.steps.append(step)
         return self._shared[key]
 
     def _settle(self) -> None:
         """Refuse what only the whole plan shows, and settle whether a body is one value."""
         endpoint = name_of(self.call)
-        if _generator(self.call):
+        if given_by(self.call) == "generator":
             hint = "let it return a StreamingResponse of what it yields"
             raise TypeError(f"{endpoint} yields; {hint}")
         if not self.in_body:
@@ -246,10 +279,11 @@ class Dependant:
             raise TypeError(f"{endpoint} asks for {names}, but a WebSocket has no body")
         if json and json != names:
             raise TypeError(f"{endpoint} asks for JSON and for uploads ({names}) in one body")
-        self.read_body = Request.body if json else Request.form
+        self.in_json = bool(json)
+        self.read_body = read_json_body if json else Request.form
         if len(json) == 1:  # the body as a whole; several are keyed by name
             for value in self.values:
-                if isinstance(value, Value) and value.loc == ("body", json[0]):
+                if value.loc == ("body", json[0]):
                     value.read, value.loc = whole_body, ("body",)
 
 
@@ -277,10 +311,47 @@ def _layers(call: Call) -> Iterator[Any]:
         yield from _layers(type(call).__call__)
 
 
-def _generator(call: Call) -> Any:
-    """The first of its layers that is a generator function."""
-    generators = (f for f in _layers(call) if isgeneratorfunction(f) or isasyncgenfunction(f))
-    return next(generators, None)
+def _may_yield(call: Call) -> bool:
+    """Whether it is, or wraps, a generator function. What a wrapper gives shows when it is called:
+    the generator, a context made of it (`@contextmanager`), or what it has drained it into.
+    """
+    return given_by(call) != "coroutine" and any(given_by(f) == "generator" for f in _layers(call))
+
+
+def _context_of(result: Any) -> AbstractAsyncContextManager[Any] | None:
+    """What is to be entered for the value that a generator yields, or None where it is none."""
+    if isasyncgen(result):
+        return asynccontextmanager(lambda: result)()
+    if isgenerator(result):
+        return in_threads(contextmanager(lambda: result)())
+    if isinstance(result, AsyncContextDecorator):  # `@asynccontextmanager` makes such
+        return result  # type: ignore[return-value]  # they can be entered
+    if isinstance(result, ContextDecorator):
+        return in_threads(result)  # type: ignore[arg-type]  # likewise
+    return None
+
+
+def _hashable(call: Call) -> Hashable:
+    try:
+        hash(call)
+    except TypeError:
+        return id(call)
+    return call
+
+
+@dataclass
+class _Example:
+    made: Any = field(default_factory=object)
+
+
+TAKES_ANYTHING = (Parameter.VAR_POSITIONAL, Parameter.VAR_KEYWORD)
+FACTORY = signature(_Example).parameters["made"].default
+"""What a dataclass shows as the default of a field that has a factory."""
+
+STRUCT_FACTORY = type(
+    signature(defstruct("_", [("made", list[int], [])])).parameters["made"].default
+)
+"""The type of what a `msgspec.Struct` shows there."""
 
 
 def _parameters(call: Call) -> dict[str, Parameter]:
@@ -288,13 +359,47 @@ def _parameters(call: Call) -> dict[str, Parameter]:
 
     Not so what the function returns: its name may exist for type checkers only.
     """
-    *_, last = _layers(call)
-    function = last.__init__ if isclass(last) else last
+    called = get_origin(call) or call  # of `Repo[User]`, the class
+    *_, last = _layers(called)
+    means = _type_arguments(call)
+    factories: dict[str, Any] = (
+        {f.name: f.default_factory for f in fields(last)} if is_dataclass(last) else {}
+    )
     parameters = {}
-    for name, parameter in signature(call).parameters.items():
-        annotation = parameter.annotation
+    for name, parameter in signature(called).parameters.items():
+        annotation, default = parameter.annotation, parameter.default
         if isinstance(annotation, str):
-            names = getattr(function, "__globals__", None) or vars(modules[last.__module__])
-            annotation = eval(annotation, names)
-        parameters[name] = parameter.replace(annotation=annotation)
+            annotation = eval(annotation, _names(last, name, annotation))
+        if isinstance(annotation, TypeVar):
+            annotation = means.get(annotation, annotation)
+        elif open_types := getattr(annotation, "__parameters__", ()):
+            annotation = annotation[tuple(means.get(one, one) for one in open_types)]
+        if default is FACTORY:
+            default = Made(factories[name])
+        elif isinstance(default, STRUCT_FACTORY):
+            default = Made(default.factory)
+        parameters[name] = parameter.replace(annotation=annotation, default=default)
     return parameters
+
+
+def _type_arguments(call: Any) -> dict[Any, Any]:
+    """What the type variables stand for in `Repo[User]`, and in a class that inherits from it."""
+    means: dict[Any, Any] = {}
+    origin = get_origin(call)
+    for base in (call, *getattr(origin or call, "__orig_bases__", ())):
+        open_types = getattr(get_origin(base), "__parameters__", ())
+        means |= zip(open_types, get_args(base), strict=False)
+    return means
+
+
+def _names(last: Any, name: str, annotation: str) -> dict[str, Any]:
+    """The names that mean something where the annotation was written.
+
+    That of a field, in the module of the class that has it; any other, in the function's own.
+    """
+    if is_dataclass(last) or isinstance(last, msgspec.StructMeta):
+        for base in last.__mro__:  # type: ignore[union-attr]  # it is a class
+            if get_annotations(base).get(name) == annotation:
+                return vars(modules[base.__module__])
+    function = last.__init__ if isclass(last) else last
+    return getattr(function, "__globals__", None) or vars(modules[last.__module__])

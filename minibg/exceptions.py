@@ -4,6 +4,7 @@ What may live here: exception classes. How an error becomes a response is the bu
 `applications.py`.
 """
 
+import copyreg
 from collections.abc import Mapping
 from http import HTTPStatus
 from typing import Any
@@ -11,26 +12,37 @@ from typing import Any
 CLOSE_CODES = frozenset({*range(1000, 1004), *range(1007, 1015)})
 """The registered close codes that an endpoint may send (RFC 6455, section 11.7, and IANA)."""
 
+PHRASES = {status.value: status.phrase for status in HTTPStatus}
+
 
 class HTTPException(Exception):
     """Raised by an endpoint to answer with an error.
 
     Args:
-        status_code: The status of the answer, 400 for example.
+        status_code: The status of the answer, from 200 to 599.
         detail: What the answer's `{"detail": ...}` holds, anything that JSON can hold. By default
-            the phrase that belongs to the status (RFC 9110, section 15).
+            the phrase that belongs to the status (RFC 9110, section 15), or no text if none does.
         headers: Headers of the answer.
+
+    Raises:
+        ValueError: If no answer has that status.
     """
 
     def __init__(
         self, status_code: int, detail: Any = None, headers: Mapping[str, str] | None = None
     ) -> None:
+        if not (isinstance(status_code, int) and 200 <= status_code <= 599):
+            raise ValueError(f"a status is a number from 200 to 599, not {status_code!r}")
         self.status_code = status_code
-        self.detail = HTTPStatus(status_code).phrase if detail is None else detail
+        self.detail = PHRASES.get(status_code, "") if detail is None else detail
         self.headers = headers
 
     def __str__(self) -> str:
         return f"{self.status_code}: {self.detail}"
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Copy and pickle by the attributes: a subclass's `__init__` may take other arguments."""
+        return copyreg.__newobj__, (type(self), *self.args), self.__dict__  # type: ignore[attr-defined]
 
 
 class WebSocketException(Exception):
@@ -57,3 +69,15 @@ class WebSocketException(Exception):
 
     def __str__(self) -> str:
         return f"{self.code}: {self.reason}"
+
+
+def let_go(exc: BaseException) -> None:
+    """Part an answered exception from the frames, and so the requests, through which it came.
+
+    It may live longer than the request, as an instance that a module raises again and again does.
+    """
+    several: list[BaseException | None] = [exc]
+    for each in several:
+        if each is not None:
+            several += each.__cause__, each.__context__
+            each.__traceback__ = each.__cause__ = each.__context__ = None

@@ -1,8 +1,8 @@
 """Forms: their fields and files, parsed by the library python-multipart.
 
 A small form is parsed on the event loop, at once. A larger one is parsed in a thread, in pieces
-that are worth the way there. Forms have threads of their own, since slow endpoints may hold all of
-theirs.
+that are worth the way there. Parsers (that of JSON too) have threads of their own, since slow
+endpoints may hold all of theirs.
 
 Rule kept here: **release**, as far as it concerns uploads: once closed, a file says so.
 
@@ -30,8 +30,8 @@ from minibg.exceptions import HTTPException
 T = TypeVar("T")
 
 MAX_LENGTH_ON_THE_LOOP = 32 * 1024
-"""How many bytes of a form are parsed on the event loop: a few milliseconds of work. A larger form
-goes to a thread, in pieces of at least that size."""
+"""How many bytes of a body are parsed on the event loop: a few milliseconds of work. A larger body
+goes to a thread, a form in pieces of at least that size."""
 
 MAX_MEMORY_FILE_SIZE = 1024 * 1024
 """How many bytes of an uploaded file are kept in memory; a larger one goes to the disk."""
@@ -42,7 +42,7 @@ UTF-7 can yield lone surrogates, and Python keeps each unknown name that it look
 
 # Control characters (category Cc), and those that change the direction of text (Bidi_Control).
 _unwanted = re.compile("[\0-\x1f\x7f-\x9f\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069]")
-_threads: RunVar[CapacityLimiter] = RunVar("minibg form threads")
+_threads: RunVar[CapacityLimiter] = RunVar("minibg parser threads")
 
 
 class UploadFile:
@@ -321,7 +321,7 @@ async def parse_form(
                 body.write(chunk)
             in_thread = body.tell() > MAX_LENGTH_ON_THE_LOOP
             call = partial(_parse_urlencoded, body.getvalue(), max_fields, max_part_size)
-            return await _call(call, in_thread)
+            return await run_parser(call, in_thread)
         if kind == "multipart/form-data":
             charset = options.get(b"charset", b"").decode("latin-1")
             parts = Multipart(charset, max_files, max_fields, max_part_size)
@@ -331,7 +331,8 @@ async def parse_form(
         raise HTTPException(400, f"the form cannot be read: {exc}") from exc
 
 
-async def _call(call: Callable[[], T], in_thread: bool) -> T:
+async def run_parser(call: Callable[[], T], in_thread: bool) -> T:
+    """Call it at once, or in one of the threads that parsers have."""
     if not in_thread:
         return call()
     try:
@@ -366,9 +367,9 @@ async def _parse_multipart(
             pending += chunk
             if len(pending) > MAX_LENGTH_ON_THE_LOOP:
                 is_large = True
-                await _call(partial(parser.write, bytes(pending)), is_large)
+                await run_parser(partial(parser.write, bytes(pending)), is_large)
                 pending.clear()
-        await _call(partial(parser.write, bytes(pending)), is_large)
+        await run_parser(partial(parser.write, bytes(pending)), is_large)
         if parts.form is None:
             raise ValueError("it ends before its last boundary")
     except BaseException:

@@ -24,9 +24,14 @@ from typing import Any, Literal
 from anyio import CancelScope
 
 from minibg.background import BackgroundTasks
-from minibg.concurrency import is_cancelled, run_in_extra_thread, run_in_threadpool
+from minibg.concurrency import (
+    asyncios_cancellation,
+    is_cancelled,
+    run_in_extra_thread,
+    run_in_threadpool,
+)
 from minibg.requests import HTTPConnection, Request
-from minibg.responses import Response
+from minibg.responses import Response, close_pieces
 
 logger = logging.getLogger("minibg.injection")
 
@@ -47,6 +52,8 @@ class RequestResources:
     """
 
     response: Response | None = None
+    result: Any = None
+    """What the endpoint has returned, where something else is closed before it is answered."""
     body: Any = None
     """The body where a parameter asks for it, as bytes or as a form."""
 
@@ -76,9 +83,15 @@ class RequestResources:
     def _prepare(self) -> None:
         """Make room for what is opened: the form is closed after it, and the shield left last."""
         self.stacks = {lifetime: AsyncExitStack() for lifetime in LIFETIMES}
+        self.is_cancelled = asyncios_cancellation()
+        self.connection.scope["router"].runs.add(self._is_left_alone)
         self.shield = self.stacks["request"].enter_context(CancelScope())
         if isinstance(self.connection, Request):
             self.stacks["request"].push_async_callback(self.connection.close)
+
+    def _is_left_alone(self) -> bool:
+        """Whether the lifespan may end before all is closed: nothing closes, or is about to."""
+        return not (self.shield.shield or self.is_cancelled())
 
     async def close(self, lifetime: Lifetime, exc: BaseException | None = None) -> None:
         """Close what is open for that lifetime, the last first, also while a cancellation waits.
@@ -105,10 +118,10 @@ class RequestResources:
             exc: What sending the response raised, for the generators to see.
         """
         raised = await self._throw(exc)
-        if isinstance(raised, Exception) and raised is not exc:
-            logger.error("what the request held could not be closed", exc_info=raised)
-        elif raised is not None and raised is not exc:
-            raise raised
+        if raised is not exc and raised is not None:
+            _log_failure(raised, exc)
+            if not isinstance(raised, Exception):
+                raise raised
 
     async def abort(self, exc: BaseException) -> BaseException:
         """Close all and give up the tasks, as the endpoint has raised.
@@ -116,13 +129,15 @@ class RequestResources:
         Returns:
             What has to be answered: what the endpoint raised, or what the generators make of it.
         """
+        await close_pieces(self.result)  # nobody will read them
         failure = await self._throw(exc)
         for tasks in self.lists.values():
             tasks.abandon(f"the endpoint raised {type(exc).__name__}")
+        if is_cancelled():  # no generator can undo that, and nobody is answered
+            _log_failure(failure, exc)
+            return exc if failure is None or isinstance(failure, Exception) else failure
         if failure is not None:
             return failure
-        if is_cancelled():  # no generator can undo that
-            return exc
         return RuntimeError("a dependency swallowed the exception, so nothing answers")
 
     async def _throw(self, exc: BaseException | None) -> BaseException | None:
@@ -135,6 +150,8 @@ class RequestResources:
                 exc = None
             except BaseException as raised:  # noqa: BLE001  # the caller raises it
                 exc = raised
+            if not self.stacks:
+                self.connection.scope["router"].runs.remove(self._is_left_alone)
         return exc
 
     async def __aenter__(self) -> None: ...
@@ -146,6 +163,20 @@ class RequestResources:
         traceback: TracebackType | None,
     ) -> None:
         await self.close_all(exc)
+
+
+def _log_failure(raised: BaseException | None, exc: BaseException | None) -> None:
+    """Log why something could not be closed, also where a cancellation came on top of it.
+
+    Args:
+        raised: What came out when all was closed.
+        exc: What was thrown in.
+    """
+    while raised is not None and raised is not exc:
+        if isinstance(raised, Exception):
+            logger.error("what the request held could not be closed", exc_info=raised)
+            return
+        raised = raised.__context__
 
 
 @asynccontextmanager

@@ -11,22 +11,34 @@ from collections.abc import Awaitable, Callable, Mapping
 from contextlib import AbstractAsyncContextManager
 from typing import Any
 
-from anyio import Event
+from anyio import CancelScope, Event
 
 from minibg.concurrency import asyncios_cancellation
-from minibg.types import Receive, Scope, Send
+from minibg.types import ASGIApp, Message, Receive, Scope, Send
 
 
 class Runs:
-    """The requests that go on and have something to run in the background.
+    """The requests that go on and have something to run in the background, or to close.
 
-    One that asyncio has cancelled by then is not waited for, though its thread may still work: the
-    server that cancels has no more time.
+    A run that asyncio has cancelled by then is not waited for, though its thread may still work:
+    the server that cancels has no more time. What is being closed is waited for all the same.
     """
 
     def __init__(self) -> None:
-        self._going_on: set[Callable[[], bool]] = set()  # of each a question: is it cancelled?
+        self._going_on: set[Callable[[], bool]] = (
+            set()
+        )  # of each a question: is it to be left alone?
         self._one_is_over: Event | None = None
+
+    def add(self, is_left_alone: Callable[[], bool]) -> None:
+        """Have `wait_for_all` wait, until it is removed, unless the answer is yes."""
+        self._going_on.add(is_left_alone)
+
+    def remove(self, is_left_alone: Callable[[], bool]) -> None:
+        """Wait for it no longer."""
+        self._going_on.remove(is_left_alone)
+        if self._one_is_over is not None:
+            self._one_is_over.set()
 
     async def include(self, run: Awaitable[None]) -> None:
         """Await the run, and have `wait_for_all` wait for it."""
@@ -35,19 +47,17 @@ class Runs:
         try:
             await run
         finally:
-            self._going_on.remove(is_cancelled)
-            if self._one_is_over is not None:
-                self._one_is_over.set()
+            self.remove(is_cancelled)
 
     async def wait_for_all(self) -> None:
-        """Wait until no run goes on."""
-        while not all(is_cancelled() for is_cancelled in self._going_on):
+        """Wait until nothing goes on that is waited for."""
+        while not all(is_left_alone() for is_left_alone in self._going_on):
             self._one_is_over = Event()
             await self._one_is_over.wait()
 
 
 async def live(
-    context: AbstractAsyncContextManager[Mapping[str, Any] | None],
+    enter: Callable[[], AbstractAsyncContextManager[Mapping[str, Any] | None]],
     runs: Runs,
     scope: Scope,
     receive: Receive,
@@ -56,27 +66,70 @@ async def live(
     """Enter the context at startup, and leave it at shutdown when all runs are over.
 
     Args:
-        context: What the application holds; what it gives is the beginning of each request's state.
+        enter: Makes the context that holds what the application holds; what the context gives is
+            the beginning of each request's state.
         runs: The runs to wait for.
         scope, receive, send: Those of the lifespan.
 
     Raises:
         RuntimeError: If the context gives a state, and the server does not keep one.
-        Exception: What the context raises; the server is told.
+        BaseException: What the context raises.
     """
-    phase = "startup"
     await receive()
-    try:
-        async with context as state:
-            if state and "state" not in scope:
-                raise RuntimeError("the lifespan yields state, which this server does not keep")
-            if state:
-                scope["state"].update(state)
-            await send({"type": "lifespan.startup.complete"})
-            await receive()
-            phase = "shutdown"
-            await runs.wait_for_all()
-    except Exception:
-        await send({"type": f"lifespan.{phase}.failed", "message": traceback.format_exc()})
-        raise
+    async with enter() as state:
+        if state and "state" not in scope:
+            raise RuntimeError("the lifespan yields state, which this server does not keep")
+        if state:
+            scope["state"].update(state)
+        await send({"type": "lifespan.startup.complete"})
+        await receive()
+        await runs.wait_for_all()
     await send({"type": "lifespan.shutdown.complete"})
+
+
+async def tell_of_failure(app: ASGIApp, scope: Scope, receive: Receive, send: Send) -> None:
+    """Serve a lifespan, and tell the server of whatever ends it: `app` raises it, and that is all.
+
+    A failure is one of the startup until `app` has sent that the startup is complete, and one of
+    the shutdown from then on, while the application serves as well. Without that, a server takes
+    an exception for "no lifespan here", and serves an application that has not started.
+
+    Args:
+        app: Middleware and the application in it.
+        scope, receive, send: Those of the lifespan.
+
+    Raises:
+        BaseException: What the application raises, or what the server raises when it is told.
+    """
+    received, sent = False, ""
+
+    def receive_and_note() -> Awaitable[Message]:
+        nonlocal received
+        received = True
+        return receive()
+
+    def send_and_note(message: Message) -> Awaitable[None]:
+        nonlocal sent
+        sent = message["type"]
+        return send(message)
+
+    try:
+        await app(scope, receive_and_note, send_and_note)
+    except BaseException as exc:
+        if sent in ("", "lifespan.startup.complete"):  # else the server knows
+            phase = "shutdown" if sent else "startup"
+            await _tell(phase, exc, None if received else receive, send)
+        raise
+
+
+async def _tell(phase: str, exc: BaseException, receive: Receive | None, send: Send) -> None:
+    """Tell the server that this phase has failed, when it has said what it has to say first."""
+    try:
+        with CancelScope(shield=True):
+            if receive is not None:
+                await receive()
+            details = "".join(traceback.format_exception(exc))
+            await send({"type": f"lifespan.{phase}.failed", "message": details})
+    finally:
+        if isinstance(exc, KeyboardInterrupt):  # whatever the server makes of a failure
+            raise exc

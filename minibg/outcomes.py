@@ -12,7 +12,7 @@ from contextlib import AbstractContextManager, ExitStack
 from inspect import isawaitable
 from typing import Any, TypeVarTuple
 
-from anyio import lowlevel
+from anyio import get_current_task, lowlevel
 
 from minibg.concurrency import cancellation_types, is_cancelled
 
@@ -75,7 +75,8 @@ async def failure_of(exc: BaseException) -> Exception:
         if isinstance(rest, Exception):
             return rest
         if cancelled is not None and rest is None:
-            await lowlevel.checkpoint()  # raises if a scope has cancelled, or if it was put off
+            if get_current_task().has_pending_cancellation():
+                await lowlevel.checkpoint()  # raises, and takes what the hop has put off with it
             if not is_cancelled():
                 return _caused_by(exc, "somebody else has cancelled what was awaited")
         raise exc

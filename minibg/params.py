@@ -12,15 +12,17 @@ from functools import partial, reduce
 from inspect import Parameter, isclass, signature
 from operator import attrgetter, methodcaller, or_
 from types import NoneType, UnionType
-from typing import Any, Union, get_args, get_origin
+from typing import Any, NamedTuple, Union, get_args, get_origin
 
 import msgspec
 from msgspec import inspect as types
 
 from minibg.background import BackgroundTasks
+from minibg.decoding import fault_of, json_decoder, text_decoder
+from minibg.exceptions import HTTPException
 from minibg.formparsers import UploadFile
 from minibg.injection import RequestResources
-from minibg.requests import HTTPConnection
+from minibg.requests import HTTPConnection, Request
 from minibg.responses import Response
 
 Read = Callable[[RequestResources], Any]
@@ -36,6 +38,12 @@ WHAT_WORKS = (
 
 class Refused(Exception):
     """Nothing can give a parameter its value; the message goes on after "..., which"."""
+
+
+class Made(NamedTuple):
+    """The default of a field whose class names a factory for it."""
+
+    make: Callable[[], Any]
 
 
 @dataclass(eq=False)
@@ -64,16 +72,14 @@ class Value:
             Exception: One of `DOES_NOT_FIT`.
         """
         raw = self.read(resources)
-        if raw is MISSING:
-            if self.default is Parameter.empty:
-                raise Missing
-            return deepcopy(self.default)
-        try:
-            return raw if self.decode is None else self.decode(raw)
-        except TypeError as exc:
-            if not str(exc).startswith(HAS_NO_HASH):
-                raise  # it comes from the user's class, and the client is not at fault
-            raise msgspec.ValidationError(str(exc)) from exc
+        if raw is not MISSING:
+            try:
+                return raw if self.decode is None else self.decode(raw)
+            except Exception as exc:  # noqa: BLE001  # raised again
+                raise fault_of(exc) from exc.__cause__
+        if self.default is Parameter.empty:
+            raise Missing
+        return self.default.make() if isinstance(self.default, Made) else deepcopy(self.default)
 
 
 def given_by_class(annotation: Any, served: type[HTTPConnection]) -> Given | None:
@@ -116,7 +122,7 @@ def value_by_name(
     Raises:
         Refused: If no part of a request can hold a value of that type.
     """
-    kind = kind_of(annotation)
+    kind, why = kind_of(annotation)
     if name in path_params:
         if kind not in ("scalar", "anything"):
             raise Refused("stands in the path, which gives a single value: a scalar")
@@ -124,7 +130,7 @@ def value_by_name(
     elif annotation is Parameter.empty:
         raise Refused("says not what it is: annotate it, `request: Request` for example")
     elif kind not in READERS:
-        raise Refused(f"nothing gives; {WHAT_WORKS}")
+        raise Refused(f"nothing gives; {WHAT_WORKS}{why}")
     where, read = ("path", _from_path) if name in path_params else READERS[kind]
     decode = _decoder(kind, annotation)
     return Value(partial(read, name), decode, kind, (where, name), annotation, default)
@@ -134,10 +140,8 @@ def _decoder(kind: str, annotation: Any) -> Callable[[Any], Any] | None:
     if kind in FILES or annotation in (str, Parameter.empty):
         return None
     if kind == "body":
-        return partial(msgspec.json.decode, type=annotation)
-    if kind == "scalar":
-        annotation = _without_none(annotation)
-    return partial(msgspec.convert, type=annotation, strict=False)
+        return json_decoder(annotation)
+    return text_decoder(_without_none(annotation) if kind == "scalar" else annotation)
 
 
 def _without_none(annotation: Any) -> Any:
@@ -151,29 +155,32 @@ def _without_none(annotation: Any) -> Any:
 
 SCALARS = (
     *(types.BoolType, types.IntType, types.FloatType, types.StrType, types.DecimalType),
-    *(types.UUIDType, types.DateTimeType, types.DateType, types.EnumType, types.LiteralType),
+    *(types.UUIDType, types.DateTimeType, types.DateType, types.TimeType, types.TimeDeltaType),
+    *(types.BytesType, types.EnumType, types.LiteralType),
 )
-COLLECTIONS = (types.ListType, types.SetType, types.FrozenSetType, types.VarTupleType)
+COLLECTIONS = (
+    *(types.ListType, types.SetType, types.FrozenSetType, types.VarTupleType, types.TupleType),
+)
 BODIES = (types.DictType, types.DataclassType, types.TypedDictType, types.StructType)
 FILES = ("upload", "uploads")
 
 
-def kind_of(annotation: Any) -> str:
-    """What a value is, so that it is known which part of a request can hold it."""
+def kind_of(annotation: Any) -> tuple[str, str]:
+    """What a value is, which tells which part of a request can hold it; and why, if none can."""
     if annotation in (Parameter.empty, Any):
-        return "anything"
+        return "anything", ""
     if annotation in (UploadFile, UploadFile | None):
-        return "upload"
+        return "upload", ""
     if annotation in (list[UploadFile], list[UploadFile] | None):
-        return "uploads"
+        return "uploads", ""
     try:
         info = types.type_info(annotation)
         msgspec.json.schema(annotation)  # JSON can become that type, all the way down
-    except Exception:  # noqa: BLE001  # whatever msgspec cannot read, no request can give
-        return "unknown"
+    except Exception as exc:  # noqa: BLE001  # whatever msgspec cannot read, no request can give
+        return "unknown", f". msgspec cannot read it: {' '.join(str(exc).split())}"
     members = _members(info)
     fitting = (kind for kind, fits in KINDS.items() if all(fits(member) for member in members))
-    return next(fitting, "unknown")
+    return next(fitting, "unknown"), ""
 
 
 def _members(info: Any) -> list[Any]:
@@ -187,7 +194,9 @@ def _is_scalar(info: Any) -> bool:
 
 
 def _is_list_of_scalars(info: Any) -> bool:
-    return isinstance(info, COLLECTIONS) and all(map(_is_scalar, _members(info.item_type)))
+    items = getattr(info, "item_types", None) or [getattr(info, "item_type", None)]
+    members = [member for item in items for member in _members(item)]
+    return isinstance(info, COLLECTIONS) and all(map(_is_scalar, members))
 
 
 def _is_body(info: Any) -> bool:
@@ -199,6 +208,26 @@ KINDS = {"scalar": _is_scalar, "scalars": _is_list_of_scalars, "body": _is_body}
 
 
 # --- where a value is ----------------------------------------------------------------------------
+
+JSON = re.compile(r"application/(?:[^\s/;,]+\+)?json\s*(?:;|$)", re.IGNORECASE)
+"""The types of JSON. A page of another site cannot send them without asking first (Fetch standard,
+CORS-safelisted request-header), as it can text, a form, or a body without any type."""
+
+
+async def read_json_body(request: Request) -> bytes:
+    """The body that is to be read as JSON, where the client says that it is.
+
+    Raises:
+        HTTPException: 415 if it has another type, or none (RFC 9110, section 15.5.16). Also what
+            `stream` raises.
+    """
+    body = await request.body()
+    kind = request.headers.get("content-type")
+    if body and not JSON.match(kind or ""):
+        came = repr(kind) if kind else "one without a Content-Type"
+        detail = f"expected a body of type 'application/json', got {came}"
+        raise HTTPException(415, detail, headers={"accept": "application/json"})
+    return body
 
 
 def _from_path(name: str, resources: RequestResources) -> Any:
@@ -219,8 +248,10 @@ def whole_body(resources: RequestResources) -> Any:
 
 
 def _from_body(name: str, resources: RequestResources) -> Any:
-    body = resources.body or b"{}"
-    return msgspec.json.decode(body, type=dict[str, msgspec.Raw]).get(name, MISSING)
+    return _members_of(resources.body or b"{}").get(name, MISSING)
+
+
+_members_of = json_decoder(dict[str, msgspec.Raw])
 
 
 def _all_from_form(name: str, resources: RequestResources) -> Any:
@@ -250,13 +281,6 @@ READERS: dict[str, tuple[str, Callable[[str, RequestResources], Any]]] = {
 
 class Missing(msgspec.ValidationError):
     """The request does not hold a value that has no default."""
-
-
-HAS_NO_HASH = ("unhashable type", "Cannot hash")
-"""How Python begins to say that a value cannot stand in a set."""
-
-DOES_NOT_FIT = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
-"""What is raised where a value does not fit."""
 
 
 def error_of(loc: tuple[str, ...], exc: Exception) -> dict[str, Any]:

@@ -7,18 +7,34 @@ HTTP connection scope). Nothing is parsed before somebody asks for it.
 import re
 from collections.abc import AsyncGenerator
 from contextlib import aclosing, suppress
-from functools import cached_property
+from functools import cached_property, partial
 from io import BytesIO
 from ipaddress import IPv6Address
 from typing import Any
 
-import msgspec
-from anyio import CancelScope, Event, Lock
+from anyio import current_time
 
 from minibg.datastructures import URL, Address, Headers, QueryParams, State, unquote_cookie
+from minibg.decoding import DOES_NOT_FIT, decode_json
 from minibg.exceptions import HTTPException
-from minibg.formparsers import FormData, FormReading, parse_form
-from minibg.types import Message, Receive, Scope
+from minibg.formparsers import (
+    MAX_LENGTH_ON_THE_LOOP,
+    FormData,
+    FormReading,
+    parse_form,
+    run_parser,
+)
+from minibg.inbox import Inbox
+from minibg.types import Message, Receive, Scope, Send
+
+LINGERING_TIME = 30.0
+"""For how many seconds the rest of a refused body is read, so that the client sees the answer."""
+
+LINGERING_TIMEOUT = 5.0
+"""For how many seconds the client may pause meanwhile. Names and values of both are nginx's."""
+
+SHORT_PAUSE = 0.5
+"""After how many seconds of such a pause the client is given the answer's body as well."""
 
 _host = re.compile(r"(?:[A-Za-z0-9._~-]+|\[([0-9A-Fa-f:.]+)\])(?::0*([0-9]{0,5}))?")
 _default_ports = {"http": 80, "https": 443, "ws": 80, "wss": 443}
@@ -49,66 +65,6 @@ class InvalidJSON(HTTPException, ValueError):
 
 async def _no_receive() -> Message:
     raise RuntimeError("this request was made without `receive`, so it has no body")
-
-
-class Inbox:
-    """The messages of one request, for several readers at a time.
-
-    One reads the body. Others, while a response is streamed for example, wait for the client to go
-    away, and keep for the first what they come upon.
-    """
-
-    def __init__(self, receive: Receive) -> None:
-        self._receive = receive
-        self._one_reads = Lock(fast_acquire=True)
-        self._kept: Message | None = None
-        self._kept_was_taken: Event | None = None
-        self._body_ended = False
-        self.is_disconnected = False
-
-    @property
-    def _has_room(self) -> bool:
-        return self._kept is None or self._body_ended
-
-    def _keep(self, message: Message) -> None:
-        if message["type"] == "http.disconnect":
-            self.is_disconnected = True
-        else:
-            self._kept = message
-            self._body_ended = not message.get("more_body", False)
-
-    async def receive(self) -> Message:
-        """Wait for the next message, a piece of the body or the disconnect."""
-        if self._kept is None:
-            async with self._one_reads:
-                if self._kept is None and not self.is_disconnected:
-                    self._keep(await self._receive())
-        if self._kept is None:
-            return {"type": "http.disconnect"}
-        message, self._kept = self._kept, None
-        if self._kept_was_taken is not None:
-            self._kept_was_taken.set()
-            self._kept_was_taken = None
-        return message
-
-    async def receive_disconnect(self) -> Message:
-        """Wait for the disconnect."""
-        while not self.is_disconnected:
-            if self._has_room:
-                async with self._one_reads:
-                    if self._has_room and not self.is_disconnected:
-                        self._keep(await self._receive())
-            else:
-                self._kept_was_taken = self._kept_was_taken or Event()
-                await self._kept_was_taken.wait()
-        return {"type": "http.disconnect"}
-
-    async def poll(self) -> None:
-        """Take in a message that is there already."""
-        if self._has_room and not (self.is_disconnected or self._one_reads.locked()):
-            with CancelScope() as scope:
-                scope.cancel()
-                self._keep(await self._receive())
 
 
 class HTTPConnection:
@@ -196,6 +152,14 @@ class HTTPConnection:
         return None if client is None else Address(*client)
 
     @property
+    def session(self) -> Any:
+        """What Starlette's `SessionMiddleware` keeps for the client from request to request."""
+        assert "session" in self.scope, (
+            "SessionMiddleware must be installed to access request.session"
+        )
+        return self.scope["session"]
+
+    @property
     def state(self) -> State:
         """Free attributes of this request; they begin as what the lifespan yielded."""
         return State(self.scope.setdefault("state", {}))
@@ -212,6 +176,7 @@ class Request(HTTPConnection):
     _body: bytes | None = None
     _form: FormData | None = None
     _stream_consumed = False
+    _is_refused = False  # as its body is too large
 
     def __init__(self, scope: Scope, receive: Receive = _no_receive) -> None:
         self.scope = scope
@@ -219,8 +184,8 @@ class Request(HTTPConnection):
 
     @cached_property
     def inbox(self) -> Inbox:
-        """The messages of this request: whoever reads any of them reads them here."""
-        return Inbox(self._receive)
+        """The messages of this request. All its readers share this inbox."""
+        return Inbox(self._receive, getattr(self.scope.get("app"), "max_body_size", None))
 
     @property
     def method(self) -> str:
@@ -242,27 +207,77 @@ class Request(HTTPConnection):
         if self._stream_consumed:
             raise RuntimeError("the body was streamed already; only `body()` keeps it")
         self._stream_consumed = True
-        limit = getattr(self.scope.get("app"), "max_body_size", None)
         declared = self.headers.get("content-length", "")
         size = int(declared[:20]) if declared.isdecimal() else 0  # more digits are no smaller
+        inbox, limit = self.inbox, self.inbox.limit
         self._refuse_if_larger(size, limit)
+        if inbox.is_discarded:
+            self._refuse_if_larger(inbox.room + 1, inbox.room)
         received, more_body = 0, True
-        while more_body:
-            message = await self.inbox.receive()
-            if message["type"] == "http.disconnect":
-                raise ClientDisconnect("the client went away before the body was complete")
-            chunk, more_body = message.get("body", b""), message.get("more_body", False)
-            received += len(chunk)
-            self._refuse_if_larger(received, limit)
-            if chunk:
-                yield chunk
+        try:
+            while more_body:
+                message = await inbox.receive()
+                if message["type"] == "http.disconnect":
+                    raise ClientDisconnect("the client went away before the body was complete")
+                chunk, more_body = message.get("body", b""), message.get("more_body", False)
+                received += len(chunk)
+                self._refuse_if_larger(received, limit)
+                if chunk:
+                    yield chunk
+        finally:
+            if more_body:
+                inbox.discard()
 
-    @staticmethod
-    def _refuse_if_larger(size: int, limit: int | None) -> None:
+    def _refuse_if_larger(self, size: int, limit: int | None) -> None:
         if limit is not None and size > limit:
-            # What is left of the body stays unread, so the connection cannot serve another request.
+            self._is_refused = True
+            self.inbox.discard()
+            # The connection serves no other request, as what is left of the body may never come.
             detail = f"the body is larger than {limit} bytes"
             raise HTTPException(413, detail, headers={"connection": "close"})
+
+    @property
+    def has_unread_body(self) -> bool:
+        """Whether the client may still send a body, so that the response has to be `lingering`.
+
+        That is what it has announced (RFC 9112, section 6.3).
+        """
+        return self.inbox.more_body and (
+            self._is_refused
+            or self.headers.get("content-length", "0") != "0"
+            or "transfer-encoding" in self.headers
+        )
+
+    def lingering(self, send: Send) -> Send:
+        """A `send` that completes the response when what is left of the body was read.
+
+        The server closes the connection when the response is complete, and granian when all of its
+        length has been sent. Closed while the client still sends, a connection is reset, and the
+        client may never see the answer (RFC 9112, section 9.6). So the head is sent at once, the
+        body when the client has sent all, or pauses: it may have seen the head.
+        """
+
+        async def send_and_linger(message: Message) -> None:
+            is_last = message["type"] == "http.response.body" and not message.get("more_body")
+            deadline = current_time() + LINGERING_TIME
+            if is_last and not await self._has_sent_all(deadline):
+                await send({**message, "more_body": True})
+                await self.inbox.drain(LINGERING_TIMEOUT, deadline)
+                message = {"type": "http.response.body", "body": b""}
+            await send(message)
+
+        return send_and_linger
+
+    async def _has_sent_all(self, deadline: float) -> bool:
+        """Wait until the client has sent its body, or pauses, and give whether it has sent all.
+
+        One that expects "100 Continue" sends nothing without it (RFC 9110, section 10.1.1), and
+        granian would say it if the body was asked for now.
+        """
+        expects = self.headers.get("expect", "").lower() == "100-continue"
+        if expects and not self.inbox.has_begun:
+            return False
+        return await self.inbox.drain(SHORT_PAUSE, deadline)
 
     async def body(self) -> bytes:
         """The whole body. Raises what `stream` raises."""
@@ -274,14 +289,19 @@ class Request(HTTPConnection):
         return self._body
 
     async def json(self) -> Any:
-        """The body as JSON. Raises `InvalidJSON`, and what `stream` raises."""
+        """The body as JSON, whatever type the client says that it has.
+
+        Raises:
+            InvalidJSON: If it is none. Also what `stream` raises.
+        """
         body = await self.body()
+        in_thread = len(body) > MAX_LENGTH_ON_THE_LOOP
         try:
-            return msgspec.json.decode(body)
-        except (msgspec.DecodeError, UnicodeDecodeError) as exc:
-            raise InvalidJSON(str(exc)) from exc
+            return await run_parser(partial(decode_json, body), in_thread)
         except RecursionError as exc:
             raise InvalidJSON("JSON is nested too deeply") from exc
+        except DOES_NOT_FIT as exc:
+            raise InvalidJSON(str(exc)) from exc
 
     def form(
         self, *, max_files: int = 1000, max_fields: int = 1000, max_part_size: int = 1024 * 1024
@@ -313,13 +333,21 @@ class Request(HTTPConnection):
             await self._form.close()
 
     async def receive_disconnect(self) -> Message:
-        """Wait until the client goes away. A body that may still be read is left alone."""
+        """Wait until the client goes away. The body can still be read, meanwhile and afterwards.
+
+        For that it is kept in memory, up to the application's `max_body_size` and `MAX_UNREAD`. If
+        more comes, and nobody has begun to read it, it is discarded; to read it then is a 413.
+        While somebody reads it, the disconnect is heard when that much of it is not left unread.
+        """
         return await self.inbox.receive_disconnect()
 
     async def is_disconnected(self) -> bool:
-        """Whether the client has gone, as far as the server has said by now. Does not wait.
+        """Whether the client has gone, as far as the server has said by now.
 
-        While a body comes in, the server says so only after its end.
+        The first call gives the server ten milliseconds to say it; the others do not wait. The body
+        can still be read: what has come of it is kept in memory, as by `receive_disconnect`. But it
+        is discarded only above `max_body_size`. So where `MAX_UNREAD` is less than that, and more
+        is unread, this hears of a disconnect only when the body is read.
         """
         await self.inbox.poll()
         return self.inbox.is_disconnected

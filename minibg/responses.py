@@ -23,17 +23,24 @@ from anyio.abc import TaskGroup
 from anyio.lowlevel import checkpoint
 
 from minibg.background import BackgroundTasks
-from minibg.concurrency import iterate_in_threadpool
+from minibg.concurrency import is_async_callable, iterate_in_threadpool
 from minibg.datastructures import URL, MutableHeaders, RawHeaders, encode_header
 from minibg.naming import reason_of
 from minibg.requests import ClientDisconnect
-from minibg.types import Background, Message, Receive, Scope, Send
+from minibg.types import ASGIApp, Background, Message, Receive, Scope, Send
 
 NOTHING_HELD = nullcontext()
 
 
-NO_BODY = frozenset({*range(200), 204, 304})
-"""The statuses of responses that have neither body nor length (RFC 9110, section 6.4.1)."""
+NO_BODY = frozenset({*range(200), 204, 205, 304})
+"""The statuses of responses that have no content (RFC 9110, sections 6.4.1 and 15.3.6)."""
+
+LAST_OF_BODY = ("http.response.body", "http.response.pathsend", "http.response.zerocopysend")
+"""The messages that end a response where none of them is to follow (ASGI, "Extensions")."""
+
+
+NO_LENGTH = (b"content-length", b"0")
+PIECE = (str, bytes, bytearray, memoryview)
 
 
 @lru_cache
@@ -59,6 +66,7 @@ class Response:
 
     media_type: str | None = None
     charset = "utf-8"
+    _has_own_headers = False
 
     def __init__(
         self,
@@ -73,7 +81,7 @@ class Response:
             self.media_type = media_type
         self.background = background
         if status_code in NO_BODY:
-            self.body, self.raw_headers = b"", []
+            self.body, self.raw_headers = b"", [NO_LENGTH] if status_code == 205 else []
         else:
             self.body = self.render(content)
             self.raw_headers = self._body_headers()
@@ -97,13 +105,13 @@ class Response:
         return [length, _content_type(self.media_type, self.charset)]
 
     def _set_headers(self, given: RawHeaders) -> None:
-        """Set headers in place of those of their names; cookies stand beside each other."""
-        names = {name for name, _ in given} - {b"set-cookie"}
-        self.raw_headers = [pair for pair in self.raw_headers if pair[0] not in names] + given
+        self._has_own_headers = True
+        self.raw_headers = _replaced(self.raw_headers, given)
 
     @cached_property
     def headers(self) -> MutableHeaders:
         """The headers; what is changed here is sent."""
+        self._has_own_headers = True
         return MutableHeaders(self.raw_headers)
 
     def combined_with(self, injected: "Response") -> Self:
@@ -202,14 +210,88 @@ class Response:
         await send({"type": "http.response.body", "body": body})
 
     def _start(self) -> Message:
-        return {
-            "type": "http.response.start",
-            "status": self.status_code,
-            "headers": self.raw_headers,
-        }
+        headers = self.raw_headers.copy()  # middleware may change what it is handed
+        if self._has_own_headers:
+            headers = _framed(headers, self.status_code)
+        return {"type": "http.response.start", "status": self.status_code, "headers": headers}
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         await respond(self, scope, receive, send)
+
+
+class ASGIResponse(Response):
+    """Any ASGI application as a response: one of Starlette's, or one with a `__call__` of its own.
+
+    Its `background` runs by minibg's rules. What is set on another response goes out with it.
+
+    Args:
+        app: The application.
+    """
+
+    def __init__(self, app: ASGIApp) -> None:
+        self.app = app
+        self.status_code = 0
+        self.raw_headers = []
+        self.background = getattr(app, "background", None)
+        if not callable(self.background):
+            self.background = None
+        else:
+            self.app = copy(app)  # it may be sent again, and shall not run its background itself
+            self.app.background = None  # type: ignore[attr-defined]
+
+    async def send_response(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Have the application send its response, and run nothing after it.
+
+        Raises:
+            ClientDisconnect: If it returns before it has sent the last byte.
+        """
+        is_complete = False
+
+        async def send_and_note(message: Message) -> None:
+            nonlocal is_complete
+            if message["type"] == "http.response.start":
+                headers = _replaced(message.get("headers", ()), self.raw_headers)
+                message = {**message, "headers": _framed(headers, message["status"])}
+            await send(message)
+            if message["type"] in LAST_OF_BODY:
+                is_complete = not message.get("more_body", False)
+
+        try:
+            await self.app(scope, receive, send_and_note)
+        finally:
+            await close_pieces(self.app)
+        if not is_complete:
+            raise ClientDisconnect("the response was given up before it was complete")
+
+
+def as_response(result: Any) -> Response | None:
+    """The response that a function has returned, or None if it has returned something else."""
+    if isinstance(result, Response) and type(result).__call__ is Response.__call__:
+        return result
+    return ASGIResponse(result) if callable(result) and is_async_callable(result) else None
+
+
+def _replaced(headers: Iterable[tuple[bytes, bytes]], given: RawHeaders) -> RawHeaders:
+    """Those headers, the given in place of those of their names; cookies stand side by side."""
+    names = {name for name, _ in given} - {b"set-cookie"}
+    return [pair for pair in headers if pair[0].lower() not in names] + given
+
+
+def _framed(headers: RawHeaders, status_code: int) -> RawHeaders:
+    """The headers, with nothing in them that contradicts the framing.
+
+    How a body is transferred is the server's to say, and one length is enough, if there may be any
+    (RFC 9112, sections 6.1 and 6.3; RFC 9110, section 8.6).
+    """
+    names = [name for name, _ in headers]
+    lengths = names.count(b"content-length")
+    if b"transfer-encoding" in names or lengths > 1 or (lengths and status_code in NO_BODY):
+        length = [pair for pair in headers if pair[0] == b"content-length"][-1:]
+        if status_code in NO_BODY:
+            length = {304: length, 205: [NO_LENGTH]}.get(status_code, [])
+        framing = (b"transfer-encoding", b"content-length")
+        return [pair for pair in headers if pair[0] not in framing] + length
+    return headers
 
 
 class PlainTextResponse(Response):
@@ -259,6 +341,9 @@ class StreamingResponse(Response):
             thread. Left before its end, an iterator that can be closed is closed.
 
     The other arguments are those of `Response`.
+
+    Raises:
+        TypeError: If the content is one string, or one piece of bytes: it has no pieces.
     """
 
     def __init__(
@@ -269,6 +354,9 @@ class StreamingResponse(Response):
         media_type: str | None = None,
         background: Background | None = None,
     ) -> None:
+        if isinstance(content, PIECE):
+            got = type(content).__name__
+            raise TypeError(f"a stream is made of pieces, not of {got}; Response takes it whole")
         super().__init__(None, status_code, headers, media_type, background)
         if not isinstance(content, AsyncIterable):
             content = iterate_in_threadpool(content)
@@ -282,9 +370,14 @@ class StreamingResponse(Response):
 
         Raises:
             ClientDisconnect: If the client goes away before the last byte.
+            TypeError: If a piece is neither text nor bytes.
         """
-        await send(self._start())
-        if not await self._send_pieces(scope, receive, send):
+        try:
+            await send(self._start())
+            is_whole = await self._send_pieces(scope, receive, send)
+        finally:
+            await close_pieces(self)
+        if not is_whole:
             raise ClientDisconnect("the client went away before the response was complete")
         await send({"type": "http.response.body", "body": b""})
 
@@ -301,24 +394,30 @@ class StreamingResponse(Response):
         return False  # a companion has cancelled the group
 
     def _encode(self, chunk: Any) -> bytes:
-        return chunk.encode(self.charset) if isinstance(chunk, str) else chunk
+        if isinstance(chunk, str):
+            return chunk.encode(self.charset)
+        if isinstance(chunk, bytes | bytearray | memoryview):
+            return bytes(chunk)
+        raise TypeError(f"a stream yields str or bytes, not {type(chunk).__name__}")
 
     def _start_companions(self, group: TaskGroup, receive: Receive, send: Send) -> None:
         """Start what goes on while the body is sent; it ends with it."""
         group.start_soon(_cancel_on_disconnect, receive, group.cancel_scope)
 
     async def _send_body(self, scope: Scope, send: Send) -> None:
-        try:
-            if scope["method"] != "HEAD" and self.status_code not in NO_BODY:
-                async for chunk in self.body_iterator:
-                    body = self._encode(chunk)
-                    await send({"type": "http.response.body", "body": body, "more_body": True})
-                    await checkpoint()  # a server whose client is gone takes all without a pause
-        finally:
-            close = getattr(self.body_iterator, "aclose", None)
-            if close is not None:
-                with CancelScope(shield=True):
-                    await close()
+        if scope["method"] != "HEAD" and self.status_code not in NO_BODY:
+            async for chunk in self.body_iterator:
+                body = self._encode(chunk)
+                await send({"type": "http.response.body", "body": body, "more_body": True})
+                await checkpoint()  # a server whose client is gone takes all without a pause
+
+
+async def close_pieces(response: Any) -> None:
+    """Close the iterator that a response was given, if it was given one that can be closed."""
+    close = getattr(getattr(response, "body_iterator", None), "aclose", None)
+    if close is not None:
+        with CancelScope(shield=True):
+            await close()
 
 
 async def _cancel_on_disconnect(receive: Receive, scope: CancelScope) -> None:

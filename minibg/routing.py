@@ -9,26 +9,29 @@ those of `respond`.
 
 import re
 from collections.abc import Awaitable, Callable, Collection, Iterable
+from itertools import pairwise
 from typing import Any
 from uuid import UUID
 
 from minibg.datastructures import quote_path
 from minibg.dependencies import Dependant
-from minibg.exceptions import HTTPException
+from minibg.exceptions import HTTPException, let_go
 from minibg.injection import RequestResources
 from minibg.lifespan import Runs
 from minibg.requests import HTTPConnection, Request
 from minibg.responses import (
     NOTHING_HELD,
+    ASGIResponse,
     JSONResponse,
     RedirectResponse,
     Response,
     StreamingResponse,
+    as_response,
     respond,
     run_in_turn,
     tasks_of,
 )
-from minibg.types import Receive, Scope, Send
+from minibg.types import ASGIApp, Receive, Scope, Send
 from minibg.websockets import WebSocket
 
 CONVERTORS: dict[str, tuple[str, Callable[[str], Any]]] = {
@@ -40,6 +43,12 @@ CONVERTORS: dict[str, tuple[str, Callable[[str], Any]]] = {
 }
 """What `{name:convertor}` in a path matches, and what turns it into the parameter's value."""
 
+STREAMS = (StreamingResponse, ASGIResponse)
+"""The kinds of response that run the user's code while they are sent."""
+
+BODILESS = ("GET", "HEAD")
+"""The methods with which a body is unusual (RFC 9110, sections 9.3.1 and 9.3.2)."""
+
 Recover = Callable[[Request, BaseException], Awaitable[Response]]
 """Gives the response to an exception, or raises it again."""
 
@@ -50,12 +59,13 @@ class Route:
     Args:
         path: Begins with "/". `{name}` stands for one segment, `{name:convertor}` for what one of
             `CONVERTORS` matches; the value goes to the endpoint's parameter of that name.
-        endpoint: The function to call. What it returns, if no `Response`, is answered as JSON.
+        endpoint: The function to call. What it returns is answered as JSON, unless it is a
+            response: minibg's, Starlette's, or any other ASGI application.
         methods: GET by default. HEAD is served where GET is.
         status_code: The status where the endpoint returns no `Response`.
 
     Raises:
-        ValueError: If the path is malformed, or the status is none of an answer.
+        ValueError: If the path is malformed or ambiguous, or the status is none of an answer.
         TypeError: If the methods are a string, or the endpoint's signature cannot be served.
     """
 
@@ -100,29 +110,39 @@ class Route:
         """Serve one request: endpoint, response, release, background."""
         request = Request(scope, receive)
         resources = RequestResources(request)
+        answered = None
         try:
-            result = await self.dependant_for(request).solve_and_call(resources)
-            response = self.response_to(result, resources.response)
-        except BaseException as exc:  # noqa: BLE001  # raised, or answered
-            response = await scope["router"].recover(request, await resources.abort(exc))
-        receive, lists = request.receive_disconnect, resources.lists.values()
-        # What is open may still add a task, and so may a stream, which may read the form as well.
-        is_open = resources.stacks or request.has_form or isinstance(response, StreamingResponse)
-        if is_open or response.background or any(map(tasks_of, lists)):
-            held = resources if is_open else NOTHING_HELD
-            answer = respond(response, scope, receive, send, lists, held)
-            await (scope["router"].runs.include(answer) if lists or response.background else answer)
-        else:
-            await response.send_response(scope, receive, send)
-            if lists:  # a response of the user's own may have added to them
-                await run_in_turn(list(lists))
+            try:
+                dependant = self.dependant_for(request) if self.dependant.steps else self.dependant
+                result = await dependant.solve_and_call(resources)
+                response = self.response_to(result, resources.response)
+            except BaseException as exc:  # noqa: BLE001  # raised, or answered
+                response, answered = await _recovered(request, resources, exc)
+            if (scope["method"] not in BODILESS or answered) and request.has_unread_body:
+                send = request.lingering(send)
+            receive, lists = request.receive_disconnect, resources.lists.values()
+            # What is open may still add a task, and so may a stream, which may read the form too.
+            is_open = resources.stacks or request.has_form or isinstance(response, STREAMS)
+            if is_open or response.background or any(map(tasks_of, lists)):
+                held = resources if is_open else NOTHING_HELD
+                answer = respond(response, scope, receive, send, lists, held)
+                runs = lists or response.background
+                await (scope["router"].runs.include(answer) if runs else answer)
+            else:
+                await response.send_response(scope, receive, send)
+                if lists:  # a response of the user's own may have added to them
+                    await run_in_turn(list(lists))
+        finally:
+            if "inbox" in vars(request):
+                request.inbox.close()
+            if answered is not None:
+                let_go(answered)
 
     def dependant_for(self, connection: HTTPConnection) -> Dependant:
         """How the endpoint is called, with the dependencies that the application overrides."""
-        if self.dependant.steps:
-            overrides = connection.app.dependency_overrides
-            if overrides:
-                return Dependant(self.endpoint, self.convertors, self.connection, overrides)
+        overrides = connection.app.dependency_overrides
+        if self.dependant.steps and overrides:
+            return Dependant(self.endpoint, self.convertors, self.connection, overrides)
         return self.dependant
 
     def response_to(self, result: Any, injected: Response | None) -> Response:
@@ -132,12 +152,22 @@ class Route:
             result: What the endpoint returned.
             injected: The response on which it, or a dependency, has set something.
         """
-        if isinstance(result, Response):
-            response = result
-        else:
+        response = as_response(result) if callable(result) else None
+        if response is None:
             status_code = (injected and injected.status_code) or self.status_code
             response = JSONResponse(result, status_code)
         return response if injected is None else response.combined_with(injected)
+
+
+async def _recovered(
+    request: Request, resources: RequestResources, exc: BaseException
+) -> tuple[Response, BaseException]:
+    """The response to what the endpoint has raised, and what it answers. Any other is raised."""
+    failure = await resources.abort(exc)
+    try:
+        return await request.scope["router"].recover(request, failure), failure
+    finally:
+        del exc, failure  # its traceback holds this frame
 
 
 class WebSocketRoute(Route):
@@ -175,24 +205,54 @@ class WebSocketRoute(Route):
 def compile_path(path: str) -> tuple[re.Pattern[str], dict[str, Callable[[str], Any]]]:
     """The pattern that a path stands for, and for each of its parameters what converts it.
 
+    To match takes time in proportion to the length of what is asked for: in each segment one
+    parameter at most may hold what follows it, as in `{name}.{extension}`, so that there are
+    several ways to read it. The longest such parameter is taken.
+
     Raises:
-        ValueError: If it does not begin with "/", or a parameter is malformed, comes twice, or
-            names a convertor that does not exist.
+        ValueError: If it does not begin with "/", or a parameter is malformed, comes twice, names
+            a convertor that does not exist, or could be read in too many ways.
     """
     if not path.startswith("/"):
         raise ValueError(f"a path begins with '/', {path!r} does not")
-    regex, converts = "", {}
-    for literal, braced, name, convertor in re.findall(r"([^{}]+)|({(\w+)(?::(\w+))?}|.)", path):
-        if literal:
-            regex += re.escape(literal)
+    converts: dict[str, Callable[[str], Any]] = {}
+    regex = segment = ends = ""  # the last is what follows the parameter that may hold it
+    spans = False  # whether such a parameter spans segments
+    tokens = re.findall(r"(/|[^{}/]+)|({(\w+)(?::(\w+))?}|.)", path)
+    for (literal, braced, name, convertor), (after, adjacent, *_) in pairwise([*tokens, END]):
+        if literal == "/":
+            regex, segment, ends = regex + _once(segment, ends, spans) + "/", "", ""
+        elif literal:
+            segment += re.escape(literal)
         elif not name.isidentifier() or name in converts:
             raise ValueError(f"{braced!r} in {path!r} must be '{{name}}', each name once")
         elif (convertor or "str") not in CONVERTORS:
-            raise ValueError(f"{braced!r} in {path!r}: a convertor is one of {list(CONVERTORS)}")
+            raise ValueError(f"{braced!r} in {path!r}: a convertor is one of {[*CONVERTORS]}")
         else:
             pattern, converts[name] = CONVERTORS[convertor or "str"]
-            regex += f"(?P<{name}>{pattern})"
-    return re.compile(regex, re.DOTALL), converts
+            is_open = _may_hold(pattern, after)
+            takes_the_rest = after in ("", "/") and _may_hold(pattern, "-")
+            fits = takes_the_rest or not _may_hold(pattern, ends)
+            is_wide = is_open and _may_hold(pattern, "/")
+            if adjacent or (ends and (spans or is_open or not fits)) or (spans and is_wide):
+                raise ValueError(f"{path!r} can be read in many ways: set {braced!r} apart by '/'")
+            spans = spans or is_wide
+            ends = after if is_open else ends
+            segment += f"(?P<{name}>{pattern})"
+    return re.compile(regex + _once(segment, ends, spans), re.DOTALL), converts
+
+
+END = ("", "", "", "")
+
+
+def _may_hold(pattern: str, text: str) -> bool:
+    """Whether what a convertor matches may hold the beginning of that text."""
+    return bool(text) and re.fullmatch(pattern, f"0{text[0]}0", re.DOTALL) is not None
+
+
+def _once(segment: str, ends: str, spans: bool) -> str:
+    """A segment's pattern, such that one way to read it is tried, and no other later."""
+    return f"(?>{segment}(?=/|\\Z))" if ends and not spans else segment
 
 
 def _other_slash(path: str) -> str:
@@ -235,6 +295,7 @@ async def _method_not_allowed(request: Request) -> None:
 TO_OTHER_SLASH = Route("/", _redirect)
 METHOD_NOT_ALLOWED = Route("/", _method_not_allowed)
 NOT_FOUND = {"http": Route("/", _not_found), "websocket": WebSocketRoute("/", _not_found)}
+OWN_ROUTES = (TO_OTHER_SLASH, METHOD_NOT_ALLOWED, *NOT_FOUND.values())
 
 
 class Router:
@@ -246,14 +307,20 @@ class Router:
     Args:
         routes: The routes to begin with. Of two alike, the first serves.
         recover: Gives the response to an exception that was raised before there was one.
+        live: Serves the lifespan.
         redirect_slashes: Whether a path that is served only with, or only without, a slash at its
             end is redirected there.
     """
 
     def __init__(
-        self, routes: Iterable[Route], recover: Recover, redirect_slashes: bool = True
+        self,
+        routes: Iterable[Route],
+        recover: Recover,
+        live: ASGIApp,
+        redirect_slashes: bool = True,
     ) -> None:
         self.recover = recover
+        self.live = live
         self.redirect_slashes = redirect_slashes
         self.runs = Runs()
         self.static: dict[str, dict[str, dict[str, Route]]] = {"http": {}, "websocket": {}}
@@ -282,15 +349,23 @@ class Router:
         methods = self.static[scope_type].get(path, {})
         if method in methods:
             return methods[method], {}
+        others = []
         for route in self.patterns[scope_type]:
-            if method in route.methods and (params := route.match(path)) is not None:
+            if method not in route.methods:
+                others.append(route)
+            elif (params := route.match(path)) is not None:
                 return route, params
-        if self.allowed(scope_type, path):
+        if methods or any(route.match(path) is not None for route in others):
             return METHOD_NOT_ALLOWED, {}
-        redirects = self.redirect_slashes and scope_type == "http"
-        if redirects and self.allowed(scope_type, _other_slash(path)):
+        if scope_type == "http" and self.redirect_slashes and self._is_served(_other_slash(path)):
             return TO_OTHER_SLASH, {}
         return NOT_FOUND[scope_type], {}
+
+    def _is_served(self, path: str) -> bool:
+        """Whether any route serves that path, which is one with the other slash."""
+        ends = ("/", "path}") if path.endswith("/") else ("",)
+        candidates = (r for r in self.patterns["http"] if r.path.endswith(ends))
+        return path in self.static["http"] or any(r.match(path) is not None for r in candidates)
 
     def allowed(self, scope_type: str, path: str) -> set[str]:
         """The methods for which the path is served."""
@@ -301,6 +376,10 @@ class Router:
         return allowed
 
     def __call__(self, scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:
+        if scope["type"] == "lifespan":
+            return self.live(scope, receive, send)
         scope["router"] = self
         route, scope["path_params"] = self.find(scope)
+        if route not in OWN_ROUTES:
+            scope["route"], scope["endpoint"] = route, route.endpoint
         return route.handle(scope, receive, send)

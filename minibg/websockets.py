@@ -109,19 +109,25 @@ class WebSocket(HTTPConnection):
         """
         async with self._one_receives:
             if DISCONNECTED not in (self.client_state, self.application_state):
-                with CancelScope() as waiting:
-                    self._waiting = waiting
-                    if self._end:  # sending has failed: only what has come already is received
-                        waiting.cancel()
-                    message = await self._receive()
-                    self.client_state = CONNECTED
-                    if message["type"] == "websocket.disconnect":
-                        self.client_state = DISCONNECTED
-                        self._end = message.get("code") or 1005, message.get("reason")
+                message = await self._next_message()
+                if message is not None:
                     return message
-                self.client_state = DISCONNECTED
         await checkpoint()  # a loop that catches this for ever does not hold the event loop
         raise WebSocketDisconnected(*self._end)
+
+    async def _next_message(self) -> Message | None:
+        """Wait for the next message; None if the connection ends meanwhile."""
+        with CancelScope() as self._waiting:
+            if self._end:  # sending has failed: only what has come already is received
+                self._waiting.cancel()
+            message = await self._receive()
+            self.client_state = CONNECTED
+            if message["type"] == "websocket.disconnect":
+                self.client_state = DISCONNECTED
+                self._end = message.get("code") or 1005, message.get("reason")
+            return message
+        self.client_state = DISCONNECTED
+        return None
 
     async def send(self, message: Message) -> None:
         """Send a message of ASGI.

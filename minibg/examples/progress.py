@@ -141,7 +141,8 @@ def page() -> HTMLResponse:
 if __name__ == "__main__":
     serve(
         app,
-        """curl -i {url}/jobs -d '{"below": 600000, "callback": "{url}/inbox"}'""",
+        "curl -i {url}/jobs -H 'content-type: application/json' "
+        """-d '{"below": 600000, "callback": "{url}/inbox"}'""",
         "curl {url}/jobs/1",
         "curl -N {url}/jobs/1/events",
         "curl {url}/inbox",

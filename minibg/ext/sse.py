@@ -44,7 +44,7 @@ class ServerSentEvent:
         for field in ("event", "id"):
             if re.search(r"[\r\n\0]", getattr(self, field) or ""):
                 raise ValueError(f"the {field} of an event must be one line, without NUL")
-        if self.retry is not None and not (isinstance(self.retry, int) and self.retry >= 0):
+        if self.retry is not None and not (type(self.retry) is int and self.retry >= 0):
             raise ValueError(f"an event's retry is a number of milliseconds, not {self.retry!r}")
 
     def encode(self) -> bytes:

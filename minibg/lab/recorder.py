@@ -82,6 +82,9 @@ class RecordingMiddleware:
         self.on_end = on_end
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "lifespan":
+            await self.app(scope, receive, send)
+            return
         recording = Recording()
         current_recording.set(recording)
 

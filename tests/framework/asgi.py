@@ -14,6 +14,9 @@ from anyio.lowlevel import checkpoint
 
 from minibg.types import ASGIApp, Message, Scope
 
+JSON = [(b"content-type", b"application/json")]
+"""The headers of a request whose body is JSON."""
+
 
 @dataclass
 class Answer:

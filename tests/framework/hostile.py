@@ -203,6 +203,7 @@ json_bodies = spoiled(
 BOUNDARY = b"xXx"
 FORM_DATA = b"multipart/form-data; boundary=" + BOUNDARY
 URLENCODED = b"application/x-www-form-urlencoded"
+JSON_TYPE = b"application/json"
 
 content_types = st.just(FORM_DATA) | spoiled(
     st.sampled_from([FORM_DATA, b'Multipart/Form-Data; charset=x; boundary="xXx"', URLENCODED]),

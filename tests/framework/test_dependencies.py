@@ -40,7 +40,7 @@ from minibg import (
 )
 from minibg.concurrency import run_in_threadpool
 from minibg.dependencies import Dependant
-from tests.framework.asgi import Answer, ask
+from tests.framework.asgi import JSON, Answer, ask
 
 
 class Mine(BackgroundTasks):
@@ -59,7 +59,7 @@ def served(
 
 def posted(endpoint: Callable[..., Any], body: bytes, **options: Any) -> Answer:
     app = MiniBG(routes=[Route("/", endpoint, methods=["POST"])])
-    return ask(app, "POST", body=[body], **options)
+    return ask(app, "POST", headers=JSON, body=[body], **options)
 
 
 def query(*pairs: tuple[str, str]) -> bytes:
@@ -314,7 +314,7 @@ def test_a_422_names_all_faults_of_a_request_at_once() -> None:
         pytest.fail("it was called")
 
     app = MiniBG(routes=[Route("/{n}", endpoint, methods=["POST"])])
-    answer = ask(app, "POST", "/x", body=[b'{"n":"x"}'], query_string=b"user_id=x&ids=1&ids=x")
+    answer = ask(app, "POST", "/x", JSON, [b'{"n":"x"}'], query_string=b"user_id=x&ids=1&ids=x")
     assert sorted(faults_of(answer), key=str) == sorted(
         [
             ["path", "n"],

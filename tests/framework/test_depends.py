@@ -27,7 +27,7 @@ from minibg import (
     StreamingResponse,
     UploadFile,
 )
-from tests.framework.asgi import Answer, ask
+from tests.framework.asgi import JSON, Answer, ask
 
 Scope = Literal["function", "request"]
 
@@ -240,7 +240,7 @@ def test_a_dependency_may_ask_for_anything_that_an_endpoint_may() -> None:
 
     app = MiniBG()
     app.post("/{n}")(endpoint)
-    answer = ask(app, "POST", "/1", body=[b'{"a":3}'], query_string=b"q=2")
+    answer = ask(app, "POST", "/1", JSON, [b'{"a":3}'], query_string=b"q=2")
     assert json.loads(answer.body) == [1, 2, {"a": 3}, "POST", {"q": 2}]
     assert answer.status == 202
     assert (b"x-n", b"1") in answer.headers
@@ -255,7 +255,7 @@ def test_a_dependency_and_the_endpoint_may_ask_for_the_same_values() -> None:
 
     app = MiniBG()
     app.post("/")(endpoint)
-    answer = ask(app, "POST", body=[b'{"a":1}'], query_string=b"q=2")
+    answer = ask(app, "POST", "/", JSON, [b'{"a":1}'], query_string=b"q=2")
     assert json.loads(answer.body) == [[{"a": 1}, 2], [{"a": 1}, 2]]
 
 

@@ -25,7 +25,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from minibg import BackgroundTasks, MiniBG, Request, UploadFile, WebSocket
+from minibg import BackgroundTasks, MiniBG, Request, UploadFile, WebSocket, requests
 from minibg.formparsers import MAX_MEMORY_FILE_SIZE, plain_filename
 from minibg.types import ASGIApp, Message, Receive, Scope, Send
 from tests.framework import hostile
@@ -293,8 +293,12 @@ ATTACKS = {
         ("200", "200, nothing"),
     ),
     "JSON": Attack(json_bodies, lambda sent: post("/json", sent), ("200", "400")),
-    "JSON, an order": Attack(json_bodies, lambda sent: post("/order", sent), ("200", "422")),
-    "JSON, several values": Attack(json_bodies, lambda sent: post("/orders", sent), ("200", "422")),
+    "JSON, an order": Attack(
+        json_bodies, lambda sent: post("/order", sent, hostile.JSON_TYPE), ("200", "422")
+    ),
+    "JSON, several values": Attack(
+        json_bodies, lambda sent: post("/orders", sent, hostile.JSON_TYPE), ("200", "422")
+    ),
     "multipart": Attack(
         multipart_bodies, lambda sent: post("/form", sent, hostile.FORM_DATA), ("200", "400")
     ),
@@ -352,15 +356,15 @@ def test_a_text_that_is_hardly_a_value_is_served_or_refused_with_the_reason(text
         get((start + text).decode(errors="replace"))
     for name in hostile.VALID:
         get("/query", query_string=name + b"=" + quote_from_bytes(text).encode())
-        post("/order", [b'{"n":1,"%b":"%b"}' % (name, text)])
-        post("/order", [b'{"n":1,"%b":["%b"]}' % (name, text)])
+        post("/order", [b'{"n":1,"%b":"%b"}' % (name, text)], hostile.JSON_TYPE)
+        post("/order", [b'{"n":1,"%b":["%b"]}' % (name, text)], hostile.JSON_TYPE)
 
 
 @pytest.mark.parametrize("value", hostile.JSON, ids=lambda value: ascii(value[:20]))
 def test_a_value_that_is_hardly_json_is_served_or_refused_with_the_reason(value: bytes) -> None:
     post("/json", [value])
     for name in hostile.VALID:
-        post("/order", [b'{"n":1,"%b":%b}' % (name, value)])
+        post("/order", [b'{"n":1,"%b":%b}' % (name, value)], hostile.JSON_TYPE)
 
 
 PART = b'--xXx\r\nContent-Disposition: form-data; name="a"\r\n'
@@ -372,8 +376,8 @@ PART = b'--xXx\r\nContent-Disposition: form-data; name="a"\r\n'
         ("/json", b"", b"[1, oops]", "byte 4"),
         ("/json", b"", b"[" * 60_000, "nested too deeply"),
         ("/json", b"", b"1e999", "out of range"),
-        ("/order", b"", b'{"n": 1.5}', "Expected `int`"),
-        ("/order", b"", b'{"n": 1, "below": [{}]}', "below"),
+        ("/order", hostile.JSON_TYPE, b'{"n": 1.5}', "Expected `int`"),
+        ("/order", hostile.JSON_TYPE, b'{"n": 1, "below": [{}]}', "below"),
         ("/upload", hostile.FORM_DATA, PART + b"\r\n1\r\n--xXx--", "Field required"),
         ("/form", b"multipart/form-data", PART, "names no boundary"),
         ("/form", hostile.FORM_DATA, PART, "before its last boundary"),
@@ -428,9 +432,10 @@ def kept(path: str, content_type: bytes, body: Iterable[bytes]) -> tuple[int, st
 @pytest.mark.parametrize("size", [4, 16 * KIB])
 @pytest.mark.parametrize(("path", "content_type"), [("/json", b""), ("/form", hostile.URLENCODED)])
 def test_a_body_without_end_takes_no_more_memory_than_its_limit(
-    path: str, content_type: bytes, size: int
+    path: str, content_type: bytes, size: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """In whatever pieces it comes; a list of small ones would take many times their length."""
+    monkeypatch.setattr(requests, "LINGERING_TIME", 0.1)
     pieces = (b"1" * (size - 1) + b"%d" % (number % 10) for number in count())
     memory, answer = kept(path, content_type, pieces)
     assert answer.startswith("413")

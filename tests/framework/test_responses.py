@@ -571,7 +571,8 @@ def test_the_background_runs_when_the_last_byte_was_taken(
             await send(message)
             events.append("last" if not message.get("more_body") else "more")
 
-        await make("ab", background=background)(scope, receive, noted)
+        content: Any = "ab" if make is PlainTextResponse else ["a", "b"]
+        await make(content, background=background)(scope, receive, noted)
 
     ask(app, backend=backend)
     assert events[-2:] == ["last", "background"]

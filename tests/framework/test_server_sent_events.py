@@ -154,8 +154,9 @@ def test_a_type_and_an_id_are_one_line(attribute: str, character: str) -> None:
 
 def test_a_reconnection_time_is_not_negative() -> None:
     """A browser would pass over it."""
-    with pytest.raises(ValueError, match="retry"):
-        ServerSentEvent(retry=-1)
+    for retry in (-1, True):
+        with pytest.raises(ValueError, match="retry"):
+            ServerSentEvent(retry=retry)
 
 
 # --- the response --------------------------------------------------------------------------------

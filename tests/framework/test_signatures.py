@@ -25,7 +25,7 @@ from minibg import (
     WebSocket,
     WebSocketRoute,
 )
-from tests.framework.asgi import Answer, ask
+from tests.framework.asgi import JSON, Answer, ask
 
 if TYPE_CHECKING:
     from nowhere import KnownToTypeCheckers  # type: ignore[import-not-found]  # on purpose
@@ -36,7 +36,8 @@ MULTIPART = [(b"content-type", b"multipart/form-data; boundary=xXx")]
 def served(endpoint: Callable[..., Any], query: bytes = b"", body: bytes = b"") -> Answer:
     app = MiniBG()
     app.post("/")(endpoint)
-    return ask(app, "POST", body=[body], query_string=query)
+    headers = [(b"content-type", b"application/json")]
+    return ask(app, "POST", "/", headers, [body], query_string=query)
 
 
 def fault_of(answer: Answer) -> tuple[list[str | int], str, str]:
@@ -433,6 +434,6 @@ def test_a_bug_in_a_default_of_the_body_is_no_fault_of_the_client() -> None:
     @app.post("/")
     async def endpoint(body: Stamped) -> None: ...
 
-    answer = ask(app, "POST", body=[b'{"n": 1}'], fails=TypeError)
+    answer = ask(app, "POST", "/", JSON, [b'{"n": 1}'], fails=TypeError)
     assert answer.status == 500
     assert answer.body == b"Internal Server Error"

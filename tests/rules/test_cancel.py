@@ -414,15 +414,28 @@ def test_to_wait_for_a_thread_costs_nothing_meanwhile(monkeypatch: pytest.Monkey
     assert hops == 2, "one for the task, and one to wait for its end"
 
 
+<<<<<<< HEAD
 @pytest.mark.basic
+=======
+@pytest.mark.parametrize("result", [None, "a result"])
+>>>>>>> origin/HEAD
 @pytest.mark.parametrize("failure", [None, ValueError()])
 def test_the_thread_of_an_endpoint_is_waited_for_too_when_asyncio_cancels(
-    failure: Exception | None,
+    failure: Exception | None, result: object
 ) -> None:
     blocked = Blocked(failure)
 
+    def endpoint() -> object:
+        blocked()
+        return result
+
+    went_on: list[object] = []
+
+    async def request() -> None:
+        went_on.append(await run_in_threadpool(endpoint))
+
     async def server() -> None:
-        task = asyncio.ensure_future(run_in_threadpool(blocked))
+        task = asyncio.ensure_future(request())
         await blocked.is_running()
         task.cancel()
         await let_it_be_delivered()
@@ -432,6 +445,7 @@ def test_the_thread_of_an_endpoint_is_waited_for_too_when_asyncio_cancels(
             await task
 
     asyncio.run(server())
+    assert went_on == []
     assert blocked.ended.is_set()
 
 

@@ -167,6 +167,15 @@ def test_a_copy_of_a_list_has_tasks_of_its_own(backend: str, how: str) -> None:
     ran.clear()
 
 
+def test_a_copy_of_a_policy_keeps_what_was_set() -> None:
+    class Named(BackgroundTasks):
+        name = "of the class"
+
+    tasks = Named()
+    tasks.name = "of the list"
+    assert copy.copy(tasks).name == "of the list"
+
+
 ran: list[int] = []
 
 

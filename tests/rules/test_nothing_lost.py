@@ -188,10 +188,6 @@ def test_under_fail_fast_every_task_runs_or_is_named(
 
 
 def test_tasks_of_a_run_that_is_cancelled_are_named(backend: str, log: Log) -> None:
-    async def cancel_and_wait(scope: anyio.CancelScope) -> None:
-        scope.cancel()
-        await anyio.sleep_forever()
-
     async def request() -> None:
         with anyio.CancelScope() as scope:
             tasks = BackgroundTasks()
@@ -655,13 +651,33 @@ def test_a_task_that_is_cut_off_is_named(backend: str, log: Log, kind: str) -> N
     assert warning.endswith(waiting.__qualname__)
 
 
-def test_a_task_of_a_list_within_a_list_is_cut_off_once(backend: str, log: Log) -> None:
+async def cancel_and_wait(scope: anyio.CancelScope) -> None:
+    scope.cancel()
+    await anyio.sleep_forever()
+
+
+def within_a_list(task: BackgroundTask) -> BackgroundTasks:
+    return BackgroundTasks([BackgroundTasks([task])])
+
+
+def within_a_task(task: BackgroundTask) -> BackgroundTasks:
+    tasks = BackgroundTasks()
+    tasks.add_task(task)
+    return tasks
+
+
+@pytest.mark.parametrize("nest", [within_a_list, within_a_task])
+def test_a_nested_task_that_is_cut_off_is_named_once(
+    backend: str, log: Log, nest: Callable[[BackgroundTask], BackgroundTasks]
+) -> None:
     async def request() -> None:
-        with anyio.move_on_after(0):
-            await BackgroundTasks([BackgroundTasks([BackgroundTask(anyio.sleep_forever)])])()
+        with anyio.CancelScope() as scope:
+            await nest(BackgroundTask(cancel_and_wait, scope))()
 
     anyio.run(request, backend=backend)
-    assert len(log.warnings) == 1
+    (warning,) = log.warnings
+    assert warning.startswith("background task cut off (cancelled, ")
+    assert warning.endswith(f": {__name__}.cancel_and_wait")
 
 
 def test_a_sync_task_runs_to_its_end_and_is_not_cut_off(backend: str, log: Log) -> None:
@@ -681,17 +697,20 @@ def test_a_sync_task_runs_to_its_end_and_is_not_cut_off(backend: str, log: Log) 
 def test_a_task_whose_on_error_is_cancelled_is_cut_off(backend: str, log: Log) -> None:
     class Waiting(BackgroundTasks):
         async def on_error(self, task: BackgroundTask, exc: Exception) -> None:
-            await anyio.sleep_forever()
+            (scope,) = task.args
+            assert isinstance(scope, anyio.CancelScope)
+            await cancel_and_wait(scope)
 
-    def failing() -> None:
+    def failing(scope: anyio.CancelScope) -> None:
         raise ValueError
 
     async def request() -> None:
-        with anyio.move_on_after(0):
-            await Waiting([BackgroundTask(failing)])()
+        with anyio.CancelScope() as scope:
+            await Waiting([BackgroundTask(failing, scope)])()
 
     anyio.run(request, backend=backend)
     (warning,) = log.warnings
+    assert warning.startswith("background task cut off (cancelled, ")
     assert warning.endswith(failing.__qualname__)
 
 

@@ -154,12 +154,13 @@ class _Uvicorn(uvicorn.Server):
         self.should_exit = True
 
 
-def uvicorn_with(http: str, loop: str, *, ws: str = "websockets-sansio") -> Server:
-    """uvicorn with that HTTP parser, that event loop and that implementation of WebSockets."""
+def uvicorn_with(http: str, loop: str, *, ws: str = "websockets-sansio", **options: Any) -> Server:
+    """uvicorn with that HTTP parser, event loop, implementation of WebSockets, and options."""
 
     @contextmanager
     def serve(app: ASGIApp) -> Iterator[Live]:
-        server = _Uvicorn(uvicorn.Config(app, http=http, loop=loop, ws=ws, log_config=None))
+        config = uvicorn.Config(app, http=http, loop=loop, ws=ws, log_config=None, **options)
+        server = _Uvicorn(config)
         with (
             listening() as listener,
             _in_a_thread(partial(server.run, [listener]), server.stop),

@@ -78,7 +78,7 @@ class SlowToReturn:
             for _ in range(10):
                 await checkpoint()
 
-        await self.app(scope, receive, send_slowly)
+        await self.app(scope, receive, send_slowly if scope["type"] == "http" else send)
 
 
 def test_a_server_that_says_goodbye_after_the_last_byte_does_not_stop_the_tasks(

@@ -1,0 +1,227 @@
+"""A value as the type that was asked for, out of text or JSON that a client sent.
+
+msgspec reads it. What is done besides is to bound what a client can make that cost, and to take two
+forms of time that browsers send and RFC 3339 has not. For either the JSON is first read as no type
+in particular (`_Reader.carefully`), then looked through, and then converted.
+
+* Numbers near the ends of what a float can hold cost msgspec 10 us each, and Python's own parser a
+  fraction of that.
+* Python's hash of a number or a UUID is known, so a client can choose thousands with the same one;
+  a set of those takes time with their square. Text has a hash that nobody knows.
+
+A fault of the client's is one that msgspec, or Python below it, raises. What code of the
+application's raises meanwhile (a validator, the factory of a default) goes on to the server's log.
+"""
+
+import re
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from decimal import Decimal
+from functools import partial, reduce
+from itertools import islice
+from operator import or_
+from traceback import walk_tb
+from typing import Any
+from uuid import UUID
+
+import msgspec
+from msgspec import inspect as types
+
+DOES_NOT_FIT = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
+"""What is raised where a value does not fit."""
+
+SMALL = 16 * 1024
+"""Up to so many bytes no precaution is taken: whatever they hold is read within 50 ms."""
+
+MAX_COLLISIONS = 16
+"""How many different values of a set, or keys of a mapping, may have the same hash."""
+
+HAS_NO_HASH = ("unhashable type", "Cannot hash")
+"""How Python begins to say that a value cannot stand in a set."""
+
+SETS = (types.SetType, types.FrozenSetType)
+TIMES = (types.DateTimeType, types.TimeType)
+CHOSEN = (types.IntType, types.DecimalType, types.UUIDType)
+FLOATS = (types.FloatType, types.AnyType, types.DecimalType)
+ANY = types.AnyType()
+
+# The exponent of a number that is slow to read. In a text it does no harm to be taken for one.
+_slow_float = re.compile(rb"[eE][+-]?0*[1-9]\d\d")
+_datetime = re.compile(r"(\d{4}-\d\d-\d\d)(?:[Tt ](\d\d:\d\d)([Zz]|[+-]\d\d:?\d\d)?)?", re.ASCII)
+_time = re.compile(r"(\d\d:\d\d)([Zz]|[+-]\d\d:?\d\d)?", re.ASCII)
+
+
+def text_decoder(annotation: Any) -> Callable[[Any], Any]:
+    """What reads the text, or the list of texts, of a query or a path as that type.
+
+    Raises:
+        Exception: When it is called; `fault_of` tells whose fault it is.
+    """
+    info = types.type_info(annotation)
+    convert = partial(msgspec.convert, type=annotation, strict=False)
+    if _hashes_chosen(info) or _holds(info, *TIMES):
+        return lambda given: convert(_looked_through(info, given))
+    return convert
+
+
+def json_decoder(annotation: Any) -> Callable[[bytes], Any]:
+    """What reads JSON as that type.
+
+    Raises:
+        Exception: When it is called; `fault_of` tells whose fault it is.
+    """
+    info = types.type_info(annotation)
+    decode = msgspec.json.Decoder(annotation).decode
+    has_times, has_floats = _holds(info, *TIMES), _holds(info, *FLOATS)
+    hashes_chosen, is_raw = _hashes_chosen(info), _holds(info, types.RawType)
+    number = Decimal if _holds(info, types.DecimalType) else float
+    decode_any = msgspec.json.Decoder(float_hook=number).decode
+
+    def carefully(body: bytes) -> Any:
+        """Read it as no type in particular, look it through, and convert it."""
+        data = decode_any(body)
+        if has_times or hashes_chosen or number is Decimal:
+            data = _looked_through(info, data)
+        return msgspec.convert(data, annotation, str_keys=True)
+
+    def read(body: bytes) -> Any:
+        if len(body) > SMALL and (hashes_chosen or (has_floats and _has_slow_floats(body))):
+            return carefully(body)
+        try:
+            return decode(body)
+        except msgspec.ValidationError as exc:
+            if not (has_times and str(exc).startswith("Invalid RFC3339")):
+                raise
+        return carefully(body)
+
+    return decode if is_raw else read  # what is to be left as it was sent cannot be converted
+
+
+def fault_of(exc: Exception) -> Exception:
+    """What was raised, as one of `DOES_NOT_FIT` if it is the client's fault.
+
+    It is where msgspec, or Python below it, has raised. Otherwise it comes from Python code of the
+    application's, a validator for example, and stays as it is.
+    """
+    *_, (frame, _) = frames = [*walk_tb(exc.__traceback__)]
+    is_clients = len(frames) == 1 or frame.f_globals is globals()
+    if isinstance(exc, DOES_NOT_FIT) or not (is_clients or str(exc).startswith(HAS_NO_HASH)):
+        return exc
+    return msgspec.ValidationError(str(exc) or type(exc).__name__)
+
+
+def _has_slow_floats(body: bytes) -> bool:
+    """Whether there are more than a few; the regular expression stops there."""
+    return any(True for _ in islice(_slow_float.finditer(body), 1000, None))
+
+
+def _parts(info: Any) -> Iterator[Any]:
+    """The type, and all that it is made of, each once."""
+    seen: dict[int, Any] = {}
+    todo = [info]
+    while todo:
+        part = todo.pop()
+        if id(part) not in seen:
+            seen[id(part)] = part
+            yield part
+            names = ("item_type", "key_type", "value_type")
+            todo += [getattr(part, name) for name in names if hasattr(part, name)]
+            todo += [*getattr(part, "item_types", ()), *getattr(part, "types", ())]
+            todo += [field.type for field in getattr(part, "fields", ())]
+
+
+def _holds(info: Any, *kinds: type[types.Type]) -> bool:
+    """Whether it is, or holds, one of these types."""
+    return any(isinstance(part, kinds) for part in _parts(info))
+
+
+def _hashes_chosen(info: Any) -> bool:
+    """Whether it is, or holds, a set or mapping of values whose hashes a client can choose."""
+    for part in _parts(info):
+        chosen = (*CHOSEN, types.AnyType) if isinstance(part, SETS) else CHOSEN
+        hashed = part.item_type if isinstance(part, SETS) else getattr(part, "key_type", None)
+        if _holds(hashed, *chosen):
+            return True
+    return False
+
+
+def _looked_through(info: Any, data: Any) -> Any:
+    """The same data, with times as msgspec reads them.
+
+    Raises:
+        msgspec.ValidationError: If more values collide in a set or mapping than by chance.
+    """
+    if isinstance(info, types.UnionType):
+        if not any(isinstance(member, (types.IntType, types.FloatType)) for member in info.types):
+            for member in info.types:
+                data = _looked_through(member, data)
+        return data
+    if isinstance(data, str):
+        return _completed(info, data)
+    if isinstance(data, Decimal):
+        return data if isinstance(info, types.DecimalType) else float(data)
+    if isinstance(data, list):
+        fields = [field.type for field in getattr(info, "fields", ())]
+        each = getattr(info, "item_types", fields) or [getattr(info, "item_type", ANY)] * len(data)
+        data = [*map(_looked_through, each, data), *data[len(each) :]]
+        if isinstance(info, SETS):
+            _refuse_collisions(info.item_type, data)
+    elif isinstance(data, dict):
+        of = {field.encode_name: field.type for field in getattr(info, "fields", ())}
+        value_type = getattr(info, "value_type", ANY)
+        data = {k: _looked_through(of.get(k, value_type), value) for k, value in data.items()}
+        if isinstance(info, types.DictType):
+            _refuse_collisions(info.key_type, [*data])
+    return data
+
+
+def _completed(info: Any, text: str) -> str:
+    """A time with its seconds, which `<input type=datetime-local>` leaves out (WHATWG HTML).
+
+    A date stands for its midnight, and 13 digits for milliseconds, as of JavaScript's `Date.now()`.
+    """
+    if isinstance(info, types.DateTimeType):
+        if found := _datetime.fullmatch(text):
+            return f"{found[1]}T{found[2] or '00:00'}:00{found[3] or ''}"
+        if len(text) == 13 and text.isdecimal():
+            return f"{text[:-3]}.{text[-3:]}"
+    elif isinstance(info, types.TimeType) and (found := _time.fullmatch(text)):
+        return f"{found[1]}:00{found[2] or ''}"
+    return text
+
+
+def _refuse_collisions(info: Any, items: list[Any]) -> None:
+    if len(items) <= MAX_COLLISIONS or isinstance(info, types.StrType):
+        return
+    annotation, hashes = _annotation(info), Counter[int]()
+    for item in {msgspec.json.encode(item): item for item in items}.values():
+        with suppress(Exception):  # it does not fit, and that is said when all are converted
+            hashes[hash(msgspec.convert(item, annotation, strict=False))] += 1
+    if hashes and max(hashes.values()) > MAX_COLLISIONS:
+        raise msgspec.ValidationError(f"Expected at most {MAX_COLLISIONS} values with one hash")
+
+
+SCALARS: dict[Any, Any] = {
+    types.IntType: int,
+    types.FloatType: float,
+    types.DecimalType: Decimal,
+    types.UUIDType: UUID,
+}
+
+
+def _annotation(info: Any) -> Any:
+    """A type whose values have the hashes that those of the described one have."""
+    if isinstance(info, types.UnionType):
+        return reduce(or_, map(_annotation, info.types))
+    if isinstance(info, types.TupleType):
+        return tuple[tuple(map(_annotation, info.item_types))]  # type: ignore[misc]  # made here
+    if isinstance(info, types.VarTupleType):
+        return tuple[_annotation(info.item_type), ...]  # type: ignore[misc]  # likewise
+    if isinstance(info, types.FrozenSetType):
+        return frozenset[_annotation(info.item_type)]  # type: ignore[misc]  # likewise
+    return SCALARS.get(type(info)) or getattr(info, "cls", Any)
+
+
+decode_json = json_decoder(Any)
+"""Reads JSON as whatever it is."""

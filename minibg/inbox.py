@@ -1,0 +1,239 @@
+"""The messages that a server has for one request: the body, and that the client has gone.
+
+A server says that the client has gone behind the body only, so whoever waits for that has to take
+the body in. An inbox does it for them, and keeps the body for its reader.
+
+What may live here: receiving. What the messages mean is the business of `requests.py`.
+"""
+
+import sys
+from collections.abc import Callable, Coroutine
+from contextvars import copy_context
+from enum import Enum
+from functools import partial
+from typing import Any
+
+from anyio import CancelScope, Event, move_on_after
+from anyio.lowlevel import checkpoint
+
+from minibg.types import Message, Receive
+
+MAX_UNREAD = 16 * 1024 * 1024
+"""How many bytes of a body are kept for its reader, while others listen for the disconnect."""
+
+A_MOMENT = 0.01
+"""For how many seconds the server is asked, the first time, whether the client has gone."""
+
+
+class Body(Enum):
+    """What becomes of the pieces of a body that come in. See the table of `Inbox`."""
+
+    EXPECTED = "kept for whoever will read them"
+    READ = "kept for the one who reads"
+    DISCARDED = "forgotten"
+
+
+class Inbox:
+    """The messages of one request, for several readers at a time.
+
+    One reads the body, with `receive`. Others wait until the client goes away, or ask whether it
+    has. A server tells that behind the body only. So for them a task of the inbox's own listens: it
+    takes in message after message, and keeps the body for its reader, up to `room` bytes and one
+    piece more. A `receive` that it has begun is never cancelled, as granian and Starlette's
+    `BaseHTTPMiddleware` would lose what comes at that moment.
+
+    ========= ====================== ============= ==============================================
+    the body  since                  its pieces    when more than `room` bytes are kept
+    ========= ====================== ============= ==============================================
+    EXPECTED  the beginning          are kept      it is DISCARDED, if it exceeds its limit, or
+                                                   somebody waits for the disconnect; else the
+                                                   inbox listens no more until it is READ
+    READ      the first `receive`    are kept      the inbox listens no more until the reader has
+                                                   taken them, so the reader is the first to hear
+    DISCARDED `discard`, or as above are forgotten (no more than `room` are)
+    ========= ====================== ============= ==============================================
+
+    Args:
+        receive: That of the server.
+        limit: How many bytes the body may have; a larger one is refused to its reader anyway.
+            `room` is that, or `MAX_UNREAD` where that is less.
+    """
+
+    body = Body.EXPECTED
+    has_begun = False  # to come in
+    more_body = True
+    is_disconnected = False
+    _is_listening = False
+    _listening: CancelScope | None = None  # of the task that listens
+    _is_read_directly = False  # by the reader, so that the listener waits
+    _waiting = 0  # so many wait for the disconnect
+    _kept: bytearray | None = None  # None where all that came was read
+    _failure: Exception | None = None  # what `receive` raised while the inbox listened
+    _change: Event | None = None  # for those who wait for anything new
+
+    def __init__(self, receive: Receive, limit: int | None) -> None:
+        self._receive = receive
+        self.limit = limit
+
+    @property
+    def room(self) -> int:
+        """How many bytes of the body are kept."""
+        return MAX_UNREAD if self.limit is None else min(self.limit, MAX_UNREAD)
+
+    @property
+    def is_discarded(self) -> bool:
+        """Whether the body is forgotten, so that it cannot be read."""
+        return self.body is Body.DISCARDED
+
+    async def receive(self) -> Message:
+        """Wait for the next message, a piece of the body or the disconnect."""
+        if self.body is Body.EXPECTED:
+            self.body = Body.READ
+        while self._is_listening and self._kept is None:
+            await self._changed()
+        if self._kept is not None:
+            body, self._kept = bytes(self._kept), None
+            self._announce()
+            return {"type": "http.request", "body": body, "more_body": self.more_body}
+        if self.is_disconnected:
+            return {"type": "http.disconnect"}
+        self._is_read_directly = True
+        try:
+            message = await self._receive()
+            self._note(message)
+        finally:
+            self._is_read_directly = False
+            if self._change is not None:
+                self._announce()
+        return message
+
+    async def receive_disconnect(self) -> Message:
+        """Wait for the disconnect. Raises what the server's `receive` raises meanwhile."""
+        self._waiting += 1
+        try:
+            while not self.is_disconnected:
+                self._listen()
+                await self._changed()
+        finally:
+            self._waiting -= 1
+        return {"type": "http.disconnect"}
+
+    async def poll(self) -> None:
+        """Take in what the server has to say by now. Raises what its `receive` raises."""
+        if not self._listen():
+            await checkpoint()
+            return
+        with move_on_after(A_MOMENT):
+            while self._is_listening:
+                await self._changed()
+
+    def discard(self) -> None:
+        """Forget the body, as nobody reads it any more."""
+        self.body, self._kept = Body.DISCARDED, None
+        self._announce()
+
+    async def drain(self, pause: float, deadline: float) -> bool:
+        """Wait for the end of the body, or for the disconnect, and give whether it has come.
+
+        Args:
+            pause: For how many seconds the client may send nothing.
+            deadline: Until when it may take, by the clock of the event loop. Then the client is
+                given up, as if it had gone.
+        """
+        with CancelScope(deadline=deadline) as all_the_time:
+            while self.more_body and not self.is_disconnected:
+                with move_on_after(pause) as silence:
+                    self._listen()
+                    await self._changed()
+                if silence.cancelled_caught:
+                    return False
+        if all_the_time.cancelled_caught:
+            self.is_disconnected = True
+        return True
+
+    def _listen(self) -> bool:
+        """Begin to take messages in, where that is possible and not done already."""
+        if self._is_listening or self.is_disconnected or not self._has_room():
+            return False
+        self._is_listening, self._listening = True, CancelScope()
+        start_apart(partial(self._take_in, self._listening))
+        return True
+
+    def close(self) -> None:
+        """Listen no more, as the request is over: some servers would never say anything again."""
+        if self._listening is not None:
+            self._listening.cancel()
+
+    async def _take_in(self, scope: CancelScope) -> None:
+        with scope:
+            await self._take_in_messages()
+
+    async def _take_in_messages(self) -> None:
+        try:
+            while self._is_read_directly:
+                await self._changed()
+            while not self.is_disconnected and self._has_room():
+                self._keep(await self._receive())
+                await checkpoint()  # there may be no end of what is there already
+        except Exception as exc:  # noqa: BLE001  # raised where somebody waits
+            self._failure = exc
+        except BaseException:
+            self.is_disconnected = True  # the loop ends
+            raise
+        finally:
+            self._is_listening = False
+            self._announce()
+
+    def _keep(self, message: Message) -> None:
+        self._note(message)
+        if message["type"] == "http.request" and self.body is not Body.DISCARDED:
+            self._kept = self._kept or bytearray()
+            self._kept += message.get("body", b"")
+        self._announce()
+
+    def _note(self, message: Message) -> None:
+        if message["type"] == "http.disconnect":
+            self.is_disconnected = True
+        else:
+            self.has_begun = True
+            self.more_body = message.get("more_body", False)
+
+    def _has_room(self) -> bool:
+        size = len(self._kept or b"")
+        if size <= self.room:
+            return True
+        is_too_large = self.limit is not None and size > self.limit
+        if self.body is Body.EXPECTED and (is_too_large or self._waiting):
+            self.discard()
+            return True
+        return False
+
+    async def _changed(self) -> None:
+        self._change = self._change or Event()
+        await self._change.wait()
+        await checkpoint()  # asyncio hears of a cancellation here, if changes come without a pause
+        if self._failure is not None:
+            raise self._failure
+
+    def _announce(self) -> None:
+        if self._change is not None:
+            self._change.set()
+            self._change = None
+
+
+_apart: set[Any] = set()
+
+
+def start_apart(func: Callable[[], Coroutine[Any, Any, None]]) -> None:
+    """Start an async function, which may not raise, as a task that is in no group.
+
+    It ends when it is done, at the latest with the event loop.
+    """
+    try:
+        loop = sys.modules["asyncio"].get_running_loop()
+    except (KeyError, RuntimeError):  # another loop runs
+        sys.modules["trio"].lowlevel.spawn_system_task(func, context=copy_context())
+    else:
+        task = loop.create_task(func())
+        _apart.add(task)  # the loop itself does not keep it alive
+        task.add_done_callback(_apart.discard)

@@ -1,0 +1,44 @@
+"""**context**: whose context variables a request sees that is pipelined behind another.
+
+What may live here: one fact for each server, and the option by which it is changed.
+"""
+
+from contextvars import ContextVar
+
+import pytest
+
+from minibg import MiniBG
+from tests.servers.live import SERVERS, Server, on_each, uvicorn_with
+
+user: ContextVar[str] = ContextVar("user", default="nobody")
+app = MiniBG()
+
+
+@app.get("/sign-in")
+async def sign_in() -> None:
+    user.set("ada")
+
+
+@app.get("/who")
+async def who() -> str:
+    return user.get()
+
+
+def seen_by_the_next_request(server: Server) -> bytes:
+    with server(app) as live, live.connect() as connection:
+        connection.ask("/sign-in", "/who")
+        assert connection.read().status == 200
+        return bytes(connection.read().body)
+
+
+@on_each(SERVERS, "seen", uvicorn=b'"ada"', hypercorn=b'"nobody"', granian=b'"nobody"')
+def test_a_pipelined_request_sees_what_the_one_before_has_set_on_uvicorn_alone(
+    server: Server, seen: bytes
+) -> None:
+    assert seen_by_the_next_request(server) == seen
+
+
+@pytest.mark.parametrize("http", ["h11", "httptools"])
+def test_uvicorns_reset_contextvars_gives_each_request_a_context_of_its_own(http: str) -> None:
+    server = uvicorn_with(http, "asyncio", reset_contextvars=True)
+    assert seen_by_the_next_request(server) == b'"nobody"'
