@@ -8,6 +8,8 @@ from typing import Any
 import pytest
 from hypothesis import HealthCheck, settings
 
+pytest_plugins = ["tests.exercises.solving", "tests.examples.trying"]
+
 # A fixture of this file is the same for every example, so that it is not made anew is no mistake.
 settings.register_profile(
     "ci",
@@ -22,6 +24,13 @@ settings.register_profile("deep", settings.get_profile("ci"), derandomize=False,
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "ci"))
 
 
+def pytest_configure(config: pytest.Config) -> None:
+    """Know the mark of the tests of a rule that ask for it alone, and are asked first."""
+    config.addinivalue_line(
+        "markers", "basic(before): asks for its own rule alone, so before others"
+    )
+
+
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_auto_num_workers() -> int | None:
     """Two for each core, as many a test waits for a server's process."""
@@ -30,6 +39,16 @@ def pytest_xdist_auto_num_workers() -> int | None:
     if hasattr(os, "sched_getaffinity"):  # a container may have fewer than the machine
         return 2 * len(os.sched_getaffinity(0))
     return 2 * (os.cpu_count() or 1)
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_handlecrashitem(crashitem: str, report: pytest.TestReport) -> None:
+    """Name the rule of a test that has ended its worker, as one does that hangs."""
+    if crashitem.startswith("tests/rules/"):
+        from tests.rules.telling import report_of  # noqa: PLC0415  # rules are looked at if broken
+
+        died = SystemExit(str(report.longrepr))
+        report.longrepr = f"{report_of(crashitem, '', died)}\n\n{report.longrepr}"
 
 
 @pytest.hookimpl(optionalhook=True)

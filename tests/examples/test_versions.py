@@ -41,9 +41,9 @@ from tests.examples.as_shown import printed, shown
 from tests.rules import programs
 from tests.rules.cancelling import Blocked, let_it_be_delivered
 from tests.rules.exchange import Exchange
+from tests.rules.logs import logged
 from tests.rules.programs import arguments, cancellation, check, context, failures, policies
 from tests.rules.tasks import ASYNC, KINDS, SYNC, kinds
-from tests.rules.test_nothing_lost import logged
 from tests.rules.words import RULES, Event, Program, Task
 from tests.servers.live import LIMIT
 

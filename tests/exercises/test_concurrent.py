@@ -13,8 +13,8 @@ from minibg import BackgroundTask, BackgroundTasks
 from minibg.concurrency import background_limiter
 from tests.exercises.clock import Clock
 from tests.rules.cancelling import SECONDS, Blocked
+from tests.rules.logs import logged
 from tests.rules.tasks import ASYNC, SYNC, kinds, make
-from tests.rules.test_nothing_lost import logged
 
 EXERCISE = "Concurrent"
 

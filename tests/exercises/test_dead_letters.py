@@ -9,8 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.exercises.rules import PLACES, any_program, check_rules, few, with_settings
+from tests.rules.logs import logged
 from tests.rules.tasks import kinds, make
-from tests.rules.test_nothing_lost import logged
 from tests.rules.words import Program
 
 EXERCISE = "DeadLetters"

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.exercises.rules import any_program, check_rules, few
-from tests.rules.test_nothing_lost import logged
+from tests.rules.logs import logged
 from tests.rules.words import Program
 
 EXERCISE = "Results"

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from tests.exercises.clock import Clock
 from tests.exercises.rules import any_program, check_rules, few, with_settings
 from tests.rules.cancelling import SECONDS, Blocked
-from tests.rules.test_nothing_lost import logged
+from tests.rules.logs import logged
 from tests.rules.words import Program
 
 EXERCISE = "TimeLimited"

@@ -1,21 +1,157 @@
-"""The rules in the order in which they build on one another, so that the first failure tells most.
+"""The rules speak in the order of `words.py`, and what fails begins with the rule that is broken.
 
-A rule that is broken breaks others that rest on it: where sync tasks run on the event loop, hardly
-anything holds. `pytest tests/rules -x` stops at the rule itself.
+A test belongs to the rule of its module. A failure that names a rule itself, as those of generated
+programs do, is reported as it is; to any other, the rule of its test is put in front.
 """
+
+import signal
+import sys
+import threading
+from collections.abc import Generator
+from pathlib import Path
+from typing import Any
 
 import pytest
 
+from tests.rules.reporting import in_front
+from tests.rules.telling import report_of, rule_of, side_by_side
 from tests.rules.words import RULES
 
-PLACES = {f"test_{rule.replace(' ', '_')}": place for place, rule in enumerate(RULES)}
+PLACES = {rule: place for place, rule in enumerate(RULES)}
+COMPARED = pytest.StashKey[list[str]]()
+
+
+class TookTooLong(BaseException):
+    """A test hangs. It is no `Exception`, so that Hypothesis does not try the same once more."""
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Sort the tests of the rules among themselves; all others stay where they are."""
+
+    def place(item: pytest.Item) -> tuple[bool, float]:
+        mark, rule = item.get_closest_marker("basic"), rule_of(item.path.stem)
+        if mark is not None and "before" in mark.kwargs:
+            return False, PLACES[mark.kwargs["before"]] - 0.5
+        return mark is None, PLACES.get(rule or "", len(PLACES))
+
     places = [i for i, item in enumerate(items) if item.path.parent.name == "rules"]
-    in_order = sorted(
-        (items[i] for i in places), key=lambda item: PLACES.get(item.path.stem, len(PLACES))
-    )
+    in_order = sorted((items[i] for i in places), key=place)
     for i, item in zip(places, in_order, strict=True):
         items[i] = item
+
+
+def pytest_assertrepr_compare(
+    config: pytest.Config, op: str, left: object, right: object
+) -> list[str] | None:
+    """Of `assert seen == expected`, show both sides; the report shows them again, side by side."""
+    del config
+    if op == "==":
+        _compared[:] = side_by_side(right, left, 24)
+    return None
+
+
+_compared: list[str] = []
+"""The last comparison that failed, in columns."""
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(
+    item: pytest.Item, call: pytest.CallInfo[None]
+) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """Put the rule in front of a failure, of an error in a fixture, of a test that hangs."""
+    report = yield
+    if report.failed and call.excinfo is not None:
+        told = report_of(item.nodeid, _doc(item), call.excinfo.value, _compared, _line(call))
+        report.longrepr = in_front(told, report.longrepr)
+    if call.when == "call" or report.failed:
+        _compared.clear()
+    return report
+
+
+def _doc(item: pytest.Item) -> str:
+    return (getattr(getattr(item, "obj", None), "__doc__", None) or "").split("\n\n")[0]
+
+
+def _line(call: pytest.CallInfo[None]) -> str:
+    """The line of the test at which it failed."""
+    assert call.excinfo is not None
+    inside = [entry for entry in call.excinfo.traceback if Path(entry.path).parent.name == "rules"]
+    return str(inside[-1].statement).strip() if inside else ""
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_timeout_set_timer(item: pytest.Item, settings: Any) -> bool | None:
+    """Have a test that hangs fail by its rule: raise where it hangs, or speak up in a thread.
+
+    `settings` are those of pytest-timeout: its limit in seconds, and its method.
+    """
+    if settings.method == "signal" and threading.current_thread() is threading.main_thread():
+
+        def stop(signum: int, frame: object) -> None:
+            if item.stash.get(RUNS, False):  # else pytest or Hypothesis itself is at work
+                raise TookTooLong(f"after {settings.timeout:g} seconds")
+
+        def cancel() -> None:
+            signal.setitimer(signal.ITIMER_REAL, 0)
+            signal.signal(signal.SIGALRM, signal.SIG_DFL)
+
+        item.cancel_timeout = cancel  # type: ignore[attr-defined]  # where pytest-timeout looks
+        signal.signal(signal.SIGALRM, stop)
+        # Once more, and so on: an event loop may have swallowed the first.
+        signal.setitimer(signal.ITIMER_REAL, settings.timeout, 1)
+        return True
+    speak = threading.Timer(0.98 * settings.timeout, _speak_up, [item])
+    speak.daemon = True
+    item.stash[SPEAKS] = speak
+    speak.start()
+    return None
+
+
+SPEAKS = pytest.StashKey[threading.Timer]()
+RUNS = pytest.StashKey[bool]()
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_setup(item: pytest.Item) -> Generator[None, object, object]:
+    """Note that a test runs, and may be stopped."""
+    return (yield from _running(item))
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_call(item: pytest.Item) -> Generator[None, object, object]:
+    """Note that a test runs, and may be stopped."""
+    return (yield from _running(item))
+
+
+def _running(item: pytest.Item) -> Generator[None, object, object]:
+    item.stash[RUNS] = True
+    try:
+        return (yield)
+    finally:
+        item.stash[RUNS] = False
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_timeout_cancel_timer(item: pytest.Item) -> None:
+    """Say nothing of a test that has ended in time."""
+    if (speak := item.stash.get(SPEAKS, None)) is not None:
+        speak.cancel()
+
+
+def _speak_up(item: pytest.Item) -> None:
+    """Say which rule it is about, as pytest-timeout ends the process next."""
+    capture: Any = item.config.pluginmanager.getplugin("capturemanager")
+    with capture.global_and_fixture_disabled():
+        hangs = TookTooLong("the process is ended")
+        print(f"\n{report_of(item.nodeid, _doc(item), hangs)}\n", file=sys.__stderr__, flush=True)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_protocol(item: pytest.Item) -> Generator[None, object, object]:
+    """Name the rule also where an interrupt ends all tests: a task may have raised it."""
+    try:
+        return (yield)
+    except KeyboardInterrupt as exc:
+        writer = item.config.get_terminal_writer()
+        writer.write(f"\n{report_of(item.nodeid, _doc(item), exc)}\n", flush=True)
+        raise

@@ -19,7 +19,7 @@ from minibg import (
     Response,
     StreamingResponse,
 )
-from minibg.types import Message
+from minibg.types import Message, Receive, Scope, Send
 from tests.rules.exchange import Exchange
 from tests.rules.programs import PROGRAMS, AnyProgram, check
 from tests.rules.tasks import kinds, make
@@ -63,6 +63,7 @@ def app_that(answers: Callable[[], Any], programme: list[str], events: list[Any]
     return app
 
 
+@pytest.mark.basic
 @given(program=PROGRAMS["after"])
 def test_tasks_start_after_the_response_of_any_request(backend: str, program: AnyProgram) -> None:
     check("after", backend, program)
@@ -144,4 +145,20 @@ def test_no_task_starts_where_a_stream_failed_on_its_way(backend: str, answer: s
     app = app_that(lambda: StreamingResponse(content()), ["a function"], events)
     with pytest.raises(ValueError, match="no second piece"):
         anyio.run(Exchange(events=events), app, backend=backend)
+    assert events == ["endpoint"]
+
+
+@pytest.mark.parametrize("answer", ["a stream", "a stream from a thread"])
+def test_no_task_starts_where_the_client_leaves_a_stream(backend: str, answer: str) -> None:
+    """Nothing is raised: nobody is left to answer."""
+    events: list[Any] = []
+    app = app_that(ANSWERS[answer], ["a function"], events)
+
+    async def hang_up() -> Message:
+        return {"type": "http.disconnect"}
+
+    async def app_whose_client_leaves(scope: Scope, receive: Receive, send: Send) -> None:
+        await app(scope, hang_up, send)
+
+    anyio.run(Exchange(events=events), app_whose_client_leaves, backend=backend)
     assert events == ["endpoint"]

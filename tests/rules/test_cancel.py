@@ -33,6 +33,7 @@ WAYS = [("asyncio", in_a_scope), ("trio", in_a_scope), ("asyncio", in_a_task)]
 both_ways = pytest.mark.parametrize(("backend", "run"), WAYS)
 
 
+@pytest.mark.basic
 @given(program=PROGRAMS["cancel"])
 def test_no_task_starts_once_the_run_is_cancelled_in_any_program(
     backend: str, program: AnyProgram
@@ -288,6 +289,7 @@ def test_a_task_that_is_cancelled_on_its_way_to_a_thread_runs_whole_or_not_at_al
     anyio.run(request, backend=backend)
 
 
+@pytest.mark.basic
 @both_ways
 def test_a_long_task_may_ask_whether_it_is_cancelled(backend: str, run: Run) -> None:
     running, cancelled, asked = threading.Event(), threading.Event(), list[str]()
@@ -412,7 +414,11 @@ def test_to_wait_for_a_thread_costs_nothing_meanwhile(monkeypatch: pytest.Monkey
     assert hops == 2, "one for the task, and one to wait for its end"
 
 
+<<<<<<< HEAD
+@pytest.mark.basic
+=======
 @pytest.mark.parametrize("result", [None, "a result"])
+>>>>>>> origin/HEAD
 @pytest.mark.parametrize("failure", [None, ValueError()])
 def test_the_thread_of_an_endpoint_is_waited_for_too_when_asyncio_cancels(
     failure: Exception | None, result: object

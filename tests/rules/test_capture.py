@@ -36,6 +36,7 @@ def run_and_collect(
     return call
 
 
+@pytest.mark.basic
 @given(program=PROGRAMS["capture"])
 def test_a_task_is_called_with_what_it_was_given_in_any_program(
     backend: str, program: AnyProgram

@@ -16,6 +16,7 @@ SHARING = ASYNC | HANDED_BACK
 value: ContextVar[int] = ContextVar("value")
 
 
+@pytest.mark.basic
 @given(program=PROGRAMS["context"])
 def test_each_task_sees_the_context_as_it_is_then_in_any_program(
     backend: str, program: AnyProgram

@@ -19,6 +19,7 @@ trees: st.SearchStrategy[Tree] = st.recursive(
 )
 
 
+@pytest.mark.basic
 @given(program=PROGRAMS["grow"])
 def test_what_is_added_runs_in_the_same_run_in_any_program(
     backend: str, program: AnyProgram

@@ -50,6 +50,7 @@ def task_that(failure: Exception | None, ran: list[str]) -> Callable[[str], None
     return body
 
 
+@pytest.mark.basic
 @given(program=PROGRAMS["isolate"])
 def test_failures_go_to_on_error_and_no_further_in_any_program(
     backend: str, program: AnyProgram
@@ -440,7 +441,6 @@ def test_a_failing_task_leaves_no_reference_cycle(
             await ENDS[ends](BackgroundTask(task))()
 
     async def measure() -> int:
-        await request()  # it imports and caches
         gc.collect()
         gc.disable()
         try:
@@ -449,7 +449,11 @@ def test_a_failing_task_leaves_no_reference_cycle(
         finally:
             gc.enable()
 
-    assert anyio.run(measure, backend=backend) == 0
+    async def measure_often() -> int:
+        await request()  # it imports and caches
+        return min([await measure() for _ in range(5)])  # threads of other tests may end meanwhile
+
+    assert anyio.run(measure_often, backend=backend) == 0
 
 
 @pytest.mark.parametrize("kind", KINDS)

@@ -5,7 +5,6 @@ import gc
 import logging
 from collections import deque
 from collections.abc import AsyncGenerator, Callable, Generator, Iterator
-from contextlib import contextmanager
 from typing import Annotated, Any, Literal, cast
 
 import anyio
@@ -28,25 +27,14 @@ from minibg.lifespan import Runs
 from minibg.types import Message, Receive, Scope, Send
 from tests.rules.cancelling import Blocked, in_a_scope, in_a_task, let_it_be_delivered
 from tests.rules.exchange import Exchange
-from tests.rules.programs import PROGRAMS, AnyProgram, check
+from tests.rules.logs import Log, logged
+from tests.rules.model import expected
+from tests.rules.programs import PROGRAMS, AnyProgram, Player, check, hold
 from tests.rules.tasks import ASYNC, HANDED_BACK, kinds, make
+from tests.rules.words import Program
 
 
-class Log(logging.Handler):
-    """Keeps what the logger of the mechanism says."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.records: list[logging.LogRecord] = []
-
-    def emit(self, record: logging.LogRecord) -> None:
-        self.records.append(record)
-
-    @property
-    def warnings(self) -> list[str]:
-        return [r.getMessage() for r in self.records if r.levelno == logging.WARNING]
-
-
+@pytest.mark.basic
 @given(program=PROGRAMS["nothing lost"])
 def test_each_task_ends_or_is_named_in_any_program_and_request(
     backend: str, program: AnyProgram
@@ -54,14 +42,55 @@ def test_each_task_ends_or_is_named_in_any_program_and_request(
     check("nothing lost", backend, program)
 
 
-@contextmanager
-def logged() -> Iterator[Log]:
-    logger, log = logging.getLogger("minibg.background"), Log()
-    logger.addHandler(log)
-    try:
-        yield log
-    finally:
-        logger.removeHandler(log)
+@pytest.mark.basic(before="isolate")
+@given(program=PROGRAMS["order"])
+def test_no_task_vanishes_where_nothing_fails(backend: str, program: Program) -> None:
+    """Whatever the order and the place, each task starts or is named."""
+    wanted, seen = expected(program), anyio.run(Player().play, program, backend=backend)
+    fates = [sorted({e[1] for e in events if e[0] in FATES}) for events in (wanted, seen)]
+    hold("nothing lost", program, *fates)
+
+
+FATES = ("start", "not run", "cut off")
+
+
+def test_the_application_ends_when_its_last_task_has(backend: str) -> None:
+    """A server that is told to end asks the lifespan first, and waits for its answer."""
+    events: list[str] = []
+    app = MiniBG()
+
+    async def server() -> None:
+        runs, goes_on, told_to_end = anyio.Event(), anyio.Event(), anyio.Event()
+
+        async def task() -> None:
+            runs.set()
+            await goes_on.wait()
+            events.append("the task ended")
+
+        @app.get("/")
+        async def endpoint(tasks: BackgroundTasks) -> None:
+            tasks.add_task(task)
+
+        async def receive() -> Message:
+            if events:
+                await told_to_end.wait()
+            return {"type": "lifespan.shutdown" if events else "lifespan.startup"}
+
+        async def send(message: Message) -> None:
+            events.append(message["type"])
+
+        with anyio.fail_after(10):
+            async with anyio.create_task_group() as group:
+                group.start_soon(app, {"type": "lifespan", "state": {}}, receive, send)
+                group.start_soon(Exchange(), app)
+                await runs.wait()
+                told_to_end.set()
+                for _ in range(10):
+                    await anyio.lowlevel.checkpoint()
+                goes_on.set()
+
+    anyio.run(server, backend=backend)
+    assert events == ["lifespan.startup.complete", "the task ended", "lifespan.shutdown.complete"]
 
 
 @pytest.fixture

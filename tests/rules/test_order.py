@@ -3,14 +3,16 @@
 import threading
 
 import anyio
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from minibg import BackgroundTasks
+from minibg import BackgroundTask, BackgroundTasks
 from tests.rules.programs import PROGRAMS, AnyProgram, check
 from tests.rules.tasks import kinds, make
 
 
+@pytest.mark.basic
 @given(program=PROGRAMS["order"])
 def test_tasks_run_one_after_another_in_any_program(backend: str, program: AnyProgram) -> None:
     check("order", backend, program)
@@ -60,6 +62,15 @@ def test_a_task_that_takes_long_is_waited_for(backend: str, programme: list[str]
         tasks.add_task(slow_sync if kind == "sync" else slow_async)
     anyio.run(tasks, backend=backend)
     assert seen_running == [1] * len(programme)
+
+
+@given(kinds=st.lists(kinds(), max_size=5))
+def test_tasks_that_a_list_begins_with_run_in_their_order(backend: str, kinds: list[str]) -> None:
+    """`BackgroundTasks([first, second])` is the other way to fill a list."""
+    ran: list[int] = []
+    first = [BackgroundTask(make(kind, ran.append), number) for number, kind in enumerate(kinds)]
+    anyio.run(BackgroundTasks(first), backend=backend)
+    assert ran == list(range(len(kinds)))
 
 
 @given(groups=st.lists(st.lists(kinds(), max_size=3), max_size=3))

@@ -14,6 +14,7 @@ from tests.rules.programs import PROGRAMS, hold
 from tests.rules.tasks import kinds, make
 
 
+@pytest.mark.basic
 @given(program=PROGRAMS["own list"])
 def test_requests_that_overlap_run_their_own_tasks_only(
     backend: str, program: tuple[list[str], int]
@@ -36,12 +37,22 @@ def test_requests_that_overlap_run_their_own_tasks_only(
                 group.start_soon(Exchange(f"/{number}"), app)
 
     anyio.run(server, backend=backend)
-    # How many requests were given the list that this one was, and which of its tasks ran, in order.
-    wanted = {number: (1, list(range(len(programme)))) for number in range(requests)}
     sharing = {n: sum(other is own for other in given_to.values()) for n, own in given_to.items()}
-    hold("own list", program, wanted, {n: (sharing[n], ran[n]) for n in range(requests)})
+    wanted = {f"request {n}": f"1 has its list, it ran {[*range(len(programme))]}" for n in ran}
+    seen = {f"request {n}": f"{sharing[n]} have its list, it ran {ran[n]}" for n in ran}
+    seen = {name: text.replace("1 have", "1 has") for name, text in seen.items()}
+    hold("own list", program, wanted, seen)
 
 
+@pytest.mark.basic(before="place")
+def test_two_lists_share_no_task() -> None:
+    one, other = BackgroundTasks(), BackgroundTasks()
+    one.add_task(print)
+    assert [len(one.tasks), len(other.tasks)] == [1, 0]
+    one.tasks.clear()
+
+
+@pytest.mark.basic
 def test_the_annotation_chooses_the_policy(backend: str) -> None:
     class Counting(BackgroundTasks):
         failures = 0
@@ -78,6 +89,25 @@ def test_lists_of_several_classes_run_in_the_order_in_which_they_were_asked_for(
     anyio.run(Exchange(), app, backend=backend)
     into = [into_first for _, into_first in programme]
     assert ran == sorted(range(len(programme)), key=lambda number: not into[number])
+
+
+@pytest.mark.basic
+def test_a_dependency_and_the_endpoint_share_a_list(backend: str) -> None:
+    given_lists: list[BackgroundTasks] = []
+    app = MiniBG()
+
+    async def dependency(tasks: BackgroundTasks) -> BackgroundTasks:
+        return tasks
+
+    @app.get("/")
+    async def endpoint(
+        tasks: BackgroundTasks, handed_on: Annotated[BackgroundTasks, Depends(dependency)]
+    ) -> None:
+        given_lists.extend([tasks, handed_on])
+
+    anyio.run(Exchange(), app, backend=backend)
+    one, other = given_lists
+    assert one is other
 
 
 def test_the_endpoint_and_all_its_dependencies_share_one_list_of_each_class(backend: str) -> None:

@@ -57,6 +57,7 @@ def app_that_streams(content: Callable[[list[Any]], Any], events: list[Any]) -> 
     return app
 
 
+@pytest.mark.basic
 @given(program=PROGRAMS["release"])
 def test_what_a_request_holds_closes_in_between_in_any_request(
     backend: str, program: AnyProgram
@@ -64,6 +65,7 @@ def test_what_a_request_holds_closes_in_between_in_any_request(
     check("release", backend, program)
 
 
+@pytest.mark.basic
 @streams
 def test_a_stream_is_closed_before_the_first_task_starts(
     backend: str, content: Callable[[list[Any]], Any]
@@ -73,6 +75,7 @@ def test_a_stream_is_closed_before_the_first_task_starts(
     assert events == ["release", "response", "task"]
 
 
+@pytest.mark.basic
 @streams
 def test_a_stream_that_is_left_before_its_end_is_closed_too(
     backend: str, content: Callable[[list[Any]], Any]

@@ -3,6 +3,7 @@
 import threading
 
 import anyio
+import pytest
 from anyio.to_thread import current_default_thread_limiter
 from hypothesis import example, given
 
@@ -25,6 +26,7 @@ class Crowd:
         assert self.leave.wait(SECONDS)
 
 
+@pytest.mark.basic
 @given(program=PROGRAMS["room"])
 @example(program=40)
 def test_blocked_background_threads_leave_all_others_free(backend: str, program: int) -> None:
@@ -42,10 +44,17 @@ def test_blocked_background_threads_leave_all_others_free(backend: str, program:
                 if limiters[1].available_tokens:
                     await run_in_threadpool(lambda: "an endpoint answers")
                 crowd.leave.set()
-        return borrowed
+        return [*borrowed, background_limiter().borrowed_tokens]
 
     seen = anyio.run(server, backend=backend)
-    hold("room", f"{threads} blocked background tasks", [threads, 0], seen)
+    wanted = [threads, 0, 0]
+    hold("room", f"{threads} blocked background tasks", named(wanted), named(seen))
+
+
+def named(borrowed: list[int]) -> dict[str, int]:
+    """How many threads of each kind are in use, and how many of background tasks afterwards."""
+    kinds = ("background threads in use", "threads of endpoints in use", "afterwards in use")
+    return dict(zip(kinds, borrowed, strict=True))
 
 
 def test_blocked_endpoint_threads_leave_background_tasks_running(backend: str) -> None:

@@ -41,6 +41,22 @@ from tests.rules.programs import (
 from tests.rules.tasks import ASYNC, HANDED_BACK
 from tests.rules.words import Event, Program, Request, Task
 
+BESIDE_STARLETTE: dict[str, str | None] = {
+    "place": "test_a_coroutine_that_a_lambda_hands_back_is_awaited_by_minibg_alone",
+    "capture": "test_a_keyword_that_starlette_uses_itself_reaches_the_task_with_minibg_alone",
+    "order": "test_a_program_leaves_the_same_trace_on_starlette_and_on_minibg",
+    "isolate": "test_a_failing_task_stops_the_next_with_starlette_alone",
+    "grow": "test_a_program_leaves_the_same_trace_on_starlette_and_on_minibg",
+    "own list": None,  # Starlette injects no list; FastAPI's is in tests/servers/test_traps.py
+    "after": "test_tasks_whose_response_was_not_sent_are_named_by_minibg_alone",
+    "release": None,  # likewise
+    "nothing lost": "test_what_a_failure_stops_is_named_by_minibg_alone",
+    "context": "test_a_program_leaves_the_same_trace_on_starlette_and_on_minibg",
+    "cancel": "test_an_async_task_starts_after_the_run_was_cancelled_with_starlette_alone",
+    "room": "test_sync_tasks_take_the_threads_of_endpoints_with_starlette_alone",
+}
+"""For each rule, a test that shows how Starlette keeps it, or does not."""
+
 
 class Parts(NamedTuple):
     """A class of responses and one of lists, each of them Starlette's or minibg's."""

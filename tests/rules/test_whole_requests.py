@@ -43,8 +43,8 @@ from minibg import (
 )
 from minibg.types import ASGIApp, Message
 from tests.rules.exchange import Connection, Exchange, is_last
+from tests.rules.logs import Log, logged
 from tests.rules.programs import REASONS, hold
-from tests.rules.test_nothing_lost import Log, logged
 from tests.rules.test_the_rules_bite import SABOTEURS, at_work
 from tests.rules.words import Program, Request, Task, labelled
 

@@ -9,8 +9,8 @@ from dataclasses import dataclass, fields
 from typing import Any, Literal
 
 RULES = {
-    "capture": "a task keeps references to exactly what it was given when it was added",
     "place": "async tasks are awaited on the event loop, sync ones run in a worker thread",
+    "capture": "a task keeps references to exactly what it was given when it was added",
     "order": "tasks run one after another, in the order in which they were added",
     "isolate": "a failure goes to `on_error` and no further",
     "grow": "a task that is added during the run runs in the same run",
@@ -25,7 +25,30 @@ RULES = {
     "cancel": "a cancelled run starts no further task, and stops one that runs where it can",
     "room": "background tasks have threads of their own, and starve nobody of theirs",
 }
-"""Each rule in a sentence, in the order in which they build on one another."""
+"""Each rule in a sentence, in the order in which they build on one another.
+
+`pytest tests/rules -x` asks in this order, and twice. First come the tests that are marked `basic`:
+each compares what its own rule speaks of, and nothing else. So a task that runs in the wrong place
+breaks **place** only, though other tests notice it too. Then come all the others.
+
+**place** is the first: a task that nobody calls has neither arguments nor an order. **capture** and
+**order** speak of tasks that run at all. **isolate** and **grow** presuppose that all do, since a
+failure is seen by which tasks run. Then come the rules about what a request does around a list,
+from inside to outside, and last those that need cancellation or many threads.
+
+Two rules speak twice, `basic(before=...)`: whether two lists share anything (**own list**) is asked
+before all, as tests would disturb each other; whether each task of a list starts (**nothing lost**)
+before **isolate**.
+"""
+
+TOLD = "walkthrough.md#"
+"""Where each rule is told of: the heading there has the rule's name."""
+
+
+def told_in(rule: str) -> str:
+    """The section of the walkthrough about a rule, as a link."""
+    return TOLD + rule.replace(" ", "-")
+
 
 Event = tuple[Any, ...]
 """What was seen, the label of the task that it was seen of, and the details."""

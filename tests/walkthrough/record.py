@@ -1,11 +1,17 @@
-"""The command line `python -m tests.walkthrough.record`: records anew what the walkthrough shows.
+"""The command line `python -m tests.walkthrough.record [NAME ...]`: what the walkthrough shows.
 
-That is what programs print, and how rules fail that are broken on purpose. A machine that does
-nothing else tells most. Then the text is to be woven anew.
+That is what programs print, and how rules fail that are broken on purpose; a rule's own name will
+do for the latter. Without a name all is recorded anew. Each recording is named when it begins, made
+in a process of its own, and written when it ends. A machine that does nothing else tells most. Then
+the text is to be woven anew.
 """
 
 import gc
 import logging
+import multiprocessing
+import sys
+from collections.abc import Callable, Iterable
+from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -28,6 +34,8 @@ PRINTING = {
 """For each recording, the module that prints it."""
 
 BACKEND = "asyncio"
+SECONDS = 120
+"""How long a recording may take."""
 
 
 def printed(module: str) -> str:
@@ -74,14 +82,55 @@ def smallest_failure(rule: str, index: int) -> str:
     raise RuntimeError(f"the rule {rule!r} is not seen to break")
 
 
-def main() -> None:
+def recordings() -> dict[str, Callable[[], str]]:
+    """Each recording by its name, and what makes its text."""
+    made: dict[str, Callable[[], str]] = {"machine": lambda: sentence_of(machine.describe())}
+    made |= {failure_name(rule, 0): partial(smallest_failure, rule, 0) for rule in RULES}
+    return made | {name: partial(printed, module) for name, module in PRINTING.items()}
+
+
+def write(name: str) -> None:
+    """Make a recording in this process, and write it to its file."""
     logging.getLogger().addHandler(logging.NullHandler())  # rules that are broken fill the log
-    texts = {"machine": sentence_of(machine.describe())}
-    texts |= {failure_name(rule, 0): smallest_failure(rule, 0) for rule in RULES}
-    texts |= {name: printed(module) for name, module in PRINTING.items()}
-    for name, text in texts.items():
-        (RECORDED / f"{name}.txt").write_text(f"{text}\n", encoding="utf-8")
+    file = RECORDED / f"{name}.txt"
+    file.write_text(f"{recordings()[name]()}\n", encoding="utf-8")
+
+
+def record(name: str, seconds: float = SECONDS, make: Callable[[str], None] = write) -> str | None:
+    """Make a recording in a process of its own, and give what is wrong with it."""
+    process = multiprocessing.get_context("spawn").Process(target=make, args=(name,))
+    process.start()
+    process.join(seconds)
+    if process.is_alive():
+        process.kill()
+        process.join()
+        return f"{name} hangs: {because(name)} does not end within {seconds:g} seconds"
+    return f"{name} has not been recorded, see above" if process.exitcode else None
+
+
+def because(name: str) -> str:
+    """What runs for a recording: a saboteur, or a program."""
+    for rule in RULES:
+        if name == failure_name(rule, 0):
+            return f"the saboteur {saboteur_of(rule, 0).how!r} of the rule {rule!r}"
+    return f"the module {PRINTING[name]}" if name in PRINTING else "it"
+
+
+def main(asked: Iterable[str] = ()) -> int:
+    """Make the recordings that are asked for, or all, and return the exit status."""
+    known = recordings()
+    names = [failure_name(name, 0) if name in RULES else name for name in asked] or [*known]
+    if unknown := [name for name in names if name not in known]:
+        print(f"no recording {', '.join(unknown)}; there are {', '.join(known)}", file=sys.stderr)
+        return 2
+    wrong = False
+    for name in names:
+        print(name, flush=True)
+        if complaint := record(name):
+            print(complaint, file=sys.stderr, flush=True)
+            wrong = True
+    return int(wrong)
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,56 @@
+"""A student's copy of a version is tried by the version's tests, and the right rule is named."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from minibg.examples import versions
+
+ROOT = Path(__file__).parents[2]
+(DIRECTORY,) = versions.__path__
+
+
+def tried(file: Path) -> tuple[int, str]:
+    """The exit status, and what is printed."""
+    options = ["-x", "-q", "-p", "no:cacheprovider", "--try-version", str(file)]
+    done = subprocess.run(
+        [sys.executable, "-m", "pytest", "tests/examples/test_versions.py", *options],
+        check=False,
+        cwd=ROOT,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        timeout=120,
+    )
+    return done.returncode, done.stdout
+
+
+@pytest.mark.timeout(130)
+@pytest.mark.parametrize(
+    ("version", "intact", "broken", "rule"),
+    [
+        ("v3_place", "", "", None),
+        ("v3_place", "self.tasks.append(", "self.tasks.insert(0, ", "order"),
+        ("v4_isolate", "except Exception as exc:", "except ZeroDivisionError as exc:", "isolate"),
+        ("v2_capture", ", **self.kwargs", "", "capture"),
+    ],
+)
+def test_a_copy_is_tried_and_its_rule_is_named(
+    tmp_path: Path, version: str, intact: str, broken: str, rule: str | None
+) -> None:
+    text = Path(DIRECTORY, f"{version}.py").read_text()
+    assert not intact or intact in text
+    file = tmp_path / f"my_{version[:2]}.py"
+    file.write_text(text.replace(intact, broken) if intact else text)
+    status, printed = tried(file)
+    assert status == (rule is not None), printed
+    named = printed.partition("the rule **")[2].partition("**")[0]
+    assert (named or None) == rule
+
+
+def test_a_file_that_is_no_version_is_refused(tmp_path: Path) -> None:
+    status, printed = tried(tmp_path / "mine.py")
+    assert status == 4
+    assert "its name holds none of v0, " in printed

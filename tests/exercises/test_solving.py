@@ -1,0 +1,78 @@
+"""A reader's module is checked by our exercises, and by exercises that live elsewhere."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+
+EXERCISE = """
+import anyio
+
+EXERCISE = "Counting"
+
+
+def test_it_counts(solution, backend):
+    tasks = solution()
+    tasks.add_task(print)
+    anyio.run(tasks, backend=backend)
+    assert tasks.ran == 1
+"""
+
+RIGHT = """
+from minibg import BackgroundTasks
+
+
+class Counting(BackgroundTasks):
+    ran = 0
+
+    def call_task(self, task):
+        self.ran += 1
+        return super().call_task(task)
+"""
+
+
+def check(directory: Path, solved: str, *files: str) -> tuple[int, str]:
+    """Check a reader's module by those files of tests: the exit status, and what is printed."""
+    (directory / "mine.py").write_text(solved)
+    (directory / "test_counting.py").write_text(EXERCISE)
+    options = ["-p", "tests.exercises.solving", "-p", "no:cacheprovider", "-q", "--no-header"]
+    done = subprocess.run(
+        [sys.executable, "-m", "pytest", *options, *files, "--solutions", "mine"],
+        check=False,
+        cwd=directory,
+        env={"PYTHONPATH": str(ROOT), "PATH": ""},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        timeout=60,
+    )
+    return done.returncode, done.stdout
+
+
+@pytest.mark.parametrize(
+    ("solved", "status", "says"),
+    [
+        (RIGHT, 0, "2 passed"),
+        (RIGHT.replace("+= 1", "+= 2"), 1, "2 failed"),
+        (RIGHT.replace("class Counting", "class Other"), 1, "mine has no class Counting"),
+        (RIGHT.replace("(BackgroundTasks)", ""), 1, "mine.Counting is no class of lists"),
+        ("import nowhere", 4, "the module cannot be imported: ModuleNotFoundError"),
+    ],
+    ids=["right", "wrong", "missing", "no list", "not importable"],
+)
+def test_an_exercise_may_live_elsewhere(
+    tmp_path: Path, solved: str, status: int, says: str
+) -> None:
+    returned, printed = check(tmp_path, solved, "test_counting.py")
+    assert returned == status, printed
+    assert says in printed
+
+
+def test_a_class_that_is_missing_is_an_error(tmp_path: Path) -> None:
+    file = ROOT / "tests" / "exercises" / "test_dead_letters.py"
+    returned, printed = check(tmp_path, RIGHT, str(file), "-x")
+    assert returned == 1, printed
+    assert "mine has no class DeadLetters" in printed

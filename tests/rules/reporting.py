@@ -1,0 +1,18 @@
+"""What pytest reports of a failure, with a text of ours in front."""
+
+from typing import Any
+
+from _pytest._code.code import ReprEntryNative  # pytest has no public name for it
+
+
+def in_front(told: str, longrepr: Any) -> Any:
+    """The report with that text before its traceback, also where it comes from another process."""
+    entries = getattr(getattr(longrepr, "reprtraceback", None), "reprentries", None)
+    if chain := getattr(longrepr, "chain", None):
+        entries = chain[0][0].reprentries
+    if not isinstance(entries, list):
+        return f"{told}\n\n{longrepr}"
+    entries.insert(0, ReprEntryNative([f"{told}\n\n"]))
+    if longrepr.reprcrash is not None:  # the line of the summary
+        longrepr.reprcrash.message = told.splitlines()[0]
+    return longrepr

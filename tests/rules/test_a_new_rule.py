@@ -1,0 +1,105 @@
+"""A new rule is asked for each of its places, in the order in which they are best written.
+
+`words.RULES` comes first. From then on this module fails, and says which file lacks what, and which
+command makes it.
+"""
+
+import re
+from importlib import import_module
+from pathlib import Path
+
+import pytest
+
+from tests.rules.breaks import BREAKS
+from tests.rules.programs import PROGRAMS, VIEWS
+from tests.rules.telling import module_of
+from tests.rules.words import RULES, told_in
+
+ROOT = Path(__file__).parents[2]
+NUMBERS = dict(enumerate(["ten", "eleven", "twelve", "thirteen", "fourteen", "fifteen"], 10))
+COUNTED = ["README.md", "walkthrough.md", ".github/CONTRIBUTING.md"]
+
+each_rule = pytest.mark.parametrize("rule", RULES)
+
+
+def text_of(path: str) -> str:
+    file = ROOT / path
+    return file.read_text(encoding="utf-8") if file.is_file() else ""
+
+
+@each_rule
+def test_a_rule_has_programs_that_it_speaks_of(rule: str) -> None:
+    assert rule in PROGRAMS, f"tests/rules/programs.py: PROGRAMS has nothing for {rule!r}"
+    compares = rule in VIEWS or "hold(" in text_of(module_of(rule))
+    assert compares, f"tests/rules/programs.py: VIEWS has nothing for {rule!r}"
+
+
+@each_rule
+def test_a_rule_has_a_module_with_a_basic_property(rule: str) -> None:
+    path, text = module_of(rule), text_of(module_of(rule))
+    assert text.startswith(f'"""**{rule}**: '), f"{path}: has to begin with **{rule}**: ..."
+    assert re.search(r"@pytest\.mark\.basic\n@given\(program", text), (
+        f"{path}: has no property of PROGRAMS[{rule!r}] that is marked `basic`"
+    )
+
+
+@each_rule
+def test_a_rule_has_a_saboteur_with_a_property(rule: str) -> None:
+    bite = import_module("tests.rules.test_the_rules_bite")
+    path = "tests/rules/test_the_rules_bite.py"
+    assert rule in bite.PROPERTIES, f"{path}: PROPERTIES has nothing for {rule!r}"
+    sabotaged = [saboteur for saboteur in bite.SABOTEURS if saboteur.rule == rule]
+    assert sabotaged, f"{path}: SABOTEURS has nothing for {rule!r}"
+
+
+@each_rule
+def test_a_rule_has_changes_that_a_reader_may_try(rule: str) -> None:
+    tried = [change for change in BREAKS if change.rule == rule]
+    assert tried, f"tests/rules/breaks.py: BREAKS has nothing for {rule!r}"
+
+
+@each_rule
+def test_a_rule_is_kept_by_code_that_names_it(rule: str) -> None:
+    named = [file for file in (ROOT / "minibg").rglob("*.py") if f"**{rule}**" in file.read_text()]
+    assert named, f"minibg/: no docstring says that its code keeps **{rule}**"
+
+
+@each_rule
+def test_a_rule_has_a_row_in_the_readme(rule: str) -> None:
+    module = Path(module_of(rule)).stem
+    row = f"| {rule} | {RULES[rule]} | [{module}]({module_of(rule)}) |"
+    assert row in text_of("README.md"), f"README.md, section The rules: lacks the row {row}"
+
+
+@each_rule
+def test_a_rule_is_told_of_in_the_walkthrough(rule: str) -> None:
+    """The piece `rule` and the piece `saboteur` stand in its section, and are woven."""
+    section = re.search(rf"^### {rule}\n(.*?)^##", text_of("walkthrough.md"), re.M | re.S)
+    assert section, f"walkthrough.md: has no section `### {rule}`, which {told_in(rule)} leads to"
+    for piece in (f'rule("{rule}")', f'saboteur("{rule}")'):
+        lacks = f"walkthrough.md, section {rule}: lacks [[[cog {piece} ]]]"
+        assert piece in section[1], f"{lacks}; then: python -m tests.walkthrough.weave"
+
+
+@each_rule
+def test_a_rule_that_is_broken_has_been_recorded(rule: str) -> None:
+    path = f"tests/walkthrough/recorded/failure_{rule.replace(' ', '_')}_0.txt"
+    command = f"python -m tests.walkthrough.record '{rule}'"
+    assert text_of(path), f"there is no {path}: {command}"
+
+
+@each_rule
+def test_the_oracle_says_what_starlette_does_about_a_rule(rule: str) -> None:
+    oracle = import_module("tests.rules.test_starlette_as_oracle")
+    path = "tests/rules/test_starlette_as_oracle.py"
+    assert rule in oracle.BESIDE_STARLETTE, f"{path}: BESIDE_STARLETTE has nothing for {rule!r}"
+    shown = oracle.BESIDE_STARLETTE[rule]
+    assert shown is None or callable(getattr(oracle, shown)), f"{path}: has no test {shown}"
+
+
+@pytest.mark.parametrize("path", COUNTED)
+def test_the_number_of_rules_is_right(path: str) -> None:
+    said = re.findall(r"\b(\w+) rules\b", text_of(path))
+    counted = {word.lower() for word in said} & set(NUMBERS.values())
+    right = NUMBERS[len(RULES)]
+    assert counted == {right}, f"{path}: says {counted or 'no number of'} rules, there are {right}"

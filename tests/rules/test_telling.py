@@ -1,0 +1,161 @@
+"""Whatever fails under `tests/rules` begins with its rule, however and wherever it fails."""
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.rules import __main__ as glance
+from tests.rules.breaks import BREAKS, Break
+from tests.rules.telling import LINES, broken, headline, told_by
+from tests.rules.test_breaks import copy_with
+from tests.rules.words import RULES, Program, Task
+
+FAILING = """
+import os
+import signal
+import time
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+
+def test_compares():
+    '''What it shows.'''
+    assert [1, 3] == [1, 2]
+
+
+@given(kinds=st.lists(st.integers()))
+def test_generates(kinds):
+    assert len(kinds) < 3
+
+
+def test_exits():
+    raise SystemExit(3)
+
+
+def test_is_interrupted():
+    os.kill(os.getpid(), signal.SIGINT)
+    time.sleep(30)
+
+
+def test_hangs():
+    time.sleep(30)
+
+
+@given(number=st.integers())
+def test_stops_for_each_input(number):
+    time.sleep(30)
+
+
+@pytest.fixture
+def resource():
+    raise OSError("there is none")
+
+
+def test_has_no_resource(resource): ...
+"""
+WORKERS = pytest.mark.parametrize("options", [(), ("-n", "1")], ids=["alone", "with workers"])
+
+
+@pytest.fixture(scope="module")
+def directory(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A copy of the project, in which the tests of **order** fail in all ways."""
+    directory = tmp_path_factory.mktemp("copy")
+    copy_with(Break("order", "nothing", "minibg/background.py", "", ""), directory)
+    (directory / "tests" / "rules" / "test_order.py").write_text(FAILING)
+    return directory
+
+
+def printed(directory: Path, test: str, *options: str) -> str:
+    """What pytest prints about that test."""
+    always = ["-q", "-p", "no:cacheprovider", "--timeout=2", *options]
+    done = subprocess.run(
+        [sys.executable, "-m", "pytest", "tests/rules/test_order.py", "-k", test, *always],
+        check=False,
+        cwd=directory,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        timeout=50,
+    )
+    return done.stdout
+
+
+@WORKERS
+@pytest.mark.parametrize(
+    "test", ["compares", "generates", "exits", "no_resource", "hangs", "stops_for_each_input"]
+)
+def test_a_failure_begins_with_the_rule_of_its_module(
+    directory: Path, test: str, options: tuple[str, ...]
+) -> None:
+    report = re.split("^___.*\n", printed(directory, test, *options), flags=re.MULTILINE)[1]
+    lines = [line for line in report.splitlines() if not line.startswith("[gw")]
+    assert lines[:2] == [headline("order"), "told in:  walkthrough.md#order"]
+
+
+@WORKERS
+def test_the_rule_is_named_where_the_process_is_ended(
+    directory: Path, options: tuple[str, ...]
+) -> None:
+    """As pytest-timeout's method `thread` does it, which no test can outlive."""
+    text = printed(directory, "hangs", "--timeout-method=thread", *options)
+    assert headline("order") in text
+
+
+def test_the_rule_is_named_where_all_tests_are_interrupted(directory: Path) -> None:
+    assert headline("order") in printed(directory, "is_interrupted")
+
+
+def test_a_comparison_is_shown_side_by_side(directory: Path) -> None:
+    text = printed(directory, "compares")
+    assert re.search(r"^shows:    What it shows\.$", text, re.MULTILINE)
+    assert re.search(r"^  expected: +seen:\n  1 +1\n> 2 +3$", text, re.MULTILINE)
+
+
+def test_generated_inputs_are_shown_as_code(directory: Path) -> None:
+    assert re.search(r"^program: +kinds=\[0, 0, 0\],", printed(directory, "generates"), re.M)
+
+
+def test_the_rules_at_a_glance_show_the_smallest_program(directory: Path) -> None:
+    change = next(each for each in BREAKS if each.how == "deep-copy the arguments")
+    file = directory / change.file
+    intact = file.read_text()
+    file.write_text(intact.replace(change.intact, change.broken))
+    try:
+        done = subprocess.run(
+            [sys.executable, "-m", "tests.rules", "capture", "order", "room"],
+            check=False,
+            cwd=directory,
+            capture_output=True,
+            text=True,
+            timeout=50,
+        )
+    finally:
+        file.write_text(intact)
+    capture, order, room = done.stdout.splitlines()
+    assert (done.returncode, room) == (1, "room          holds")
+    assert capture == "capture       broken: Program(tasks=(Task(),))"
+    assert order.startswith("order         broken: ")
+
+
+def test_a_rule_that_hangs_does_not_hang_the_table() -> None:
+    assert glance.verdict("capture", 0.1).startswith("broken: tests/rules/test_capture.py hangs")
+
+
+def test_a_rule_that_does_not_exist_is_named(capsys: pytest.CaptureFixture[str]) -> None:
+    assert glance.main(["hurry"]) == 2
+    assert "no rule hurry; there are place, " in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("rule", RULES)
+def test_what_is_told_has_at_most_forty_lines(rule: str) -> None:
+    program = Program(tuple(Task(args=(number,) * 9) for number in range(50)))
+    events = [("start", str(number)) for number in range(100)]
+    text = broken(rule, program, events, [*events[:60], ("end", "60"), *events[60:]])
+    assert len(text.splitlines()) <= LINES
+    assert "('end', '60')" in text, "the first difference is shown"
+    assert told_by(ExceptionGroup("several", [ValueError(), AssertionError(text)])) == text
