@@ -32,7 +32,6 @@ from minibg import (
     WebSocketDisconnect,
 )
 from minibg.naming import name_of
-from minibg.requests import ClientDisconnect, InvalidJSON
 from minibg.types import Message
 from tests.framework.asgi import ask, http_scope
 

@@ -312,8 +312,8 @@ BREAKS = [
         "release",
         "forget to close a stream",
         RESPONSES,
-        "                    await close()\n",
-        "                    pass\n",
+        "            await close()\n",
+        "            pass\n",
     ),
     Break(
         "release",
@@ -334,7 +334,7 @@ BREAKS = [
         "leave files of a form open",
         FORMPARSERS,
         "                    stack.push_async_callback(value.close)\n",
-        "                    pass\n",
+        "            pass\n",
     ),
     Break(
         "release",
@@ -455,15 +455,15 @@ BREAKS = [
         "cancel",
         "wait for the thread without a shield",
         CONCURRENCY,
-        "with CancelScope(shield=True), suppress(type(exc)):",
-        "with suppress(type(exc)):",
+        "with CancelScope(shield=True), suppress(anyio.get_cancelled_exc_class()):",
+        "with suppress(anyio.get_cancelled_exc_class()):",
     ),
     Break(
         "cancel",
         "leave the thread behind",
         CONCURRENCY,
-        "while not outcome.done():",
-        "while False:",
+        "            await _until_done(outcome)\n",
+        "            pass\n",
     ),
     Break(
         "cancel",
@@ -476,8 +476,8 @@ BREAKS = [
         "cancel",
         "forget a cancellation that was put off",
         CONCURRENCY,
-        "            _cancel_again(cancelled)\n",
-        "            pass\n",
+        "                raise cancelled\n            _cancel_again(cancelled)\n",
+        "                raise cancelled\n",
     ),
     # --- room ---
     Break(

@@ -414,11 +414,7 @@ def test_to_wait_for_a_thread_costs_nothing_meanwhile(monkeypatch: pytest.Monkey
     assert hops == 2, "one for the task, and one to wait for its end"
 
 
-<<<<<<< HEAD
-@pytest.mark.basic
-=======
 @pytest.mark.parametrize("result", [None, "a result"])
->>>>>>> origin/HEAD
 @pytest.mark.parametrize("failure", [None, ValueError()])
 def test_the_thread_of_an_endpoint_is_waited_for_too_when_asyncio_cancels(
     failure: Exception | None, result: object
