@@ -334,7 +334,7 @@ BREAKS = [
         "leave files of a form open",
         FORMPARSERS,
         "                    stack.push_async_callback(value.close)\n",
-        "            pass\n",
+        "                    pass\n",
     ),
     Break(
         "release",
