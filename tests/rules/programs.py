@@ -212,19 +212,12 @@ def _in_place(wanted: list[Event], seen: list[Event]) -> tuple[list[Event], list
 
 
 def _accounted_for(wanted: list[Event], seen: list[Event]) -> tuple[list[Event], list[Event]]:
-    """Leave out tasks that are not lost, though another rule may be broken by them.
-
-    Such are those that were to be stopped and have ended, with those that only these add
-    (**cancel**, **isolate**), and those of a dependency that are left for later (**grow**).
-    """
+    """Leave out tasks that were to be stopped and have ended, and those that only these add."""
     stopped = {event[1] for event in wanted if event[0] in NAMED}
     ended = {event[1] for event in seen if event[0] in ("end", "error")} & stopped
     unknown = {event[1] for event in seen if event[1:2]} - {e[1] for e in wanted if e[1:2]}
-    ran = {event[1] for event in seen if event[0] == "start"}
-    added = {e[1] for e in wanted if e[0] == "start" and e[1].startswith("held ")} - ran
-    apart = ended | unknown | added
     of_now = [event for event in seen if event[2:3] != ("no run took them",)]  # a list of before
-    return _without(apart, wanted), _without(apart, of_now)
+    return _without(ended, wanted), _without(ended | unknown, of_now)
 
 
 def _without(labels: set[Any], events: list[Event]) -> list[Event]:
