@@ -40,7 +40,8 @@ def tasks_of(cls: type[BackgroundTasks]) -> Any:
         cls: `BackgroundTasks`, or a subclass that can be made without arguments.
 
     Returns:
-        What `fastapi.Depends` returns, for a dependency that is cached for the request.
+        What `fastapi.Depends` returns, for a dependency that is cached for the request. A list that
+        is handed over before the answer leaves (`handover.py`) needs FastAPI 0.121 or newer.
 
     Raises:
         TypeError: If it is not such a class.
@@ -48,6 +49,8 @@ def tasks_of(cls: type[BackgroundTasks]) -> Any:
     if not (isinstance(cls, type) and issubclass(cls, BackgroundTasks)):
         got = name_of(cls)
         raise TypeError(f"tasks_of takes minibg's BackgroundTasks or a subclass, not {got}")
+    if hasattr(cls, "__aexit__"):  # it is a context that the endpoint leaves
+        return Depends(_context_of(cls), scope="function")
     return Depends(_dependency_of(cls))
 
 
@@ -60,6 +63,15 @@ def _dependency_of(cls: type[T]) -> Callable[..., AsyncIterator[T]]:
         except BaseException as exc:
             tasks.abandon(f"the request raised {type(exc).__name__}")
             raise
+
+    return tasks_of_the_request
+
+
+def _context_of(cls: type[Any]) -> Callable[..., AsyncIterator[Any]]:
+    async def tasks_of_the_request(background: FastAPIBackgroundTasks) -> AsyncIterator[Any]:
+        async with cls() as tasks:
+            background.add_task(tasks)
+            yield tasks
 
     return tasks_of_the_request
 
