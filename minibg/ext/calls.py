@@ -29,7 +29,7 @@ class Function(NamedTuple):
     signature: Signature
     decoder: msgspec.json.Decoder[Any]
 
-    def copy(self, /, *args: Any, **kwargs: Any) -> tuple[bytes, BoundArguments]:
+    def copy(self, /, *args: Any, **kwargs: Any) -> tuple[str, BoundArguments]:
         """Arguments as text, and what that will be read as.
 
         Raises:
@@ -37,14 +37,14 @@ class Function(NamedTuple):
         """
         try:
             given = self.signature.bind(*args, **kwargs)
-            written = msgspec.json.encode(given.arguments, enc_hook=_encode)
+            written = msgspec.json.encode(given.arguments, enc_hook=_encode).decode()
         except (TypeError, ValueError, NotImplementedError) as exc:
             raise TypeError(f"{self.path}: {exc}") from exc
         copies = self.read(written)
         refuse_what_changes(self.path, given.arguments, copies.arguments)
         return written, copies
 
-    def read(self, arguments: str | bytes) -> BoundArguments:
+    def read(self, arguments: str) -> BoundArguments:
         """The arguments that are written there, as what the parameters are annotated with.
 
         Raises:

@@ -232,16 +232,21 @@ class Heir:
 
     async def run(self) -> None:
         """Run what there is, and what there will be, until it is stopped."""
-        journal = self.cls.journal
         while not self.is_ending:
             self._wake, self._looked = Event(), monotonic()
             try:
-                await run_in_threadpool(journal.bury_the_dead)
-                while not self.is_ending and (rows := await run_in_threadpool(journal.take_up)):
-                    await self._run_list(rows)
+                await self.take_up()
             except (sqlite3.Error, OSError):
-                logger.exception("what is left in %s cannot be taken up now", journal.path)
+                path = self.cls.journal.path
+                logger.exception("what is left in %s cannot be taken up now", path)
             await self._wake.wait()
+
+    async def take_up(self) -> None:
+        """Run what there is. Only one list is in memory at a time."""
+        journal = self.cls.journal
+        await run_in_threadpool(journal.bury_the_dead)
+        while not self.is_ending and (rows := await run_in_threadpool(journal.take_up)):
+            await self._run_list(rows)
 
     async def _run_list(self, rows: Iterable[Row]) -> None:
         self.running = tasks = await run_in_threadpool(self._list_of, rows)
@@ -272,7 +277,7 @@ class Heir:
                 continue
             task.row = row
             tasks.tasks.append(tasks.prepare(task))
-            tasks.first = tasks.first or row
+            tasks.first = row.first
         return tasks
 
 

@@ -90,7 +90,12 @@ def refuse_what_changes(name: str, given: Mapping[Any, Any], back: Mapping[Any, 
 
 
 def _is_same(one: Any, other: Any) -> bool:
-    """Whether they are equal, and of the same types all through: 1 is not True, nor an IntEnum."""
+    """Whether they are equal, and of the same types all through: 1 is not True, nor an IntEnum.
+
+    Where a float is annotated an int will do (typing specification, "Special cases for float").
+    """
+    if type(one) is int and type(other) is float:
+        return one == other
     if type(one) is not type(other) or one != other:
         return False
     if isinstance(one, Mapping):

@@ -17,10 +17,11 @@ import sqlite3
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from glob import escape
 from pathlib import Path
 from queue import SimpleQueue
 from threading import Lock
-from typing import Any, Literal
+from typing import Literal
 from uuid import uuid4
 
 TABLE = """
@@ -68,10 +69,10 @@ class Row:
     """A task in the file, or on its way there."""
 
     func: str
-    arguments: str | bytes
+    arguments: str
     id: int = 0  # none yet
     deaths: int = 0
-    first: "Row | None" = None  # of its list, if that is another
+    first: "Row | None" = None  # of its list, unless it is that itself
     reason: str = ""  # why it is set aside
 
 
@@ -184,7 +185,7 @@ class Journal:
         with self._transaction() as execute:
             found = execute("SELECT DISTINCT owner FROM tasks WHERE owner > ''")
             owners = {owner for (owner,) in found}  # each has a file, unless somebody removed it
-            lives = self.path.parent.glob(f"{self.path.name}-{'[0-9a-f]' * 32}")
+            lives = self.path.parent.glob(f"{escape(self.path.name)}-{'[0-9a-f]' * 32}")
             for owner in owners | {life.name[-32:] for life in lives}:
                 if owner != self._owner and (life := _life_of(self.path, owner)) is not None:
                     execute(GIVE_BACK, {"owner": owner, "deaths": 1})
@@ -198,7 +199,8 @@ class Journal:
             query = f"SELECT func, arguments, id, deaths FROM tasks {where} ORDER BY id"
             rows = execute(query, [oldest]).fetchall()
             execute(f"UPDATE tasks SET owner = ? {where}", [self._owner, oldest])
-        return [Row(*row) for row in rows]
+        first = Row("", "", oldest)
+        return [Row(func, text, id_, deaths, first) for func, text, id_, deaths in rows]
 
     @contextmanager
     def _transaction(self, *, wait: bool = True) -> Iterator[Callable[..., sqlite3.Cursor]]:

@@ -258,6 +258,9 @@ class Colour(IntEnum):
     [
         ((1, 2), [1, 2]),
         (Colour.RED, 1),
+        (1, True),
+        (1, 2.0),
+        (2**53 + 1, float(2**53)),
         ([Colour.RED], [1]),
         ({"a": (1,)}, {"a": [1]}),
         ({"a": {"b": True}}, {"a": {"b": 1}}),
@@ -273,4 +276,4 @@ def test_what_would_come_back_as_something_else_is_refused(given: Any, back: Any
 
 def test_what_comes_back_as_it_was_is_accepted() -> None:
     value = {"a": [1, True, None, 1.5, "text", {"b": (1, {2})}]}
-    refuse_what_changes("job", {"x": value}, {"x": dict(value)})
+    refuse_what_changes("job", {"x": value, "seconds": 1}, {"x": dict(value), "seconds": 1.0})
