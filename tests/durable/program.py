@@ -20,5 +20,5 @@ def work(what: Any) -> Any:
 async def async_work(what: Any) -> None:
     """An async one."""
     seen.append(what)
-    await checkpoint()
     doing.get(what, lambda: None)()
+    await checkpoint()

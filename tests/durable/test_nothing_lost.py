@@ -133,13 +133,14 @@ def test_a_living_process_takes_up_what_another_has_left(server: Killable, tmp_p
 
 def test_a_poison_is_set_aside_and_condemns_no_neighbour(server: Killable) -> None:
     with server.serving() as process:
-        assert server.post("/work/1?seconds=60", "/poison/2") == [202, 202]
+        assert server.post("/work/1?seconds=1", "/poison/2") == [202, 202]
         process.wait(LIMIT)
     for _ in range(2):
         with server.serving() as process:
             process.wait(LIMIT)
     with server.serving():
         marks = server.until(have_ended({"20"}))
+        assert (marks.started["1"], marks.ended["1"]) == (2, 1)
         assert marks.started["2"] == 3
         assert "served:poison, is set aside" in server.log
         assert "3 processes died while it ran" in server.log
