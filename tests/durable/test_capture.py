@@ -232,7 +232,7 @@ def test_a_parameter_that_is_gone_is_named_and_no_value_is() -> None:
     with pytest.raises(TypeError, match="unknown field `gone`") as raised:
         function_of(needs_a_number).read('{"gone": "secret"}')
     assert "secret" not in str(raised.value)
-    with pytest.raises(TypeError, match="with: `colour`$") as raised:
+    with pytest.raises(TypeError, match=r"with: `colour`$") as raised:
         function_of(takes).read('{"colour": "secret"}')
     assert "secret" not in str(raised.value)
 

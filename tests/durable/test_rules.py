@@ -8,6 +8,7 @@ from typing import Any
 
 import anyio
 import pytest
+from anyio.lowlevel import checkpoint
 from prometheus_client import CollectorRegistry
 
 from minibg import BackgroundTask, FailFastTasks, MiniBG
@@ -214,8 +215,14 @@ def test_the_end_of_the_lifespan_gives_the_rest_back(
 ) -> None:
     async def serve() -> None:
         running = anyio.Event()
+
+        async def run_until_the_end() -> None:
+            running.set()
+            while not tasks_class.heir.is_ending:  # type: ignore[union-attr]
+                await checkpoint()
+
+        doing["A"] = run_until_the_end
         async with tasks_class.lifespan():
-            doing["A"] = running.set
             await running.wait()
 
     leave(tasks_class, "A", "b")
