@@ -91,10 +91,11 @@ def plain_app():
 
 
 class Marks(NamedTuple):
-    """How often each task has started, and ended."""
+    """How often each task has started, and ended, and by which process it was started first."""
 
     started: Counter[str]
     ended: Counter[str]
+    first: dict[str, int]
 
 
 class Killable:
@@ -149,12 +150,13 @@ class Killable:
 
     def marks(self) -> Marks:
         """What the tasks have left so far."""
-        started, ended = Counter[str](), Counter[str]()
+        marks = Marks(Counter(), Counter(), {})
         file = self.directory / "marks"
         for line in file.read_text().splitlines() if file.exists() else ():
-            word, key, _ = line.split()
-            (started if word == "start" else ended)[key] += 1
-        return Marks(started, ended)
+            word, key, process = line.split()
+            (marks.started if word == "start" else marks.ended)[key] += 1
+            marks.first.setdefault(key, int(process))
+        return marks
 
     def until(self, holds: Callable[[Marks], bool]) -> Marks:
         """Wait until the marks are so, and return them."""

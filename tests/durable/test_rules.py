@@ -8,12 +8,14 @@ from typing import Any
 
 import anyio
 import pytest
+from anyio import from_thread
 from anyio.lowlevel import checkpoint
 from prometheus_client import CollectorRegistry
 
 from minibg import BackgroundTask, FailFastTasks, MiniBG
 from minibg.ext.durable import DurableTasks, Heir, Journal
 from minibg.ext.monitoring import MonitoredTasks, TaskMetrics
+from tests.durable.conftest import durable_in
 from tests.durable.program import async_work, doing, seen, work
 from tests.framework.asgi import ask
 
@@ -324,6 +326,35 @@ def test_copies_of_a_list_are_written_each() -> None:
     assert other.tasks[0].row is not one.tasks[0].row  # type: ignore[attr-defined]
     for tasks in (one, other):
         tasks.tasks.clear()
+
+
+def test_a_list_is_taken_up_whole_with_what_it_has_added(
+    tasks_class: type[DurableTasks],
+) -> None:
+    """The rest of one that a process has begun, too, and what was added while it ran there."""
+    lists: list[list[str]] = []
+
+    class Noting(tasks_class):  # type: ignore[misc, valid-type]
+        async def __call__(self) -> None:
+            lists.append([task.args[0] for task in self.tasks])
+            await super().__call__()
+
+    leave(tasks_class, "a", "b")
+    leave(tasks_class, "c", "d")
+    other = durable_in(tasks_class.journal.path)
+
+    async def begin() -> None:
+        heir = Heir(other)
+        doing["a"] = lambda: heir.running.add_task(work, "e")  # type: ignore[union-attr]
+        doing["b"] = lambda: from_thread.run_sync(heir.stop)
+        await heir.take_up()
+
+    other.journal.open()
+    anyio.run(begin)
+    other.journal.close()
+    start(Noting)
+    assert lists == [["e"], ["c", "d"]]
+    assert seen == ["a", "b", "e", "c", "d"]
 
 
 def test_what_is_taken_up_sees_the_context_of_the_lifespan(

@@ -1,4 +1,4 @@
-"""The program `outgrown`: a killed process loses what stands in it, and not what stands in a file."""
+"""The program `outgrown`: what stands in a killed process is lost, what stands in a file is not."""
 
 import os
 import re
@@ -59,7 +59,7 @@ def test_a_terminal_without_these_characters_is_given_others() -> None:
 def test_a_way_may_have_a_worker_which_is_killed(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Here the worker is another server, on the same file; so what it is told, nobody asks it."""
+    """Here the worker is a program that does nothing of the kind; the server lives on."""
     killed, kill = [], outgrown.kill
 
     def kill_and_note(process: Any) -> None:
