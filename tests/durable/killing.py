@@ -29,11 +29,9 @@ import anyio
 
 from minibg import BackgroundTasks, MiniBG
 from minibg.ext.durable import DurableTasks, Journal
-from minibg.ext.fastapi import tasks_of
 
 HERE = Path(__file__).parent
 DurableTasks.journal = Journal(HERE / "tasks.sqlite")
-Durable = Annotated[DurableTasks, tasks_of(DurableTasks)]
 MARKS = os.open(HERE / "marks", os.O_APPEND | os.O_CREAT | os.O_WRONLY)
 
 
@@ -79,7 +77,10 @@ def serve(app, durable):
 def fastapi_app():
     from fastapi import FastAPI
 
-    return serve(FastAPI(lifespan=DurableTasks.lifespan), Durable)
+    from minibg.ext.fastapi import tasks_of
+
+    durable = Annotated[DurableTasks, tasks_of(DurableTasks)]
+    return serve(FastAPI(lifespan=DurableTasks.lifespan), durable)
 
 
 app = serve(MiniBG(lifespan=DurableTasks.lifespan), DurableTasks)

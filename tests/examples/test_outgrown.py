@@ -12,7 +12,8 @@ from typing import Any
 import pytest
 
 from minibg.examples import outgrown
-from minibg.examples.outgrown import Seen, Way
+from minibg.examples.outgrown import Seen, Way, seen
+from tests.framework.asgi import ask
 
 
 @pytest.fixture(scope="module")
@@ -70,8 +71,8 @@ def test_a_way_may_have_a_worker_which_is_killed(
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
     way = Way("with a worker", "durable", ["http.server", "0", "--bind", "127.0.0.1"])
-    accepted, seen = outgrown.try_out(way, tmp_path, port)
-    assert accepted == len(seen.ended) == 200
+    accepted, found = outgrown.try_out(way, tmp_path, port)
+    assert accepted == len(found.ended) == 200
     assert [process.args[2] for process in killed][:1] == ["http.server"]
 
 
@@ -87,3 +88,11 @@ def test_a_server_that_does_not_start_is_told(tmp_path: Path) -> None:
 def test_what_does_not_come_is_not_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(outgrown, "LIMIT", 0.01)
     assert not outgrown.until(lambda: False)
+
+
+def test_the_endpoint_leaves_the_tasks_of_its_list(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(outgrown, "HERE", tmp_path)
+    assert ask(outgrown.plain, "POST", "/orders/1").status == 202
+    assert seen(tmp_path).ended == Counter(range(20, 40))
