@@ -19,12 +19,7 @@ from contextlib import (
 )
 from dataclasses import dataclass, field
 from functools import partial
-from inspect import (
-    Parameter,
-    isasyncgen,
-    isawaitable,
-    isgenerator,
-)
+from inspect import Parameter, isasyncgen, isawaitable, isgenerator
 from typing import Annotated, Any, NamedTuple, get_args, get_origin
 
 import msgspec
@@ -149,7 +144,6 @@ class Dependant:
         self._shared: dict[Hashable, Step] = {}
         self.arguments = self._compile(call, "function")
         self.read_body: Callable[[Any], Awaitable[Any]] | None = None
-        self.in_json = False
         self._settle()
 
     # --- for each request ------------------------------------------------------------------------
@@ -171,9 +165,8 @@ class Dependant:
             for given in self.given:
                 solved[given] = given.of(resources)
             if self.values:
-                size = len(resources.connection.scope.get("query_string", b""))
-                if self.in_json:
-                    size += len(resources.body)
+                query = resources.connection.scope.get("query_string", b"")
+                size = len(query) + len(resources.body or b"")
                 if size > MAX_LENGTH_ON_THE_LOOP:
                     await run_parser(partial(self._read_values, resources, solved), True)
                 else:
@@ -282,7 +275,6 @@ class Dependant:
             raise TypeError(f"{endpoint} asks for {names}, but a WebSocket has no body")
         if json and json != names:
             raise TypeError(f"{endpoint} asks for JSON and for uploads ({names}) in one body")
-        self.in_json = bool(json)
         self.read_body = read_json_body if json else Request.form
         if len(json) == 1:  # the body as a whole; several are keyed by name
             for value in self.values:

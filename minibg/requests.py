@@ -17,7 +17,14 @@ from anyio import current_time
 from minibg.datastructures import URL, Address, Headers, QueryParams, State, unquote_cookie
 from minibg.decoding import DOES_NOT_FIT, decode_json
 from minibg.exceptions import BadRequest, HTTPException
-from minibg.formparsers import MAX_LENGTH_ON_THE_LOOP, FormData, FormReading, parse_form, run_parser
+from minibg.formparsers import (
+    MAX_LENGTH_ON_THE_LOOP,
+    FormData,
+    FormReading,
+    Limits,
+    parse_form,
+    run_parser,
+)
 from minibg.inbox import Inbox
 from minibg.types import Message, Receive, Scope, Send
 
@@ -298,13 +305,13 @@ class Request(HTTPConnection):
         Raises:
             HTTPException: 400, if it is malformed or larger than that; and what `stream` raises.
         """
-        return FormReading(self._read_form(max_files, max_fields, max_part_size))
+        return FormReading(self._read_form(Limits(max_files, max_fields, max_part_size)))
 
-    async def _read_form(self, *limits: int) -> FormData:
+    async def _read_form(self, limits: Limits) -> FormData:
         if self._form is None:
             self.has_form = True
             async with aclosing(self.stream()) as stream:
-                self._form = await parse_form(self.headers.get("content-type", ""), stream, *limits)
+                self._form = await parse_form(self.headers.get("content-type", ""), stream, limits)
         return self._form
 
     async def close(self) -> None:

@@ -20,7 +20,7 @@ from minibg import MiniBG, Request
 from minibg import decoding as decoding_module
 from minibg.decoding import MAX_COLLISIONS, SMALL, decode_json, json_decoder, text_decoder
 from minibg.formparsers import MAX_LENGTH_ON_THE_LOOP
-from tests.framework.asgi import JSON, Answer, ask
+from tests.framework.asgi import JSON, Answer, ask, untraced
 
 MODULUS = 2**61 - 1
 """Numbers that differ by a multiple of it have one hash (Python, `sys.hash_info`)."""
@@ -341,6 +341,9 @@ COLLIDING: dict[str, tuple[Any, Callable[[int], Any]]] = {
     "int, not typed": (set, lambda n: n),
     "int, nested": (list[dict[str, frozenset[int] | None]], lambda n: n),
     "int, in a tuple": (set[tuple[int, str]], lambda n: [n, "a"]),
+    "int, in a longer tuple": (set[tuple[int, ...]], lambda n: [n, 1]),
+    "int, in a set": (set[frozenset[int]], lambda n: [n]),
+    "int or UUID": (set[int | UUID], lambda n: str(UUID(int=n))),
     "int, in an object": (set[Place], lambda n: {"number": n, "junk": n}),
     "Decimal": (set[Decimal], str),
     "UUID": (frozenset[UUID], lambda n: str(UUID(int=n))),
