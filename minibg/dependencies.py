@@ -17,7 +17,7 @@ from contextlib import (
     contextmanager,
     suppress,
 )
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import partial
 from inspect import Parameter, isasyncgen, isawaitable, isgenerator
 from typing import Annotated, Any, NamedTuple, get_args, get_origin
@@ -83,11 +83,8 @@ class Step:
     call: Call
     arguments: "dict[str, Source]"
     lifetime: Lifetime  # how long what it yields stays open
+    gives: str  # what a call gives, as `given_by` says it
     may_yield: bool
-    gives: str = field(init=False)  # what a call gives, as `given_by` says it
-
-    def __post_init__(self) -> None:
-        self.gives = given_by(self.call)
 
     async def solve(self, resources: RequestResources, solved: "dict[Source, Any]") -> Any:
         """What the dependency returns, or yields; what yields stays open for its lifetime."""
@@ -213,12 +210,13 @@ class Dependant:
         bound = call.keywords if isinstance(call, partial) else {}  # not for a client to change
         arguments = {}
         for name, parameter in parameters.items():
-            if name not in bound and not (overrides and parameter.kind in TAKES_ANYTHING):
-                try:
-                    arguments[name] = self._source(parameter, call, lifetime)
-                except Refused as exc:
-                    asks = f"{name_of(call)} asks for `{parameter}`"
-                    raise TypeError(f"{asks}, which {exc}") from exc.__cause__
+            if name in bound or (overrides and parameter.kind in TAKES_ANYTHING):
+                continue
+            try:
+                arguments[name] = self._source(parameter, call, lifetime)
+            except Refused as exc:
+                asked = f"{name_of(call)} asks for `{parameter}`"
+                raise TypeError(f"{asked}, which {exc}") from exc.__cause__
         return arguments
 
     def _source(self, parameter: Parameter, call: Call, lifetime: Lifetime) -> Source:
@@ -257,7 +255,8 @@ class Dependant:
         key = (_hashable(call), mark.scope) if mark.use_cache else object()
         if key not in self._shared:
             arguments = self._compile(call, mark.scope, call is not overridden)
-            step = self._shared[key] = Step(call, arguments, mark.scope, _may_yield(call))
+            step = Step(call, arguments, mark.scope, given_by(call), _may_yield(call))
+            self._shared[key] = step
             self.steps.append(step)
         return self._shared[key]
 

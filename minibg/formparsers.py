@@ -237,6 +237,7 @@ class Multipart:
     """
 
     form: FormData | None = None
+    header = value = b""
 
     def __init__(self, charset: str, limits: Limits) -> None:
         self.charset = charset
@@ -246,7 +247,6 @@ class Multipart:
 
     def on_part_begin(self) -> None:
         self.parts.append(Part())
-        self.header, self.value = b"", b""
 
     def on_header_field(self, data: bytes, start: int, end: int) -> None:
         self.header += data[start:end]
