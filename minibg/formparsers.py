@@ -10,7 +10,6 @@ What may live here: what a form is made of, its limits, which text its bytes sta
 library's errors mean to a client.
 """
 
-import re
 from collections.abc import AsyncIterable, Callable, Coroutine, Generator
 from contextlib import AsyncExitStack, suppress
 from encodings import normalize_encoding
@@ -40,8 +39,9 @@ CHARSETS = {*aliases, *aliases.values(), "koi8_u"} - {"u7", "utf7", "utf_7", "un
 """The character sets that a client may name. Python's own codecs (punycode, for example) are slow,
 UTF-7 can yield lone surrogates, and Python keeps each unknown name that it looks up for ever."""
 
-# Control characters (category Cc), and those that change the direction of text (Bidi_Control).
-_unwanted = re.compile("[\0-\x1f\x7f-\x9f\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069]")
+_controls = (*range(0x20), *range(0x7F, 0xA0))  # category Cc
+_bidi_controls = (0x61C, 0x200E, 0x200F, *range(0x202A, 0x202F), *range(0x2066, 0x206A))
+_unwanted = dict.fromkeys(_controls + _bidi_controls)
 _threads: RunVar[CapacityLimiter] = RunVar("minibg parser threads")
 
 
@@ -144,7 +144,7 @@ class FormReading:
 
 def plain_filename(name: str) -> str:
     """The file's own name: without any directory, control character, or change of direction."""
-    name = _unwanted.sub("", name.replace("\\", "/").rpartition("/")[2])
+    name = name.replace("\\", "/").rpartition("/")[2].translate(_unwanted)
     return "" if name in (".", "..") else name
 
 
