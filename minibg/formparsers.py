@@ -75,17 +75,17 @@ class UploadFile:
 
     async def read(self, size: int = -1) -> bytes:
         """Read so many bytes, or all that is left."""
-        return await self._call(self._open_file().read, size)
+        return await self._call("read", size)  # type: ignore[no-any-return]  # of a `BinaryIO`
 
     async def write(self, data: bytes) -> None:
         """Write where reading stands."""
-        await self._call(self._open_file().write, data, growth=len(data))
+        await self._call("write", data, growth=len(data))
         if self.size is not None:
             self.size = max(self.size, self.file.tell())
 
     async def seek(self, offset: int) -> None:
         """Go on reading at that byte."""
-        await self._call(self._open_file().seek, offset)
+        await self._call("seek", offset)
 
     async def close(self) -> None:
         """Close the file, and remove it where it stands on the disk."""
@@ -100,18 +100,16 @@ class UploadFile:
         on_disk = getattr(file, "_rolled", True)  # of a `SpooledTemporaryFile`
         return file.closed or (not on_disk and file.tell() + growth <= MAX_MEMORY_FILE_SIZE)
 
-    async def _call(self, func: Callable[[Any], T], argument: Any, growth: int = 0) -> T:
-        if self._is_in_memory(growth):
-            return func(argument)
-        return await run_in_threadpool(func, argument)
-
-    def _open_file(self) -> BinaryIO:
+    async def _call(self, method: str, argument: Any, growth: int = 0) -> Any:
         if self.file.closed:
             raise ValueError(
                 "the upload was closed when its request was released; read it in the endpoint, and "
                 "give its content to the task"
             )
-        return self.file
+        func = getattr(self.file, method)
+        if self._is_in_memory(growth):
+            return func(argument)
+        return await run_in_threadpool(func, argument)
 
 
 class FormData(MultiDict[str | UploadFile]):

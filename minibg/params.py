@@ -7,7 +7,7 @@ Who asks for a parameter, and when it is read, is the business of `dependencies.
 import re
 from collections.abc import Callable, Collection
 from copy import deepcopy
-from functools import partial, reduce
+from functools import lru_cache, partial, reduce
 from inspect import Parameter, isclass, signature
 from operator import attrgetter, methodcaller, or_
 from types import NoneType, UnionType
@@ -201,6 +201,7 @@ KINDS = {"scalar": _is_scalar, "scalars": _is_list_of_scalars, "body": _is_body}
 # --- where a value is ----------------------------------------------------------------------------
 
 
+@lru_cache
 def is_json(content_type: str) -> bool:
     """Whether that is a type of JSON, `application/json` or `application/...+json`.
 
