@@ -9,7 +9,7 @@ import pytest
 from tests.rules import programs
 from tests.rules.test_the_rules_bite import at_work
 from tests.rules.words import RULES
-from tests.walkthrough import blocks, checks, record
+from tests.walkthrough import blocks, checks, record, weave
 from tests.walkthrough.blocks import failure_name, recorded, saboteur_of
 from tests.walkthrough.source import ROOT, MissingError
 
@@ -42,11 +42,11 @@ def test_each_link_leads_somewhere(text: str) -> None:
     assert checks.broken_links(text) == []
 
 
-def test_each_test_that_is_named_exists(text: str) -> None:
-    assert checks.missing_tests(text) == []
+def test_no_step_is_a_cliff(text: str) -> None:
+    assert checks.cliffs(text) == []
 
 
-def test_each_section_that_claims_something_names_a_test(text: str) -> None:
+def test_each_section_that_claims_something_links_a_test(text: str) -> None:
     assert checks.unproven_sections(text) == []
 
 
@@ -87,11 +87,16 @@ SOUND = """\
 
 ## 3. Steps
 
-[`test_what_is_mended_stays_so`](tests/examples/test_versions.py)
+[What is mended stays so](tests/examples/test_versions.py "test_what_is_mended_stays_so").
+
+<!-- [[[cog
+step("minibg.examples.versions.v1_list", "minibg.examples.versions.v2_capture", "BackgroundTask")
+]]] -->
+<!-- [[[end]]] -->
 
 ## 4. A list, and `what` it is for: [order](#4-a-list-and-what-it-is-for-order)
 
-Shown by [`test_tasks_run_one_after_another_in_any_program`](tests/rules/test_order.py).
+[Tasks run in order](tests/rules/test_order.py "test_tasks_run_one_after_another_in_any_program").
 
 <!-- [[[cog piece("minibg/examples/versions/v1_list.py", "BackgroundTasks.__init__") ]]] -->
 <!-- [[[end]]] -->
@@ -103,11 +108,12 @@ Shown by [`test_tasks_run_one_after_another_in_any_program`](tests/rules/test_or
 <!-- [[[cog rule("order") ]]] -->
 <!-- [[[end]]] -->
 
-[test_what_is_sync_runs_in_another_thread](tests/rules/test_place.py)
+[Elsewhere](tests/rules/test_place.py
+"test_what_is_sync_runs_in_another_thread")
 
-## 6. [Both](README.md#the-rules) and [test_release](tests/rules/test_release.py)
+## 6. [Both](README.md#the-rules)
 
-[test_a_failing_task_does_not_stop_the_next](tests/rules/test_isolate.py)
+[The next one runs](tests/rules/test_isolate.py "test_a_failing_task_does_not_stop_the_next")
 
 ```console
 python -m minibg
@@ -117,19 +123,27 @@ python -m minibg
 ```python
 [tasks](nowhere)
 ```
+
+## 7. More
+
+[The next one runs](tests/rules/test_isolate.py "test_a_failing_task_does_not_stop_the_next")
+
+## 8. And more
+
+[The next one runs](tests/rules/test_isolate.py "test_a_failing_task_does_not_stop_the_next").
 """
 
 
 @pytest.fixture(scope="module")
 def sound() -> str:
-    return checks.woven(SOUND)
+    return weave.woven(SOUND)
 
 
 CHECKS = [
     checks.stale,
     checks.unwoven_fences,
     checks.broken_links,
-    checks.missing_tests,
+    checks.cliffs,
     checks.unproven_sections,
 ]
 
@@ -186,11 +200,12 @@ def test_a_sound_text_has_no_complaints(sound: str, check: Callable[[str], list[
         (checks.broken_links, "(#4-a", "(#4-the", "no heading #4-the"),
         (checks.broken_links, "README.md#", "READ.md#", "there is no READ.md"),
         (checks.broken_links, "#the-rules", "#the-rulers", "no heading README.md#the-rulers"),
-        (checks.missing_tests, "`test_tasks_run", "`test_tasks_ran", "no test test_tasks_ran"),
-        (checks.missing_tests, "rules/test_release.py", "conftest.py", "no test test_release"),
-        (checks.unproven_sections, "[test_a_failing_task", "[a_failing_task", "Both"),
-        (checks.unproven_sections, "Rules", "Rules\n\n### None", "'Rules' names no test"),
-        (checks.unproven_sections, "## 5.", "## 7.", "no chapter 5"),
+        (checks.broken_links, "(README.md#the-rules", "(minibg/background.py#L9", "no heading"),
+        (checks.stale, "test_order.py#L", "test_order.py#L9", "python -m tests.walkthrough.weave"),
+        (checks.cliffs, "+class BackgroundTask:\n", "+class BackgroundTask:\n" * 25, "adds"),
+        (checks.unproven_sections, ' "test_tasks_run_one', ' "tasks_run_one', "what"),
+        (checks.unproven_sections, "Rules", "Rules\n\n### None", "'Rules' links no test"),
+        (checks.unproven_sections, "## 5.", "## 9.", "no chapter 5"),
     ],
 )
 def test_what_is_wrong_with_a_text_is_named(
@@ -220,6 +235,7 @@ def test_what_is_printed_is_compared_but_for_its_figures() -> None:
     [
         (blocks.piece, ("minibg/background.py", "BackgroundTask.cancel"), "no symbol"),
         (blocks.piece, ("minibg/foreground.py",), "no file"),
+        (weave.woven, ('[so](tests/rules/test_order.py "test_hurry")',), "no symbol 'test_hurry'"),
         (blocks.step, ("minibg.background", "minibg.background"), "nothing changes"),
         (blocks.step, ("minibg.background", "minibg.routing", "cancel"), "neither"),
         (blocks.shown, ("minibg.background",), "shows no output"),
