@@ -9,7 +9,7 @@ import pytest
 from tests.rules import programs
 from tests.rules.test_the_rules_bite import at_work
 from tests.rules.words import RULES
-from tests.walkthrough import blocks, checks, record, weave
+from tests.walkthrough import blocks, checks, pictures, record, weave
 from tests.walkthrough.blocks import failure_name, recorded, saboteur_of
 from tests.walkthrough.source import ROOT, MissingError
 
@@ -40,6 +40,20 @@ def test_each_public_name_is_mentioned(text: str) -> None:
 
 def test_each_link_leads_somewhere(text: str) -> None:
     assert checks.broken_links(text) == []
+
+
+@pytest.mark.parametrize("name", pictures.PICTURES)
+def test_a_picture_is_shown_as_it_is_drawn(name: str) -> None:
+    file = pictures.DIRECTORY / f"{name}.svg"
+    assert file.read_text(encoding="utf-8") == pictures.drawn(name), (
+        "python -m tests.walkthrough.pictures"
+    )
+
+
+def test_each_picture_stands_in_the_text_and_is_described(text: str) -> None:
+    described = dict(re.findall(r"!\[([^\]]*)\]\(tests/walkthrough/pictures/(\w+)\.svg\)", text))
+    assert sorted(described.values()) == sorted(pictures.PICTURES)
+    assert all(len(description) > 40 for description in described)
 
 
 def test_no_step_is_a_cliff(text: str) -> None:
