@@ -13,7 +13,7 @@ from typing import NamedTuple
 import minibg
 from tests.walkthrough import source
 from tests.walkthrough.source import ROOT
-from tests.walkthrough.weave import NAME, woven
+from tests.walkthrough.weave import woven
 
 WEAVE = "python -m tests.walkthrough.weave"
 CLAIMING = range(3, 9)
@@ -34,13 +34,14 @@ class Fence(NamedTuple):
 
 
 class Link(NamedTuple):
-    """A link: its line, its text, its target; the test that it names; whether it follows its line."""
+    """A link: its line and text, where it leads, the test that it names."""
 
     number: int
     text: str
     target: str
     test: str | None
     leads_to_a_line: bool
+    """To one that weaving keeps up to date."""
 
 
 class Heading(NamedTuple):

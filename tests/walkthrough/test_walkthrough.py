@@ -16,7 +16,7 @@ from tests.walkthrough.source import ROOT, MissingError
 
 @pytest.fixture(scope="module")
 def text() -> str:
-    return (ROOT / checks.NAME).read_text(encoding="utf-8")
+    return (ROOT / weave.NAME).read_text(encoding="utf-8")
 
 
 def test_weaving_it_again_changes_nothing(text: str) -> None:

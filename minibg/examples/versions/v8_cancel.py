@@ -10,10 +10,6 @@ Rules kept: **capture**, **order**, **place**, **isolate**, **nothing lost**, **
     background tasks not run (cancelled, CancelledError): print, print
     the server has ended
     the run has ended: True, its thread: False
-
-`minibg/background.py` waits for the thread that asyncio's own `task.cancel()` leaves behind here.
-Left to it are also async callables that are no `async def`, awaitables that a sync function hands
-back, an `on_error` that is async, lists in lists, and who blocks the event loop.
 """
 
 import asyncio
