@@ -162,6 +162,18 @@ def test_tasks_of_an_endpoint_that_raised_are_named(way: str, raised: Exception,
 
 
 @both_ways
+def test_a_response_of_any_status_has_its_tasks_run(way: str) -> None:
+    ran: list[str] = []
+
+    def use(tasks: Any) -> JSONResponse:
+        tasks.add_task(ran.append, "the audit log")
+        return JSONResponse({"detail": "Not Found"}, 404)
+
+    assert ask(app_of(way, use)).status == 404
+    assert ran == ["the audit log"]
+
+
+@both_ways
 def test_tasks_of_a_stream_that_broke_off_are_named(way: str, log: Log) -> None:
     async def pieces() -> Any:
         yield b"first"

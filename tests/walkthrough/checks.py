@@ -10,7 +10,6 @@ from difflib import unified_diff
 from textwrap import dedent
 from typing import NamedTuple
 
-import minibg
 from tests.walkthrough import source
 from tests.walkthrough.source import ROOT
 from tests.walkthrough.weave import woven
@@ -102,11 +101,6 @@ def steps(text: str) -> Iterator[tuple[int, list[str]]]:
     """The line and the content of each diff."""
     for found in re.finditer(r"^```diff\n(.*?)^```", text, re.MULTILINE | re.DOTALL):
         yield text.count("\n", 0, found.start()) + 1, found[1].splitlines()
-
-
-def names_left_out(text: str) -> list[str]:
-    """Public names that the text does not mention."""
-    return [name for name in minibg.__all__ if not re.search(rf"\b{name}\b", text)]
 
 
 def broken_links(text: str) -> list[str]:

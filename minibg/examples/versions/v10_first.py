@@ -77,7 +77,7 @@ def _settle(outcome: Future[object], call: Callable[[], object]) -> None:
     if outcome.set_running_or_notify_cancel():
         try:
             outcome.set_result(call())
-        except BaseException as exc:  # noqa: BLE001  # it is raised where the outcome is asked for
+        except BaseException as exc:
             outcome.set_exception(exc)
 
 
@@ -144,7 +144,7 @@ class BackgroundTasks:
                         await run_in_background_thread(
                             self._run_row, run, started, on_cancel=lambda: self.abandon("cancelled")
                         )
-                except Exception as exc:  # noqa: BLE001  # whatever a task raises
+                except Exception as exc:
                     self.on_error(started[0], exc)
         except BaseException as exc:
             cause = "an earlier failure" if isinstance(exc, Exception) else "cancelled"

@@ -94,7 +94,7 @@ def _settle(outcome: Future[T], call: Callable[[], T]) -> None:
     if outcome.set_running_or_notify_cancel():
         try:
             outcome.set_result(call())
-        except BaseException as exc:  # noqa: BLE001  # it is raised where the outcome is asked for
+        except BaseException as exc:
             outcome.set_exception(exc)
 
 
@@ -156,7 +156,7 @@ class BackgroundTasks:
                     task = self.tasks.popleft()
                     try:
                         await task.call()
-                    except Exception as exc:  # noqa: BLE001  # whatever a task raises
+                    except Exception as exc:
                         self.on_error(task, exc)
                 elif failed := await run_in_background_thread(
                     self._run_row, run, on_cancel=lambda: self.abandon("cancelled")
@@ -172,7 +172,7 @@ class BackgroundTasks:
         while task := self._next_of_row(run):
             try:
                 copy_context().run(task.call)
-            except Exception as exc:  # noqa: BLE001  # whatever a task raises
+            except Exception as exc:
                 return task, exc
         return None
 

@@ -92,7 +92,7 @@ def _settle(outcome: Future[T], call: Callable[[], T]) -> None:
     if outcome.set_running_or_notify_cancel():
         try:
             outcome.set_result(call())
-        except BaseException as exc:  # noqa: BLE001  # it is raised where the outcome is asked for
+        except BaseException as exc:
             outcome.set_exception(exc)
 
 
@@ -103,7 +103,7 @@ def _always() -> CapacityLimiter:
 def left_of(call: Callable[..., Any], /, *args: Any) -> Awaitable[Any] | None:
     try:
         result = call(*args)
-    except Exception as exc:  # noqa: BLE001  # it is raised where it is awaited
+    except Exception as exc:
         return _raise(exc)
     return _await(result) if isawaitable(result) else None
 
@@ -178,7 +178,7 @@ class BackgroundTasks:
                     continue
                 try:
                     await (task.call() if left is None else left)
-                except Exception as exc:  # noqa: BLE001  # whatever a task raises
+                except Exception as exc:
                     if isawaitable(reaction := self.on_error(task, exc)):
                         await reaction
                     await lowlevel.checkpoint()  # a cancellation that was put off

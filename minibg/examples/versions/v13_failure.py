@@ -96,7 +96,7 @@ def _settle(outcome: Future[T], call: Callable[[], T]) -> None:
     if outcome.set_running_or_notify_cancel():
         try:
             outcome.set_result(call())
-        except BaseException as exc:  # noqa: BLE001  # it is raised where the outcome is asked for
+        except BaseException as exc:
             outcome.set_exception(exc)
 
 
@@ -109,7 +109,7 @@ def left_of(call: Callable[..., Any], /, *args: Any) -> Awaitable[Any] | None:
         result = call(*args)
     except SystemExit:
         return _raise(RuntimeError("SystemExit"))
-    except Exception as exc:  # noqa: BLE001  # it is raised where it is awaited
+    except Exception as exc:
         return _raise(exc)
     return _await(result) if isawaitable(result) else None
 
@@ -195,7 +195,7 @@ class BackgroundTasks:
                     continue
                 try:
                     await (task.call() if left is None else left)
-                except BaseException as exc:  # noqa: BLE001  # `_react` raises what ends the run
+                except BaseException as exc:
                     await self._react(task, exc)
         except BaseException as exc:
             cause = "an earlier failure" if isinstance(exc, Exception) else "cancelled"
