@@ -10,8 +10,8 @@ in particular, then looked through, and then converted: `carefully`, in `json_de
   a set of those takes time with their square. Text has a hash that nobody knows.
 
 Large JSON is read in a thread. msgspec keeps Python's lock while it reads: 10 to 80 ms for each
-MiB, depending on what it holds. Where that is too long for other requests, lower the
-application's `max_body_size`.
+MiB, depending on what it holds; Python does while it frees the values, for half as long again.
+Where that is too long for other requests, lower the application's `max_body_size`.
 
 A fault of the client's is one that msgspec, or Python below it, raises. What code of the
 application's raises meanwhile (a validator, the factory of a default) goes on to the server's log.

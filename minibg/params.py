@@ -46,7 +46,6 @@ class Given:
     """What a parameter is given by its class, whatever its name."""
 
     of: Read
-    loc: tuple[str, ...] = ()
 
 
 @dataclass(eq=False)
