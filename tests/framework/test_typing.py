@@ -15,8 +15,11 @@ CASES = Path(__file__).with_name("typing_cases.py")
 ROOT = CASES.parents[2]
 
 
-def run(*command: str) -> str:
-    call = [sys.executable, "-m", *command, str(CASES)]
+IN_FASTAPI = ROOT / "minibg" / "examples" / "in_fastapi.py"
+
+
+def run(*command: str, file: Path = CASES) -> str:
+    call = [sys.executable, "-m", *command, str(file)]
     done = subprocess.run(call, cwd=ROOT, capture_output=True, check=False, text=True, timeout=300)
     return done.stdout
 
@@ -54,3 +57,12 @@ def test_the_calls_that_are_wrong_are_refused_and_no_other(
     lines = CASES.read_text().splitlines()
     marked = {number for number, line in enumerate(lines, 1) if line.endswith("# refused")}
     assert refused_by() == marked
+
+
+def test_mypy_is_content_with_an_application_of_fastapis() -> None:
+    assert run("mypy", "--strict", "--no-error-summary", file=IN_FASTAPI) == ""
+
+
+@pytest.mark.skipif(without_node, reason="pyright would download Node.js")
+def test_pyright_is_content_with_an_application_of_fastapis() -> None:
+    assert "0 errors" in run("pyright", "--pythonpath", sys.executable, file=IN_FASTAPI)

@@ -212,13 +212,6 @@ BREAKS = [
         "while any(map(tasks_of, lists)):",
         "if any(map(tasks_of, lists)):",
     ),
-    Break(
-        "grow",
-        "leave out lists that are still empty",
-        RESPONSES,
-        "    lists = [*injected]\n",
-        "    lists = [tasks for tasks in injected if tasks.tasks]\n",
-    ),
     # --- own list ---
     Break(
         "own list",
@@ -334,7 +327,7 @@ BREAKS = [
         "leave files of a form open",
         FORMPARSERS,
         "                    stack.push_async_callback(value.close)\n",
-        "            pass\n",
+        "                    pass\n",
     ),
     Break(
         "release",
@@ -413,6 +406,13 @@ BREAKS = [
         LIFESPAN,
         "await runs.wait_for_all()",
         "pass",
+    ),
+    Break(
+        "nothing lost",
+        "leave out lists that are still empty",
+        RESPONSES,
+        "    lists = [*injected]\n",
+        "    lists = [tasks for tasks in injected if tasks.tasks]\n",
     ),
     # --- context ---
     Break(

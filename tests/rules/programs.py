@@ -167,6 +167,17 @@ def _moments(*what: str) -> Callable[[list[Event]], list[Event]]:
     return view
 
 
+NAMED = ("not run", "cut off")
+
+
+def _fates(events: list[Event]) -> list[Event]:
+    """What became of each task: it is named with the reason, or has ended, or neither."""
+    named = [("named", *event[1:3]) for event in events if event[0] in NAMED]
+    ended = [("ended", event[1]) for event in events if event[0] in ("end", "error")]
+    known = {event[1] for event in named + ended}
+    return named + ended + [("lost", e[1]) for e in _told("start")(events) if e[1] not in known]
+
+
 VIEWS: dict[str, Callable[[list[Event]], list[Event]]] = {
     "place": lambda events: sorted(_picked(1, 2)(events)),
     "capture": _called_with,
@@ -175,10 +186,7 @@ VIEWS: dict[str, Callable[[list[Event]], list[Event]]] = {
     "grow": _told("start"),
     "after": _moments("endpoint", "response"),
     "release": _moments("response", "closed"),
-    "nothing lost": lambda events: (
-        sorted(e[:3] for e in events if e[0] in ("not run", "cut off"))
-        + sorted(_told("start", "end")(events))
-    ),
+    "nothing lost": lambda events: sorted(_fates(events)),
     "context": lambda events: sorted(_picked(1, 4)(events)) + _told("left")(events),
     "cancel": _told("start", "end"),
 }
@@ -203,6 +211,19 @@ def _in_place(wanted: list[Event], seen: list[Event]) -> tuple[list[Event], list
     return starts[: last + 1], _known_to(seen, wanted)
 
 
+def _accounted_for(wanted: list[Event], seen: list[Event]) -> tuple[list[Event], list[Event]]:
+    """Leave out tasks that were to be stopped and have ended, and those that only these add."""
+    stopped = {event[1] for event in wanted if event[0] in NAMED}
+    ended = {event[1] for event in seen if event[0] in ("end", "error")} & stopped
+    unknown = {event[1] for event in seen if event[1:2]} - {e[1] for e in wanted if e[1:2]}
+    of_now = [event for event in seen if event[2:3] != ("no run took them",)]  # a list of before
+    return _without(ended, wanted), _without(ended | unknown, of_now)
+
+
+def _without(labels: set[Any], events: list[Event]) -> list[Event]:
+    return [event for event in events if event[1:2] == () or event[1] not in labels]
+
+
 Restricted = Callable[[list[Event], list[Event]], tuple[list[Event], list[Event]]]
 
 COMPARED: dict[str, Restricted] = {
@@ -210,10 +231,13 @@ COMPARED: dict[str, Restricted] = {
     "capture": _in_both,
     "order": _in_both,
     "context": _in_both,
+    "nothing lost": _accounted_for,
     "after": lambda wanted, seen: (_known_to(wanted, seen), seen),
     "release": lambda wanted, seen: (_known_to(wanted, seen), seen),
 }
-"""Rules that do not ask whether a task runs at all: **nothing lost** does, and **isolate**."""
+"""Rules that do not compare all events that they look at. Most do not ask whether a task runs at
+all, which **nothing lost** and **isolate** do. That does not ask whether it was stopped.
+"""
 
 REASONS = ("an earlier failure", "cancelled", "the endpoint raised", "the response was not sent")
 
