@@ -222,7 +222,7 @@ class URL(SplitResult):
         whose = ("username", "password", "hostname", "port")
         if not parts.keys().isdisjoint(whose):
             user, password, host, port = (parts.pop(key, getattr(self, key)) for key in whose)
-            host = f"[{host}]" if ":" in (host or "") else host or ""
+            host = f"[{host}]" if host and ":" in host and host[0] != "[" else host or ""
             secret = "" if password is None else f":{password}"
             login = "" if user is None else f"{user}{secret}@"
             parts["netloc"] = login + host + ("" if port is None else f":{port}")

@@ -17,7 +17,6 @@ from contextlib import (
     contextmanager,
     suppress,
 )
-from dataclasses import dataclass
 from functools import partial
 from inspect import Parameter, isasyncgen, isawaitable, isgenerator
 from typing import Annotated, Any, NamedTuple, get_args, get_origin
@@ -76,8 +75,7 @@ def Depends(  # noqa: N802  # FastAPI's name
     return Dependency(dependency, use_cache, scope)
 
 
-@dataclass(eq=False)
-class Step:
+class Step(msgspec.Struct, eq=False):
     """A dependency to be called, and what gives each of its arguments."""
 
     call: Call

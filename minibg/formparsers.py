@@ -10,7 +10,6 @@ What may live here: what a form is made of, its limits, which text its bytes sta
 library's errors mean to a client.
 """
 
-import re
 from collections.abc import AsyncIterable, Callable, Coroutine, Generator
 from contextlib import AsyncExitStack, suppress
 from encodings import normalize_encoding
@@ -40,8 +39,9 @@ CHARSETS = {*aliases, *aliases.values(), "koi8_u"} - {"u7", "utf7", "utf_7", "un
 """The character sets that a client may name. Python's own codecs (punycode, for example) are slow,
 UTF-7 can yield lone surrogates, and Python keeps each unknown name that it looks up for ever."""
 
-# Control characters (category Cc), and those that change the direction of text (Bidi_Control).
-_unwanted = re.compile("[\0-\x1f\x7f-\x9f\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069]")
+_controls = (*range(0x20), *range(0x7F, 0xA0))  # category Cc
+_bidi_controls = (0x61C, 0x200E, 0x200F, *range(0x202A, 0x202F), *range(0x2066, 0x206A))
+_unwanted = dict.fromkeys(_controls + _bidi_controls)
 _threads: RunVar[CapacityLimiter] = RunVar("minibg parser threads")
 
 
@@ -75,17 +75,17 @@ class UploadFile:
 
     async def read(self, size: int = -1) -> bytes:
         """Read so many bytes, or all that is left."""
-        return await self._call(self._open_file().read, size)
+        return await self._call("read", size)  # type: ignore[no-any-return]  # of a `BinaryIO`
 
     async def write(self, data: bytes) -> None:
         """Write where reading stands."""
-        await self._call(self._open_file().write, data, growth=len(data))
+        await self._call("write", data, growth=len(data))
         if self.size is not None:
             self.size = max(self.size, self.file.tell())
 
     async def seek(self, offset: int) -> None:
         """Go on reading at that byte."""
-        await self._call(self._open_file().seek, offset)
+        await self._call("seek", offset)
 
     async def close(self) -> None:
         """Close the file, and remove it where it stands on the disk."""
@@ -100,18 +100,16 @@ class UploadFile:
         on_disk = getattr(file, "_rolled", True)  # of a `SpooledTemporaryFile`
         return file.closed or (not on_disk and file.tell() + growth <= MAX_MEMORY_FILE_SIZE)
 
-    async def _call(self, func: Callable[[Any], T], argument: Any, growth: int = 0) -> T:
-        if self._is_in_memory(growth):
-            return func(argument)
-        return await run_in_threadpool(func, argument)
-
-    def _open_file(self) -> BinaryIO:
+    async def _call(self, method: str, argument: Any, growth: int = 0) -> Any:
         if self.file.closed:
             raise ValueError(
                 "the upload was closed when its request was released; read it in the endpoint, and "
                 "give its content to the task"
             )
-        return self.file
+        func = getattr(self.file, method)
+        if self._is_in_memory(growth):
+            return func(argument)
+        return await run_in_threadpool(func, argument)
 
 
 class FormData(MultiDict[str | UploadFile]):
@@ -144,7 +142,7 @@ class FormReading:
 
 def plain_filename(name: str) -> str:
     """The file's own name: without any directory, control character, or change of direction."""
-    name = _unwanted.sub("", name.replace("\\", "/").rpartition("/")[2])
+    name = name.replace("\\", "/").rpartition("/")[2].translate(_unwanted)
     return "" if name in (".", "..") else name
 
 

@@ -9,7 +9,6 @@ from collections.abc import AsyncGenerator
 from contextlib import aclosing, suppress
 from functools import cached_property, partial
 from io import BytesIO
-from ipaddress import IPv6Address
 from typing import Any
 
 from anyio import current_time
@@ -44,9 +43,16 @@ _default_ports = {"http": 80, "https": 443, "ws": 80, "wss": 443}
 def is_host(netloc: str) -> bool:
     """Whether it is a host, and perhaps a port, as in a `Host` header (RFC 9110, section 7.2)."""
     found = _host.fullmatch(netloc)
-    if found is not None and int(found[2] or 0) < 2**16:
-        with suppress(ValueError):
-            return bool(IPv6Address(found[1] or "::"))
+    if found is None or int(found[2] or 0) >= 2**16:
+        return False
+    return found[1] is None or _is_ipv6(found[1])
+
+
+def _is_ipv6(text: str) -> bool:
+    from ipaddress import IPv6Address  # noqa: PLC0415  # seldom used, slow to import
+
+    with suppress(ValueError):
+        return bool(IPv6Address(text))
     return False
 
 
