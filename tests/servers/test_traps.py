@@ -12,9 +12,11 @@ from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import contextmanager
 from typing import Any, NamedTuple
 
+import anyio
 import fastapi
 import pytest
 from anyio.to_thread import current_default_thread_limiter
+from starlette.responses import StreamingResponse
 
 import minibg
 from minibg.concurrency import background_limiter
@@ -432,3 +434,26 @@ def test_what_a_dependency_holds_while_a_task_runs(
     with server(app) as live:
         assert live.get("/").status == 200
     assert events == expected
+
+
+@outcome(minibg=[], fastapi=["task"], in_fastapi=["task"])
+def test_the_tasks_behind_a_stream_that_the_client_leaves(
+    server: Server, framework: Framework, expected: list[str]
+) -> None:
+    ran: list[str] = []
+    app = framework.app()
+
+    async def pieces() -> AsyncIterator[bytes]:
+        while True:
+            yield b"piece"
+            await anyio.sleep(0.01)
+
+    @app.get("/")
+    def endpoint(tasks: framework.tasks) -> Any:
+        tasks.add_task(ran.append, "task")
+        return StreamingResponse(pieces())
+
+    with server(app) as live, live.connect() as connection:
+        connection.ask("/")
+        assert connection.read_head().status == 200
+    assert ran == expected
