@@ -16,7 +16,7 @@ import anyio
 import fastapi
 import pytest
 from anyio.to_thread import current_default_thread_limiter
-from starlette.responses import StreamingResponse
+from fastapi.responses import StreamingResponse
 
 import minibg
 from minibg.concurrency import background_limiter
@@ -32,6 +32,7 @@ class Framework(NamedTuple):
     """By what a list is asked for, and how one is made for a response."""
     own: type[Any]
     response: type[Any]
+    stream: type[Any]
     depends: Callable[..., Any]
 
 
@@ -42,8 +43,8 @@ def routed() -> fastapi.FastAPI:
     return app
 
 
-OF_MINIBG = (minibg.BackgroundTasks, minibg.Response, minibg.Depends)
-OF_FASTAPI = (fastapi.BackgroundTasks, fastapi.Response, fastapi.Depends)
+OF_MINIBG = (minibg.BackgroundTasks, minibg.Response, minibg.StreamingResponse, minibg.Depends)
+OF_FASTAPI = (fastapi.BackgroundTasks, fastapi.Response, StreamingResponse, fastapi.Depends)
 MINIBG = Framework(minibg.MiniBG, minibg.BackgroundTasks, *OF_MINIBG)
 FASTAPI = Framework(fastapi.FastAPI, fastapi.BackgroundTasks, *OF_FASTAPI)
 IN_FASTAPI = {
@@ -442,18 +443,24 @@ def test_the_tasks_behind_a_stream_that_the_client_leaves(
 ) -> None:
     ran: list[str] = []
     app = framework.app()
+    closed = threading.Event()
 
     async def pieces() -> AsyncIterator[bytes]:
-        while True:
-            yield b"piece"
-            await anyio.sleep(0.01)
+        try:
+            while True:
+                yield b"piece"
+                await anyio.sleep(0.01)
+        finally:
+            closed.set()
 
     @app.get("/")
     def endpoint(tasks: framework.tasks) -> Any:
         tasks.add_task(ran.append, "task")
-        return StreamingResponse(pieces())
+        return framework.stream(pieces())
 
     with server(app) as live, live.connect() as connection:
         connection.ask("/")
         assert connection.read_head().status == 200
+        connection.hang_up()
+        assert closed.wait(LIMIT)
     assert ran == expected
