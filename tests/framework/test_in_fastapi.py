@@ -1,6 +1,8 @@
 """minibg's lists in FastAPI's applications: by annotation, and by a route class."""
 
 import re
+import subprocess
+import sys
 from collections import deque
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import suppress
@@ -518,6 +520,18 @@ def test_a_list_in_a_default_is_the_one_of_the_annotation() -> None:
 
     ask(app)
     assert lists[0] is lists[1]
+
+
+@pytest.mark.parametrize("missing", ["fastapi", "pytest"])
+def test_what_an_extension_needs_is_named_where_it_is_missing(missing: str) -> None:
+    code = f"import sys; sys.modules['{missing}'] = None; import minibg.ext.{missing}"
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, check=False, text=True, timeout=50
+    )
+    assert done.returncode == 1
+    last = done.stderr.splitlines()[-1]
+    assert last.startswith(f"ModuleNotFoundError: minibg.ext.{missing}")
+    assert last.endswith(f": pip install {missing}")
 
 
 # What stays open in a host.
