@@ -588,5 +588,6 @@ def test_fastapi_refuses_minibgs_list_as_an_annotation_in_these_words() -> None:
         @FastAPI().get("/")
         async def endpoint(tasks: BackgroundTasks) -> None: ...
 
-    said = re.sub(r"\s+", " ", README.read_text())
-    assert str(refused.value).split(". If")[0].removesuffix(".") in said
+    told = str(refused.value).partition(". If")[0]
+    told = told.replace("{type_}", str(BackgroundTasks))  # as 0.119 to 0.122 leave it unfilled
+    assert told in re.sub(r"\s+", " ", README.read_text())
