@@ -302,6 +302,18 @@ def test_tasks_of_an_endpoint_that_raised_are_named(way: str, raised: Exception,
 
 
 @both_ways
+def test_a_response_of_any_status_has_its_tasks_run(way: str) -> None:
+    ran: list[str] = []
+
+    def use(tasks: Any) -> JSONResponse:
+        tasks.add_task(ran.append, "the audit log")
+        return JSONResponse({"detail": "Not Found"}, 404)
+
+    assert ask(app_of(way, use)).status == 404
+    assert ran == ["the audit log"]
+
+
+@both_ways
 def test_tasks_of_a_stream_that_broke_off_are_named(way: str, log: Log) -> None:
     async def pieces() -> Any:
         yield b"first"
@@ -532,6 +544,31 @@ def test_what_an_extension_needs_is_named_where_it_is_missing(missing: str) -> N
     last = done.stderr.splitlines()[-1]
     assert last.startswith(f"ModuleNotFoundError: minibg.ext.{missing}")
     assert last.endswith(f": pip install {missing}")
+
+
+@both_ways
+def test_the_time_limit_of_the_readme_ends_a_task_and_no_other(way: str, log: Log) -> None:
+    code = next(block for block in README.read_text().split("```") if "class TimeLimited" in block)
+    made: dict[str, Any] = {}
+    exec(code.removeprefix("python").replace("fail_after(30)", "fail_after(0.01)"), made)
+    ran: list[str] = []
+    app = FastAPI()
+    kind: Any = made["TimeLimitedTasks"]
+    if way == "by route class":
+        kind = fastapi.BackgroundTasks
+        app.router.route_class = made["TimeLimitedRoute"]
+
+    def endpoint(tasks: Any) -> None:
+        tasks.add_task(anyio.sleep_forever)
+        tasks.add_task(ran.append, "next")
+
+    endpoint.__annotations__["tasks"] = kind
+    app.get("/")(endpoint)
+    ask(app)
+    assert ran == ["next"]
+    (failed,) = log.records
+    assert failed.exc_info is not None
+    assert failed.exc_info[0] is TimeoutError
 
 
 # What stays open in a host.
