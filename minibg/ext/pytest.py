@@ -97,6 +97,7 @@ def _background_tasks(_only_garbage_of_tests: None) -> Iterator[Complaints]:
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_call(item: pytest.Item) -> Generator[None, object, object]:
     """Fail the test itself. Where it has failed already, show the complaints beside that."""
+    __tracebackhide__ = True
     complaints = getattr(item, "funcargs", {}).get(NAME)
     if not isinstance(complaints, Complaints):
         return (yield)
