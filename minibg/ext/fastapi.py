@@ -49,7 +49,8 @@ def tasks_of(cls: type[T]) -> T:
 
     Returns:
         What `fastapi.Depends` returns. Its type is that of the list, as a parameter has it as its
-        default.
+        default. A list that is handed over before the answer leaves (`handover.py`) needs FastAPI
+        0.121 or newer.
 
     Raises:
         TypeError: If the class is not minibg's `BackgroundTasks` or a subclass.
@@ -57,6 +58,8 @@ def tasks_of(cls: type[T]) -> T:
     if not (isinstance(cls, type) and issubclass(cls, BackgroundTasks)):
         name = name_of(cls)
         raise TypeError(f"tasks_of takes minibg's BackgroundTasks or a subclass, not {name}")
+    if hasattr(cls, "__aexit__"):  # it is a context that the endpoint leaves
+        return cast(T, fastapi.Depends(_Entering(cls), scope="function"))
     return cast(T, fastapi.Depends(_Giving(cls)))
 
 
@@ -81,6 +84,16 @@ def _why(exc: BaseException | None) -> str:
     if isinstance(exc, Exception):
         return f"the request raised {type(exc).__name__}"
     return reason_of(exc) if exc else "the request was not answered"
+
+
+@dataclass(frozen=True)
+class _Entering(Generic[T]):
+    cls: type[Any]
+
+    async def __call__(self, background: fastapi.BackgroundTasks) -> AsyncIterator[T]:
+        async with self.cls() as tasks:
+            fastapi.BackgroundTasks.add_task(background, tasks)
+            yield tasks
 
 
 Tasks = Annotated[BackgroundTasks, tasks_of(BackgroundTasks)]
