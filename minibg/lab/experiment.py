@@ -98,6 +98,7 @@ class Trial:
         self.requests_over = 0
         self.lanes: set[str] = set()
         self.open: dict[str, Event] = {}
+        self.waiting: list[str] = []
         self.answered, self.over = anyio.Event(), anyio.Event()
 
     async def perform(self) -> None:
@@ -162,7 +163,7 @@ class Trial:
         self._tell({"event": "outcome", **self.outcome.told()})
 
     async def _signal(self, server: Process) -> None:
-        """Do to the server what the visitor wants, at the moment at which the client is answered."""
+        """Do to the server what the visitor wants, when the client has its answer."""
         if self.spec.server != "goes on":
             await self._until(self.answered, server)
             sent = signal.SIGKILL if self.spec.server == "SIGKILL" else signal.SIGTERM
@@ -252,8 +253,9 @@ class Trial:
 
     def _list(self, found: dict[str, list[str]] | None) -> dict[str, list[str]]:
         """How the list stands: what has started, by what was told of tasks, and what waits."""
+        self.waiting = found["waiting"] if found else self.waiting
         started = [f"task {task}" for task in self.outcome.started]
-        return {"started": started, "waiting": found["waiting"] if found else []}
+        return {"started": started, "waiting": self.waiting}
 
     def _tell(self, event: Event) -> None:
         self.experiment.tell({"contender": self.contender, **event})

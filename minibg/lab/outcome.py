@@ -8,7 +8,6 @@ from typing import Any
 
 from minibg.lab.composition import RequestSpec
 
-
 TITLES = {"minibg": "minibg", "starlette": "Starlette", "fastapi": "FastAPI"}
 
 
