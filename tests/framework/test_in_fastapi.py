@@ -1,5 +1,6 @@
 """minibg's lists in FastAPI's applications: by annotation, and by a route class."""
 
+import gc
 import re
 import subprocess
 import sys
@@ -51,6 +52,7 @@ README = Path(__file__).parents[2] / "README.md"
 
 @pytest.fixture
 def log() -> Iterator[Log]:
+    gc.collect()  # lists that other tests have left are named now
     with logged() as log:
         yield log
 
