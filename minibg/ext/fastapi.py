@@ -1,10 +1,10 @@
 """minibg's lists in an application of FastAPI's: by annotation, or without touching an endpoint.
 
 Theory of operation. FastAPI gives all that serve a request one `fastapi.BackgroundTasks`, and runs
-it when the response has been sent. A dependency puts a list of minibg's into it, as its one task.
-FastAPI keeps what a dependency has given for the request, so all that ask share the list. The
-dependency is closed when FastAPI has run its tasks or the request has failed, and after all that
-has asked for it. What stands in the list by then is run, or named.
+it when the response has been sent. A dependency puts a list of minibg's into it, as its one task,
+and gives that list to all that ask for it. The dependency is closed when FastAPI has run its tasks
+or the request has failed, and after all that has asked for it. What stands in the list by then is
+run, or named.
 
 Rules kept here: **own list** and **nothing lost**. All others are kept by the list itself, as far
 as the host allows: FastAPI closes `yield` dependencies after the tasks, not before (**release**).
@@ -68,22 +68,30 @@ class _Giving(Generic[T]):
     cls: type[T]
 
     async def __call__(self, background: fastapi.BackgroundTasks) -> AsyncIterator[T]:
-        tasks = self.cls()
-        fastapi.BackgroundTasks.add_task(background, tasks)  # a route may have replaced its own
+        funcs = [task.func for task in background.tasks]
+        tasks = next((func for func in funcs if type(func) is self.cls), None)
+        if tasks is None:  # else FastAPI gives it twice: beneath `Security` (before 0.123)
+            tasks = self.cls()
+            fastapi.BackgroundTasks.add_task(background, tasks)  # a route may have its own
         outside = sys.exception()
         try:
             yield tasks
         finally:
-            if sys.exception() is not outside:  # so too where a dependency has swallowed it
-                tasks.abandon(_why(sys.exception()))
+            _abandon_after_failure(tasks, outside)
         await tasks()  # FastAPI has not run it, or others have added to it while they were closed
 
 
-def _why(exc: BaseException | None) -> str:
-    """The reason why a request's tasks do not run, for the log."""
-    if isinstance(exc, Exception):
-        return f"the request raised {type(exc).__name__}"
-    return reason_of(exc) if exc else "the request was not answered"
+def _abandon_after_failure(tasks: BackgroundTasks, outside: BaseException | None) -> None:
+    """Name the tasks of a request that has failed, also where a dependency has swallowed that.
+
+    Args:
+        outside: What is handled around the request, and is none of its failures.
+    """
+    exc = sys.exception()
+    if exc is None or exc is outside:
+        return
+    is_failure = isinstance(exc, Exception)
+    tasks.abandon(f"the request raised {type(exc).__name__}" if is_failure else reason_of(exc))
 
 
 @dataclass(frozen=True)
@@ -134,9 +142,9 @@ class BackgroundRoute(APIRoute):
         async def handle_with_tasks(request: fastapi.Request) -> fastapi.Response:
             response = await handle(request)
             background, tasks = request.scope[KEY]
-            if response.background is not background:
+            if response.background not in (background, tasks):
                 _move(response.background, tasks)
-                response.background = background
+            response.background = background
             return response
 
         return handle_with_tasks

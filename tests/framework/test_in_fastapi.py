@@ -1,5 +1,6 @@
 """minibg's lists in FastAPI's applications: by annotation, and by a route class."""
 
+import gc
 import re
 import subprocess
 import sys
@@ -15,10 +16,11 @@ from typing import Annotated, Any
 import anyio
 import fastapi
 import pytest
-from fastapi import APIRouter, Depends, FastAPI, HTTPException, Response
+from fastapi import APIRouter, Depends, FastAPI, HTTPException, Response, Security
 from fastapi import BackgroundTasks as FastAPITasks
 from fastapi.exceptions import FastAPIError
 from fastapi.responses import JSONResponse, StreamingResponse
+from fastapi.security import SecurityScopes
 from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import BaseModel
@@ -50,6 +52,7 @@ README = Path(__file__).parents[2] / "README.md"
 
 @pytest.fixture
 def log() -> Iterator[Log]:
+    gc.collect()  # lists that other tests have left are named now
     with logged() as log:
         yield log
 
@@ -519,6 +522,55 @@ def test_tasks_that_a_router_adds_before_the_route_is_asked_stand_first(log: Log
     assert ask(app).status == 200
     assert ran == ["early", "endpoint"]
     assert len(log.records) == 1
+
+
+@both_ways
+def test_a_dependency_with_scopes_of_security_shares_the_list(way: str) -> None:
+    """Of OAuth2: FastAPI caches apart what is asked for beneath them, before 0.123."""
+    lists: list[Any] = []
+    kind, route_class = WAYS[way]
+    app = FastAPI()
+    app.router.route_class = route_class
+
+    def user(scopes: SecurityScopes, tasks: Any) -> None:
+        lists.append(tasks)
+
+    def endpoint(tasks: Any, user: None = Security(user, scopes=["me"])) -> None:
+        lists.append(tasks)
+
+    user.__annotations__["tasks"] = endpoint.__annotations__["tasks"] = kind
+    app.get("/")(endpoint)
+    ask(app)
+    assert lists[0] is lists[1]
+
+
+@both_ways
+def test_the_injected_list_may_be_given_to_the_response_as_well(way: str, log: Log) -> None:
+    ran: list[str] = []
+
+    def use(tasks: Any) -> JSONResponse:
+        tasks.add_task(fail)
+        tasks.add_task(ran.append, "once")
+        return JSONResponse({}, background=tasks)
+
+    ask(app_of(way, use))
+    assert ran == ["once"]
+    assert len(log.records) == 1
+
+
+def test_the_list_of_a_route_may_be_given_to_the_response_as_well() -> None:
+    ran: list[str] = []
+    app = FastAPI()
+    app.router.route_class = BackgroundRoute
+
+    @app.get("/", response_model=None)
+    def endpoint(tasks: Tasks) -> JSONResponse:
+        tasks.add_task(ran.append, "once")
+        background: Any = tasks
+        return JSONResponse({}, background=background)
+
+    ask(app)
+    assert ran == ["once"]
 
 
 def test_a_list_in_a_default_is_the_one_of_the_annotation() -> None:

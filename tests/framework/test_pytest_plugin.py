@@ -142,10 +142,16 @@ class TestIt(unittest.TestCase):
     assert outcome_of(tmp_path, test)[0] == {"failed": 1}
 
 
-def test_what_a_test_has_left_behind_fails_no_other(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("first", "outcome"),
+    [("background_tasks", {"failed": 1, "passed": 1}), ("tmp_path", {"passed": 2})],
+)
+def test_what_a_test_has_left_behind_fails_no_other(
+    tmp_path: Path, first: str, outcome: dict[str, int]
+) -> None:
     """A list in a cycle of references is named when the garbage collector finds it."""
-    test = """
-def test_first(background_tasks):
+    test = f"""
+def test_first({first}):
     cycle = [BackgroundTasks()]
     cycle[0].add_task(print)
     cycle.append(cycle)
@@ -154,7 +160,7 @@ def test_second(background_tasks):
     import gc
     gc.collect()
 """
-    assert outcome_of(tmp_path, test)[0] == {"failed": 1, "passed": 1}
+    assert outcome_of(tmp_path, test)[0] == outcome
 
 
 def test_pytest_finds_the_plugin_where_minibg_is_installed() -> None:
