@@ -53,7 +53,7 @@ class Function(NamedTuple):
         try:
             given = self.decoder.decode(arguments)
         except msgspec.ValidationError as exc:
-            where = re.sub(r".* - at `\$\.|`$|Object contains ", "", str(exc))
+            where = re.sub(r".* - at `\$\.", "`", str(exc))
             raise TypeError(
                 f"{self.path} is not given what it is annotated with: {where}"
             ) from None

@@ -86,8 +86,8 @@ class Journal:
     Args:
         path: Where it is, on a disk of this machine; no network has the locks that it needs.
         attempts: How many processes may die while a task runs, before it is set aside.
-        synchronous: SQLite's. With NORMAL what is written survives the death of the process, with
-            FULL that of the machine, and each writing waits for the disk.
+        synchronous: SQLite's. With NORMAL a list that is handed over survives the death of the
+            process; with FULL that of the machine, too, and handing over waits for the disk.
 
     Raises:
         ValueError: If `attempts` is no positive number, or `synchronous` none of these.
@@ -124,10 +124,10 @@ class Journal:
         if self._connection is not None:
             raise RuntimeError(f"{self.path} is open already: a journal has one lifespan")
         self._owner = uuid4().hex
+        self._waits: bool | None = None
         self._connection = _connect(self.path, WAIT)
         try:
             self._connection.execute("PRAGMA journal_mode = WAL")
-            self._connection.execute(f"PRAGMA synchronous = {self.synchronous}")
             self._connection.executescript(TABLE)
             with self._transaction():  # nobody is to find the lock's file before it is locked
                 self._life = _life_of(self.path, self._owner)
@@ -211,7 +211,10 @@ class Journal:
             if self._connection is None:
                 raise sqlite3.ProgrammingError(f"{self.path} is not open: use the lifespan")
             execute = self._connection.execute
-            execute(f"PRAGMA busy_timeout = {round(1000 * WAIT) if wait else 0}")
+            if wait is not self._waits:  # a note waits neither for others nor for the disk
+                execute(f"PRAGMA busy_timeout = {round(1000 * WAIT) if wait else 0}")
+                execute(f"PRAGMA synchronous = {self.synchronous if wait else 'NORMAL'}")
+                self._waits = wait
             execute("BEGIN IMMEDIATE")
             try:
                 while not self._noted.empty():

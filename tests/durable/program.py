@@ -1,6 +1,7 @@
 """Functions of a module, so that another process finds them, and what a test has them do."""
 
 from collections.abc import Callable
+from inspect import isawaitable
 from typing import Any
 
 from anyio.lowlevel import checkpoint
@@ -20,5 +21,7 @@ def work(what: Any) -> Any:
 async def async_work(what: Any) -> None:
     """An async one."""
     seen.append(what)
+    result = doing.get(what, lambda: None)()
+    if isawaitable(result):
+        await result
     await checkpoint()
-    doing.get(what, lambda: None)()
