@@ -1,4 +1,4 @@
-"""Brokers for the tests of Celery's lists: real ones, in processes of their own on this machine.
+"""Brokers for the tests of Celery's lists: real ones, in processes of their own."""
 
 import os
 import shutil
