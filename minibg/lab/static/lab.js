@@ -1,0 +1,220 @@
+// The page: it composes a request, has it run, and shows what the server tells of it.
+// What is drawn, and how, is decided in the other modules.
+
+import { Composer } from "./composer.js";
+import { byId, make } from "./dom.js";
+import { Recording } from "./recording.js";
+import { fragmentOf, readFragment, requestOf, same } from "./request.js";
+import { Result } from "./result.js";
+import { Refused, getContenders, getPresets, listen, startRun, stopRun } from "./server.js";
+
+const task = (kind, ms, does = "ends") => ({ kind, ms, does });
+const QUESTIONS = [
+  {
+    text: "The first task fails. What happens to the second?",
+    request: requestOf({ tasks: [task("sync", 120, "fails"), task("async", 120), task("sync", 80)] }),
+  },
+  {
+    text: "In which thread does a sync task run?",
+    request: requestOf({ tasks: [task("sync", 120), task("async", 120), task("sync", 80)] }),
+  },
+  {
+    text: "What does kill -9 lose?",
+    request: requestOf({ tasks: [task("async", 120), task("sync", 120), task("sync", 80)], server: "SIGKILL" }),
+  },
+];
+
+const result = new Result();
+let composer = null;
+let titles = new Map();
+let running = null;
+
+function complain(message) {
+  byId("problem").textContent = message;
+  byId("problem").hidden = !message;
+}
+
+const announce = (message) => (byId("progress").textContent = message);
+
+async function begin() {
+  try {
+    const [presets, contenders] = await Promise.all([getPresets(), getContenders()]);
+    titles = new Map(contenders.map(({ id, title }) => [id, title]));
+    composer = new Composer({ presets, contenders, onChange: rememberInUrl });
+  } catch (refused) {
+    complain(refused.message);
+    return;
+  }
+  byId("composer").addEventListener("submit", (event) => {
+    event.preventDefault();
+    run(false);
+  });
+  byId("step").addEventListener("click", () => byId("composer").reportValidity() && run(true));
+  byId("stop").addEventListener("click", () => running && stopRun(running.id).catch(() => {}));
+  byId("share").addEventListener("click", share);
+  addEventListener("hashchange", readUrl);
+  result.link = () => location.href;
+  showQuestions();
+  readUrl();
+  if (titles.has("app")) watchApp(titles.get("app"));
+}
+
+function showQuestions() {
+  const items = QUESTIONS.map((question) => {
+    const ask = () => {
+      sayQuestion(question);
+      run(false);
+    };
+    return make("li", {}, make("button", { type: "button", onclick: ask }, question.text));
+  });
+  byId("questions").replaceChildren(...items);
+  byId("empty").hidden = false;
+}
+
+function sayQuestion({ request }) {
+  const preset = composer.presets.find((one) => same(requestOf(one.request), request))?.id;
+  composer.say({ preset, request, contenders: ["minibg", available("fastapi") ? "fastapi" : "starlette"] });
+}
+
+const available = (id) => composer.contenders.find((one) => one.id === id)?.available;
+
+let isReading = false;
+
+/** Say what the fragment says; without one, the first question's request. */
+function readUrl() {
+  const said = readFragment(location.hash);
+  isReading = true;
+  complain(said?.error ?? "");
+  if (said?.preset && !composer.usePreset(said.preset, said.contenders)) {
+    complain(`There is no preset ${said.preset}. Choose one from the list.`);
+    sayQuestion(QUESTIONS[0]);
+  } else if (said?.request) {
+    composer.say({ request: said.request, contenders: said.contenders ?? ["minibg"] });
+  } else if (!said?.preset) {
+    sayQuestion(QUESTIONS[0]);
+  }
+  isReading = false;
+}
+
+/** The URL says what the form says, so that each address is a link to its request. */
+function rememberInUrl() {
+  if (!composer || isReading) return;
+  const { preset, request, chosen } = composer;
+  const isUsual = preset && same([...preset.contenders].sort(), [...chosen].sort());
+  const fragment = fragmentOf({ preset: preset?.id, request, contenders: isUsual ? null : chosen });
+  history.replaceState(null, "", fragment);
+}
+
+async function share() {
+  rememberInUrl();
+  try {
+    await navigator.clipboard.writeText(location.href);
+    announce("The link is copied.");
+  } catch {
+    announce("The browser does not let the page copy: copy the address from its address bar.");
+  }
+}
+
+async function run(step) {
+  const { request, chosen } = composer;
+  if (!chosen.length) return complain("No contender is chosen. Choose one, two or three.");
+  if (running) return;
+  complain("");
+  rememberInUrl();
+  const title = composer.preset?.title ?? titleOf(request);
+  const names = chosen.map((id) => [id, titles.get(id) ?? id]);
+  const who = names.map(([, name]) => name).join(" and ");
+  busy({ id: null });
+  announce(`Starting ${who}…`);
+  try {
+    running.id = await startRun(request, chosen, step);
+  } catch (refused) {
+    busy(null);
+    announce("");
+    complain(refused instanceof Refused ? refused.message : String(refused));
+    return;
+  }
+  announce(`${step ? "Stepping" : "Running"} on ${who}…`);
+  follow(new Recording(names, { request, step }), title, running.id, who);
+}
+
+const titleOf = (request) =>
+  QUESTIONS.find((question) => same(question.request, request))?.text ?? "A request of your own";
+
+function busy(run) {
+  running = run;
+  byId("run").disabled = byId("step").disabled = run !== null;
+  byId("stop").hidden = run === null;
+}
+
+function follow(recording, title, id, who) {
+  performance.clearMarks("last event");
+  const stop = listen(`/runs/${encodeURIComponent(id)}/events`, {
+    onStart() {
+      complain("");
+      recording.clear();
+      result.show(recording, title);
+    },
+    onEvent(name, data) {
+      take(recording, name, data);
+      if (name !== "end") return;
+      performance.mark("last event");
+      over(`Done: ${who}.`);
+    },
+    onLost(isOver) {
+      if (!isOver) return complain("The connection to the lab is lost. Trying again…");
+      stop();
+      recording.end();
+      over("");
+      complain("The connection to the lab is lost, and this run with it. Run it again.");
+    },
+  });
+  const over = (message) => {
+    busy(null);
+    announce(message);
+    result.redraw();
+  };
+}
+
+function take(recording, name, data) {
+  const part = recording.parts.get(data.contender);
+  if (part && Number.isFinite(data.t)) {
+    part.offset = Math.min(part.offset ?? Infinity, performance.now() - data.t);
+  }
+  recording.take(name, data);
+  result.redraw();
+}
+
+/** With `--app`: each request that the visitor's own application has served is a recording. */
+function watchApp(title) {
+  byId("own").hidden = false;
+  byId("own-hint").textContent = `Requests that you send to ${title} are listed here.`;
+  const recordings = new Map();
+  const start = () => {
+    recordings.clear();
+    byId("own-runs").replaceChildren();
+  };
+  const onEvent = (name, data) => {
+    if (data.run === undefined) return;
+    if (!recordings.has(data.run)) recordings.set(data.run, listed(data.run, title));
+    take(recordings.get(data.run), name, { ...data, contender: "app" });
+  };
+  const onLost = () => complain("The connection to the lab is lost. Trying again…");
+  listen("/app/events", { onStart: start, onEvent, onLost });
+}
+
+function listed(number, title) {
+  const recording = new Recording([["app", title]]);
+  const name = `Request ${number}`;
+  const show = () => {
+    for (const other of byId("own-runs").querySelectorAll("button")) other.removeAttribute("aria-current");
+    button.setAttribute("aria-current", "true");
+    result.show(recording, name);
+  };
+  const button = make("button", { type: "button", onclick: show }, name);
+  byId("own-runs").prepend(make("li", {}, button));
+  if (!running) show();
+  return recording;
+}
+
+begin();

@@ -1,0 +1,143 @@
+// The source beside the timeline: which line runs, in which lane, with the list before and after it.
+// Lines come highlighted from the server. Which moment is shown is decided by the player.
+
+import { byId, calm, make } from "./dom.js";
+import { time } from "./recording.js";
+import { getSources } from "./server.js";
+
+export class SourceView {
+  /** `onMoment(line)` is called with the event of a line to go to, `onRan(lines)` with a line's. */
+  constructor({ onMoment, onRan }) {
+    this.onMoment = onMoment;
+    this.onRan = onRan;
+    this.rows = new Map();
+    this.lit = [];
+    byId("code").addEventListener("click", (event) => {
+      const row = event.target.closest(".line.ran");
+      if (row && !getSelection().toString()) this.choose(row);
+    });
+  }
+
+  /** Show the source of a part's contender, with how often each line ran. */
+  async show(part) {
+    this.part = part;
+    this.chosen = null;
+    const files = await getSources(part.contender);
+    if (this.part !== part) return;
+    const ran = Map.groupBy(part.lines, ({ file, line }) => `${file}:${line}`);
+    this.rows.clear();
+    byId("code").replaceChildren(...files.map((file) => this.fileOf(file, ran)));
+    byId("code").scrollTop = 0;
+    this.lit = [];
+    this.tell(null);
+  }
+
+  fileOf({ file, first, html }, ran) {
+    const rows = html.map((code, index) => {
+      const line = first + index;
+      const events = ran.get(`${file}:${line}`) ?? [];
+      const row = this.rowOf(file, line, code, events);
+      this.rows.set(`${file}:${line}`, row);
+      return row;
+    });
+    return make("section", { aria: { label: file } }, make("h3", {}, file), ...rows);
+  }
+
+  rowOf(file, line, code, events) {
+    const number = events.length
+      ? make("button", { type: "button", className: "at", aria: { label: `Line ${line} of ${file}, ran ${times(events.length)}` } }, String(line))
+      : make("span", { className: "at" }, String(line));
+    const row = make(
+      "div",
+      { className: events.length ? "line ran" : "line" },
+      number,
+      make("span", { className: "count", aria: { hidden: "true" } }, events.length ? `${events.length}×` : ""),
+      make("code", { innerHTML: code || " " }),
+      make("span", { className: "who" }),
+    );
+    Object.assign(row, { events, file, number: line });
+    return row;
+  }
+
+  /** Light the line of each lane as they stand after the `count` first lines; the last one most. */
+  light(count) {
+    for (const row of this.lit) {
+      row.classList.remove("now", "held", "loop", "worker");
+      row.querySelector(".who").textContent = "";
+      row.removeAttribute("aria-current");
+    }
+    this.lit = [];
+    const lines = this.part?.lines ?? [];
+    const seen = new Set();
+    for (let at = count - 1; at >= 0 && at >= count - 200; at -= 1) {
+      const line = lines[at];
+      if (seen.has(line.lane)) continue;
+      this.lightLine(line, seen.size === 0);
+      seen.add(line.lane);
+    }
+    this.tellList(lines, count);
+  }
+
+  lightLine({ file, line, lane }, isLast) {
+    const row = this.rows.get(`${file}:${line}`);
+    if (!row) return;
+    const who = row.querySelector(".who");
+    who.textContent = who.textContent ? `${who.textContent}, ${lane}` : lane;
+    if (!row.classList.contains("now")) row.classList.add(isLast ? "now" : "held");
+    row.classList.add(lane === "loop" ? "loop" : "worker");
+    this.lit.push(row);
+    if (!isLast) return;
+    row.setAttribute("aria-current", "step");
+    bringIntoView(row);
+  }
+
+  /** The list before the last line ran, and after: that is, before the next one. */
+  tellList(lines, count) {
+    const before = lines[count - 1]?.list;
+    const after = lines[count]?.list ?? before;
+    byId("list").hidden = !before;
+    if (!before) return;
+    const head = make("div", { className: "row head" }, make("span"), make("span", {}, "has started"), make("span", {}, "has not started"));
+    byId("list").replaceChildren(head, stateOf("before", before, before), stateOf("after", after, before));
+  }
+
+  /** Say when the chosen line ran; each time leads there. */
+  choose(row) {
+    this.chosen?.classList.remove("chosen");
+    this.chosen = this.chosen === row ? null : row;
+    this.chosen?.classList.add("chosen");
+    this.tell(this.chosen);
+  }
+
+  tell(row) {
+    byId("when").hidden = !row;
+    this.onRan(row?.events ?? []);
+    if (!row) return;
+    const shown = row.events.slice(0, 12).map((event) =>
+      make("button", { type: "button", className: "link", onclick: () => this.onMoment(event) }, `${time(event.t)} ${event.lane}`),
+    );
+    const rest = row.events.length - shown.length;
+    byId("when").replaceChildren(`Line ${row.number} of ${row.file} ran ${times(row.events.length)}: `, ...shown, rest > 0 ? ` and ${rest} more` : "");
+  }
+}
+
+const times = (count) => (count === 1 ? "once" : `${count} times`);
+
+function stateOf(when, state, before) {
+  const side = (name) => {
+    const chips = state[name].map((task) =>
+      make("span", { className: before[name].includes(task) ? "chip" : "chip moved" }, task),
+    );
+    return make("span", { className: "side" }, ...(chips.length ? chips : [make("span", { className: "none" }, "none")]));
+  };
+  return make("div", { className: "row" }, make("span", { className: "when" }, when), side("started"), side("waiting"));
+}
+
+/** Scroll the code, not the page. */
+function bringIntoView(row) {
+  const code = byId("code");
+  const [box, inner] = [code.getBoundingClientRect(), row.getBoundingClientRect()];
+  if (inner.top >= box.top + 40 && inner.bottom <= box.bottom - 40) return;
+  const top = code.scrollTop + inner.top - box.top - box.height / 3;
+  code.scrollTo({ top, behavior: calm.matches ? "auto" : "smooth" });
+}
