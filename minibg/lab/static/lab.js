@@ -8,20 +8,11 @@ import { fragmentOf, readFragment, requestOf, same } from "./request.js";
 import { Result } from "./result.js";
 import { Refused, getContenders, getPresets, listen, startRun, stopRun } from "./server.js";
 
-const task = (kind, ms, does = "ends") => ({ kind, ms, does });
+/** What a newcomer asks, and the preset that answers it. */
 const QUESTIONS = [
-  {
-    text: "The first task fails. What happens to the second?",
-    request: requestOf({ tasks: [task("sync", 120, "fails"), task("async", 120), task("sync", 80)] }),
-  },
-  {
-    text: "In which thread does a sync task run?",
-    request: requestOf({ tasks: [task("sync", 120), task("async", 120), task("sync", 80)] }),
-  },
-  {
-    text: "What does kill -9 lose?",
-    request: requestOf({ tasks: [task("async", 120), task("sync", 120), task("sync", 80)], server: "SIGKILL" }),
-  },
+  { text: "The first task fails. What happens to the second?", preset: "isolate" },
+  { text: "In which thread does a sync task run?", preset: "place", contenders: ["minibg", "fastapi"] },
+  { text: "What does kill -9 lose?", preset: "misunderstanding-kill" },
 ];
 
 const result = new Result();
@@ -52,6 +43,10 @@ async function begin() {
   byId("step").addEventListener("click", () => byId("composer").reportValidity() && run(true));
   byId("stop").addEventListener("click", () => running && stopRun(running.id).catch(() => {}));
   byId("share").addEventListener("click", share);
+  byId("edit").addEventListener("click", () => {
+    byId("page").classList.remove("stepped");
+    byId("preset").focus();
+  });
   addEventListener("hashchange", readUrl);
   result.link = () => location.href;
   showQuestions();
@@ -60,38 +55,34 @@ async function begin() {
 }
 
 function showQuestions() {
-  const items = QUESTIONS.map((question) => {
+  const known = QUESTIONS.filter(({ preset }) => composer.presets.some(({ id }) => id === preset));
+  const items = known.map(({ text, preset, contenders }) => {
     const ask = () => {
-      sayQuestion(question);
+      composer.usePreset(preset, contenders);
       run(false);
     };
-    return make("li", {}, make("button", { type: "button", onclick: ask }, question.text));
+    return make("li", {}, make("button", { type: "button", onclick: ask }, text));
   });
   byId("questions").replaceChildren(...items);
   byId("empty").hidden = false;
 }
 
-function sayQuestion({ request }) {
-  const preset = composer.presets.find((one) => same(requestOf(one.request), request))?.id;
-  composer.say({ preset, request, contenders: ["minibg", available("fastapi") ? "fastapi" : "starlette"] });
-}
-
-const available = (id) => composer.contenders.find((one) => one.id === id)?.available;
+const sayFirst = () => composer.usePreset(composer.presets[0]?.id) || composer.say({ request: requestOf(), contenders: ["minibg"] });
 
 let isReading = false;
 
-/** Say what the fragment says; without one, the first question's request. */
+/** Say what the fragment says; without one, what the first preset says. */
 function readUrl() {
   const said = readFragment(location.hash);
   isReading = true;
   complain(said?.error ?? "");
   if (said?.preset && !composer.usePreset(said.preset, said.contenders)) {
     complain(`There is no preset ${said.preset}. Choose one from the list.`);
-    sayQuestion(QUESTIONS[0]);
+    sayFirst();
   } else if (said?.request) {
     composer.say({ request: said.request, contenders: said.contenders ?? ["minibg"] });
   } else if (!said?.preset) {
-    sayQuestion(QUESTIONS[0]);
+    sayFirst();
   }
   isReading = false;
 }
@@ -121,7 +112,7 @@ async function run(step) {
   if (running) return;
   complain("");
   rememberInUrl();
-  const title = composer.preset?.title ?? titleOf(request);
+  const { title = "A request of your own", see } = composer.preset ?? {};
   const names = chosen.map((id) => [id, titles.get(id) ?? id]);
   const who = names.map(([, name]) => name).join(" and ");
   busy({ id: null });
@@ -135,11 +126,8 @@ async function run(step) {
     return;
   }
   announce(`${step ? "Stepping" : "Running"} on ${who}…`);
-  follow(new Recording(names, { request, step }), title, running.id, who);
+  follow(new Recording(names, { request, step }), { title, see }, running.id, who);
 }
-
-const titleOf = (request) =>
-  QUESTIONS.find((question) => same(question.request, request))?.text ?? "A request of your own";
 
 function busy(run) {
   running = run;
@@ -147,13 +135,13 @@ function busy(run) {
   byId("stop").hidden = run === null;
 }
 
-function follow(recording, title, id, who) {
+function follow(recording, caption, id, who) {
   performance.clearMarks("last event");
   const stop = listen(`/runs/${encodeURIComponent(id)}/events`, {
     onStart() {
       complain("");
       recording.clear();
-      result.show(recording, title);
+      result.show(recording, caption);
     },
     onEvent(name, data) {
       take(recording, name, data);
@@ -209,7 +197,7 @@ function listed(number, title) {
   const show = () => {
     for (const other of byId("own-runs").querySelectorAll("button")) other.removeAttribute("aria-current");
     button.setAttribute("aria-current", "true");
-    result.show(recording, name);
+    result.show(recording, { title: name });
   };
   const button = make("button", { type: "button", onclick: show }, name);
   byId("own-runs").prepend(make("li", {}, button));

@@ -26,7 +26,10 @@ export function layoutOf(part, { width, end, now, measure }) {
   const frame = { left, right, x, now, measure };
   const boxes = { lanes: [], bars: [], marks: [], labels: [], chips: [], x, left, right };
   let y = 8;
-  for (const lane of lanesOf(part)) y = place(lane, y, frame, boxes);
+  for (const lane of lanesOf(part)) {
+    if (!lane.chips) boxes.timed = place(lane, y, frame, boxes);
+    y = lane.chips ? place(lane, y, frame, boxes) : boxes.timed;
+  }
   boxes.bottom = y;
   boxes.ticks = ticksOf(end, x, right - left);
   boxes.height = y + AXIS;
@@ -55,23 +58,15 @@ function lanesOf(part) {
     spans: part.spans.filter((span) => span.lane === name),
     marks: part.marks.filter((mark) => mark.lane === name),
   }));
-  const client = lanes.find((lane) => lane.name === "client");
-  if (part.last > 0) client.spans = [waitOf(part), ...client.spans];
   if (part.logs.length) {
     const marks = part.logs.map((log) => ({ ...log, what: log.level, log, label: log.message }));
     lanes.push({ name: "log", spans: [], marks });
   }
   if (part.unstarted.length) {
-    lanes.push({ name: "not run", spans: [], marks: [], chips: part.unstarted });
+    const chips = part.unstarted.map(({ task }) => ({ task, isNamed: part.logNames(task) }));
+    lanes.push({ name: "not run", spans: [], marks: [], chips });
   }
   return lanes;
-}
-
-/** The client's wait is not recorded as a span: it is the time from its request to the answer. */
-function waitOf(part) {
-  const how = part.answered === null ? "never ended" : "ended";
-  const end = part.waited ?? (part.ended ? part.last : null);
-  return { id: "wait", lane: "client", kind: "wait", what: "waits", t: 0, end, how: end === null ? null : how, detail: "" };
 }
 
 function rowsOf(spans) {
@@ -98,7 +93,7 @@ function placeRow(row, y, { x, now, right, measure }, boxes) {
   boxes.bars.push(...bars);
 }
 
-const WEIGHT = ["wait", "task", "on_error", "endpoint", "response", "dependency"];
+const WEIGHT = ["client", "task", "on_error", "endpoint", "response", "dependency"];
 
 function label(bar, taken, right, measure) {
   const cross = bar.span.how === "failed" ? 16 : 0;
@@ -109,7 +104,7 @@ function label(bar, taken, right, measure) {
       return;
     }
     const from = bar.x + bar.width + 4;
-    if (bar.span.kind === "wait" || !isFree(from, from + width + GAP, taken, right)) continue;
+    if (!isFree(from, from + width + GAP, taken, right)) continue;
     taken.push([from, from + width + GAP]);
     Object.assign(bar, { label: text, labelX: from, outside: true });
     return;
@@ -118,10 +113,11 @@ function label(bar, taken, right, measure) {
 
 /** What a span may be called, from the fullest down. */
 function wordings(span) {
-  if (span.kind !== "task") return span.kind === "wait" ? ["waits for the answer", "waits"] : [span.what];
-  const plain = span.task === null || span.task === undefined ? span.what : `task ${span.task + 1}`;
+  if (span.kind === "client") return [span.what, "waits"];
+  if (span.kind !== "task") return [span.what];
+  const plain = `task ${span.task}`;
   const how = span.how && span.how !== "ended" ? [`${plain} ${endOf(span)}`, `${plain} ${span.how}`] : [span.what];
-  return [...how, plain, plain.replace("task ", "")];
+  return [...how, plain, span.task];
 }
 
 const isFree = (from, to, taken, right) =>
@@ -185,12 +181,11 @@ function shortened(text, room, measure) {
 function placeChips(tasks, top, { left, right, measure }, boxes) {
   let x = left;
   let y = top;
-  for (const task of tasks) {
-    const wordy = `task ${task.task + 1}${task.named ? ", named in the log" : ", named nowhere"}`;
-    const text = measure(wordy) + 16 <= right - left ? wordy : `task ${task.task + 1}`;
+  for (const { task, isNamed } of tasks) {
+    const text = `task ${task}, ${isNamed ? "named in the log" : "named nowhere"}`;
     const width = measure(text) + 16;
     if (x + width > right && x > left) [x, y] = [left, y + ROW];
-    boxes.chips.push({ task, text, x, y, width, height: BAR });
+    boxes.chips.push({ task, isNamed, text, x, y, width, height: BAR });
     x += width + GAP;
   }
   return y + ROW;

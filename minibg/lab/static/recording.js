@@ -33,9 +33,10 @@ export class Part {
     this.spans.push({ ...data, end: null, how: null, detail: "" });
   }
 
+  /** What never ended has no time of its end. */
   on_finish({ id, t, how, detail }) {
     const span = this.spans.findLast((open) => open.id === id && open.how === null);
-    if (span) Object.assign(span, { end: t, how, detail: detail ?? "" });
+    if (span) Object.assign(span, { end: t ?? null, how, detail: detail ?? "" });
   }
 
   on_mark(data) {
@@ -66,19 +67,20 @@ export class Part {
     return this.marks.find((mark) => mark.what === "answer complete")?.t ?? null;
   }
 
-  /** How long the client waited: to the answer, or to what ended the wait. */
-  get waited() {
-    const end = this.marks.find((mark) => mark.lane === "client" && ENDS_WAIT.has(mark.what));
-    return end?.t ?? null;
-  }
-
+  /** When the process was killed, in ms; null if it was not. */
   get killed() {
-    return this.marks.find((mark) => mark.what === "killed")?.t ?? null;
+    return this.marks.find((mark) => mark.what === "SIGKILL")?.t ?? null;
   }
 
   /** The tasks that have never started, once that is known. */
   get unstarted() {
     return (this.outcome?.tasks ?? []).filter((task) => !task.started);
+  }
+
+  /** The task's name as functions have it, as the log names it. */
+  logNames(task) {
+    const name = new RegExp(`\\btask_${String(task).replace(/\W+/g, "_")}\\b`);
+    return this.logs.some(({ message }) => name.test(message));
   }
 
   /** All that happened, in order of time; each moment says what it is and where. */
@@ -95,8 +97,6 @@ export class Part {
     return moments.sort((a, b) => a.t - b.t);
   }
 }
-
-const ENDS_WAIT = new Set(["answer complete", "hung up", "connection lost"]);
 
 /** The recordings of one run, whose contenders share one axis of time. */
 export class Recording {
@@ -128,7 +128,7 @@ export class Recording {
   differ(difference) {
     this.differences.push(difference);
     for (const id of difference.contenders) {
-      for (const task of difference.tasks ?? []) this.parts.get(id)?.differing.add(task);
+      for (const task of difference.tasks ?? []) this.parts.get(id)?.differing.add(String(task));
     }
   }
 
@@ -153,51 +153,58 @@ export function endOf(span) {
   return span.detail ? `${span.how}: ${span.detail}` : span.how;
 }
 
-export const numbers = (tasks) => {
-  const names = tasks.map((task) => String(task + 1));
-  if (names.length < 2) return `task ${names[0]}`;
-  return `tasks ${names.slice(0, -1).join(", ")} and ${names.at(-1)}`;
-};
+/** Tasks by their names: "task 1", "tasks 1, 2 and 3". */
+export function named(tasks) {
+  if (tasks.length < 2) return `task ${tasks[0]}`;
+  return `tasks ${tasks.slice(0, -1).join(", ")} and ${tasks.at(-1)}`;
+}
 
-/** What a part shows, in sentences: the answer, what ran, what did not, and who says so. */
+/** What a part shows, in sentences: the answer, what ran and where, what did not, who says so. */
 export function verdictOf(part) {
   if (part.error) return [{ text: part.error, tone: "bad" }];
   if (!part.outcome) return [];
   const { status } = part.outcome;
-  const after = part.answered === null ? "" : ` after ${time(part.answered)}`;
-  const sentences = [
+  const answer =
     status && part.answered !== null
-      ? { text: `The client has ${status}${after}.`, tone: "plain" }
-      : { text: "The client gets no complete answer.", tone: "bad" },
-  ];
-  return [...sentences, ...ofTasks(part)];
+      ? { text: `The client has ${status} after ${time(part.answered)}.`, tone: "plain" }
+      : { text: "The client has no complete answer.", tone: "bad" };
+  return [answer, ...ofTasks(part)].filter(Boolean);
 }
 
 function ofTasks(part) {
   const { tasks } = part.outcome;
-  if (!tasks.length) return [];
-  const failed = part.spans.filter((span) => span.kind === "task" && span.how === "failed");
-  const failing = new Set(failed.map((span) => span.task));
-  const ended = tasks.filter((task) => task.ended && !failing.has(task.task));
-  const cut = tasks.filter((task) => task.started && !task.ended && !failing.has(task.task));
-  const sentences = [];
-  if (ended.length === tasks.length) {
-    sentences.push({ text: "All tasks ended.", tone: "good" });
-  } else if (ended.length) {
-    sentences.push({ text: `${capital(numbers(ended.map((task) => task.task)))} ended.`, tone: "plain" });
+  const those = (wanted) => tasks.filter(wanted).map(({ task }) => task);
+  const failed = those(({ how }) => how === "failed");
+  const ended = those(({ how }) => how === "ended");
+  const cut = those(({ started, how }) => started && how !== "failed" && how !== "ended");
+  const unstarted = those(({ started }) => !started);
+  const sentences = [places(part, ended)];
+  if (failed.length) {
+    const says = failed.every((task) => part.logNames(task)) ? "; the log says so" : "";
+    sentences.push({ text: `${capital(named(failed))} failed${says}.`, tone: "bad" });
   }
-  if (failing.size) sentences.push({ text: `${capital(numbers([...failing]))} failed.`, tone: "bad" });
-  if (cut.length) sentences.push(lost(cut, "started and never ended"));
-  if (part.unstarted.length) sentences.push(lost(part.unstarted, "never started"));
+  if (cut.length) sentences.push(lost(part, cut, "started and did not end"));
+  if (unstarted.length) sentences.push(lost(part, unstarted, "never started"));
   return sentences;
 }
 
-function lost(tasks, what) {
-  const silent = tasks.filter((task) => !task.named);
-  const names = capital(numbers(tasks.map((task) => task.task)));
+/** Where the tasks ran that ended: "Task 1 ran on the loop, tasks 2 and 3 in worker 1." */
+function places(part, ended) {
+  if (!ended.length) return null;
+  const lanes = Map.groupBy(ended, (name) => part.outcome.tasks.find(({ task }) => task === name).lane);
+  const clauses = [...lanes].map(([lane, names], index) => {
+    const where = lane === "loop" ? "on the loop" : `in thread ${lane}`;
+    return `${index ? named(names) : `${capital(named(names))} ran`} ${where}`;
+  });
+  return { text: `${clauses.join(", ")}.`, tone: "plain" };
+}
+
+function lost(part, tasks, what) {
+  const silent = tasks.filter((task) => !part.logNames(task));
+  const names = capital(named(tasks));
   if (!silent.length) return { text: `${names} ${what}; the log says so.`, tone: "warn" };
   if (silent.length === tasks.length) return { text: `${names} ${what}, and nothing says so.`, tone: "bad" };
-  return { text: `${names} ${what}; the log says so of some.`, tone: "bad" };
+  return { text: `${names} ${what}; nothing says so of ${named(silent)}.`, tone: "bad" };
 }
 
 const capital = (text) => text[0].toUpperCase() + text.slice(1);

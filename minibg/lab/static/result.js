@@ -12,9 +12,11 @@ import { GLYPHS, Timeline, slug } from "./timeline.js";
 
 const FRAME = 40;
 const BARS = [
+  ["client", "client waits"],
   ["task", "task"],
   ["task failed", "task that failed"],
   ["task cut-off", "task cut off"],
+  ["task never-ended", "task that never ended"],
   ["endpoint", "endpoint"],
   ["response", "response"],
   ["dependency", "dependency"],
@@ -34,8 +36,8 @@ export class Result {
     byId("save-text").addEventListener("click", () => this.saveText());
   }
 
-  /** Show this recording from now on; `title` names it. */
-  show(recording, title) {
+  /** Show this recording from now on; `title` names it, `see` says what is to be seen. */
+  show(recording, { title, see = "" }) {
     this.recording = recording;
     this.title = title;
     this.player.load([], 0);
@@ -45,7 +47,9 @@ export class Result {
     byId("run-title").textContent = title;
     byId("run-request").textContent = recording.request ? sentenceOf(recording.request) : "";
     byId("run-request").hidden = !recording.request;
+    byId("see-run").textContent = see;
     byId("source").hidden = true;
+    byId("page").classList.remove("stepped");
     this.layOut();
     this.redraw();
   }
@@ -112,7 +116,8 @@ export class Result {
     section.classList.toggle("broken", Boolean(part.error));
     if (verdict.textContent === text && text) return;
     const words = sentences.flatMap(({ text: words, tone }) => [make("span", { className: tone }, words), " "]);
-    verdict.replaceChildren(...(words.length ? words : [part.ended ? "" : "running"]));
+    const waits = part.last ? "runs" : "waits for its turn";
+    verdict.replaceChildren(...(words.length ? words : [part.ended ? "" : waits]));
   }
 
   drawDifferences() {
@@ -122,7 +127,7 @@ export class Result {
     const names = new Map(titles);
     const items = differences.map(({ contenders, name, what }) => {
       const who = contenders.map((id) => names.get(id) ?? id).join(" and ");
-      const head = make("p", { className: "who" }, make("strong", {}, name), ` ${who} differ`);
+      const head = make("p", { className: "who" }, make("strong", {}, name), ` · ${who} differ`);
       return make("li", {}, head, make("p", {}, what));
     });
     list.replaceChildren(...items);
@@ -160,7 +165,7 @@ export class Result {
     });
     byId("source-of").replaceChildren(...buttons);
     byId("source-of").hidden = stepped.length < 2;
-    byId("source").classList.toggle("stepped", stepped.length > 0);
+    byId("page").classList.toggle("stepped", stepped.length > 0);
     byId("source-hint").textContent = stepped.length
       ? "Choose a bar above to see its lines, or a line to see when it ran. Recording each line has slowed this run."
       : "This run did not record its lines. Press Step to run the request again, line by line.";

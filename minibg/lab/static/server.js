@@ -33,18 +33,21 @@ export function getSources(contender) {
   return sources.get(contender);
 }
 
+// One run at a time for each tab.
+const HEADERS = { "content-type": "application/json", "x-visitor": crypto.randomUUID() };
+
 /** Start a run; returns its id. */
 export async function startRun(request, contenders, step) {
   const started = await ask("/runs", {
     method: "POST",
-    headers: { "content-type": "application/json" },
+    headers: HEADERS,
     body: JSON.stringify({ request, contenders, step }),
   });
   return started.id;
 }
 
 export const stopRun = (id) =>
-  ask(`/runs/${id}`, { method: "DELETE", headers: { "content-type": "application/json" } });
+  ask(`/runs/${encodeURIComponent(id)}`, { method: "DELETE", headers: HEADERS });
 
 /**
  * Listen to a stream of events; returns a function that ends it.

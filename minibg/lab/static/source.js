@@ -26,21 +26,25 @@ export class SourceView {
     if (this.part !== part) return;
     const ran = Map.groupBy(part.lines, ({ file, line }) => `${file}:${line}`);
     this.rows.clear();
-    byId("code").replaceChildren(...files.map((file) => this.fileOf(file, ran)));
+    const sections = Map.groupBy(files, ({ file }) => file);
+    byId("code").replaceChildren(...[...sections].map(([file, ranges]) => this.fileOf(file, ranges, ran)));
     byId("code").scrollTop = 0;
     this.lit = [];
     this.tell(null);
   }
 
-  fileOf({ file, first, html }, ran) {
-    const rows = html.map((code, index) => {
-      const line = first + index;
-      const events = ran.get(`${file}:${line}`) ?? [];
-      const row = this.rowOf(file, line, code, events);
-      this.rows.set(`${file}:${line}`, row);
-      return row;
-    });
+  fileOf(file, ranges, ran) {
+    const rows = ranges.flatMap(({ first, html }, index) => [
+      ...(index ? [make("div", { className: "gap", aria: { hidden: "true" } }, "⋯")] : []),
+      ...html.map((code, offset) => this.lineOf(file, first + offset, code, ran)),
+    ]);
     return make("section", { aria: { label: file } }, make("h3", {}, file), ...rows);
+  }
+
+  lineOf(file, line, code, ran) {
+    const row = this.rowOf(file, line, code, ran.get(`${file}:${line}`) ?? []);
+    this.rows.set(`${file}:${line}`, row);
+    return row;
   }
 
   rowOf(file, line, code, events) {

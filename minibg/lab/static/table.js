@@ -6,8 +6,9 @@ import { make } from "./dom.js";
 /** Rows of a part: when, where, what happened, how. */
 export function rowsOf(part) {
   const rows = part.moments.filter(({ type }) => type !== "line").map(({ t, type, of }) => ({ t, ...ROWS[type](of) }));
-  for (const { task, named } of part.unstarted) {
-    rows.push({ t: null, where: "", what: `task ${task + 1} never starts`, how: named || "nothing names it" });
+  for (const { task } of part.unstarted) {
+    const how = part.logNames(task) ? "named in the log" : "named nowhere";
+    rows.push({ t: null, where: "", what: `task ${task} never starts`, how });
   }
   return rows;
 }

@@ -9,15 +9,20 @@ const SVG = "http://www.w3.org/2000/svg";
 
 /** Shapes about (0, 0), so that no mark is told by its colour alone. */
 export const GLYPHS = {
+  "request received": "M-4-2 0 3 4-2",
   "http.response.start": "M-3.5-4.5 4.5 0-3.5 4.5Z",
   "http.response.body": "M-4-3.5H4V3.5H-4Z",
   "http.disconnect": "M0-5 5 0 0 5-5 0Z",
   "first byte": "M-4.5 0A4.5 4.5 0 1 0 4.5 0 4.5 4.5 0 1 0-4.5 0Z",
   "answer complete": "M-5 0.5-1.5 4 5-4",
+  "second answer complete": "M-5 0.5-1.5 4 5-4",
   "hung up": "M-4-4 4 4M4-4-4 4",
   "connection lost": "M-4-4 4 4M4-4-4 4",
+  "connection closed": "M-4-4V4M4-4V4M-4 0H4",
+  "the server gets": "M0-5V1M0 4V5",
   SIGTERM: "M-4.5-4H4.5L0 4.5Z",
-  killed: "M-2-5H2L5-2V2L2 5H-2L-5 2V-2Z",
+  SIGKILL: "M-2-5H2L5-2V2L2 5H-2L-5 2V-2Z",
+  "server has ended": "M0-5V5M-3.5-5H3.5M-3.5 5H3.5",
   ERROR: "M-4.5-4.5H4.5V4.5H-4.5Z",
   WARNING: "M0-5 5 4.5H-5Z",
   other: "M-4 0H4M0-4V4",
@@ -108,11 +113,11 @@ export class Timeline {
     this.rove();
   }
 
-  drawBack({ lanes, ticks, bottom, right, answered, killed }, width) {
+  drawBack({ lanes, ticks, bottom, timed, right, answered, killed }, width) {
     const back = this.groups.back;
     back.fill(() => {
       for (const tick of ticks) {
-        back.put(`grid ${tick.t}`, "line", { class: "grid", x1: tick.x, x2: tick.x, y1: 8, y2: bottom });
+        back.put(`grid ${tick.t}`, "line", { class: "grid", x1: tick.x, x2: tick.x, y1: 8, y2: timed });
         const anchor = tick.x > right - 12 ? "end" : "middle";
         back.put(`tick ${tick.t}`, "text", { class: "tick", x: tick.x, y: bottom + 16, "text-anchor": anchor }, tick.text);
       }
@@ -122,11 +127,11 @@ export class Timeline {
         back.put(`name ${lane.name}`, "text", { class: "lane", x: 0, y: lane.middle + 4 }, lane.name);
       }
       if (killed !== null) {
-        back.put("gone", "rect", { class: "gone", x: killed, y: 8, width: Math.max(right - killed, 0), height: bottom - 8 });
-        back.put("killed", "line", { class: "kill", x1: killed, x2: killed, y1: 8, y2: bottom });
+        back.put("gone", "rect", { class: "gone", x: killed, y: 8, width: Math.max(right - killed, 0), height: timed - 8 });
+        back.put("killed", "line", { class: "kill", x1: killed, x2: killed, y1: 8, y2: timed });
       }
       if (answered !== null) {
-        back.put("answered", "line", { class: "answer", x1: answered, x2: answered, y1: 8, y2: bottom });
+        back.put("answered", "line", { class: "answer", x1: answered, x2: answered, y1: 8, y2: timed });
       }
     });
   }
@@ -135,7 +140,7 @@ export class Timeline {
     for (const bar of bars) {
       const { span } = bar;
       const key = `bar ${span.lane} ${span.id}`;
-      const differs = part.differing.has(span.task) && span.kind === "task";
+      const differs = part.differing.has(String(span.task)) && span.kind === "task";
       const state = span.how ? slug(span.how) : "running";
       const details = detailsOfSpan(span, differs);
       const g = this.item(this.groups.bars, key, `bar ${slug(span.kind)} ${state}`, details);
@@ -161,17 +166,17 @@ export class Timeline {
     for (const chip of chips) this.drawChip(part, chip);
   }
 
-  drawChip(part, { task, text, x, y, width, height }) {
-    const differs = part.differing.has(task.task);
-    const named = task.named ? "named in the log" : "named nowhere";
+  drawChip(part, { task, isNamed, text, x, y, width, height }) {
+    const differs = part.differing.has(String(task));
+    const named = isNamed ? "named in the log" : "named nowhere";
     const details = {
       t: part.last,
       lane: "loop",
-      title: `task ${task.task + 1} never started`,
-      rows: [["in the log", task.named || "nothing names it"], ...(differs ? [["differs", "yes"]] : [])],
-      spoken: `task ${task.task + 1} never started, ${named}`,
+      title: `task ${task} never started`,
+      rows: [["log", named], ...(differs ? [["differs", "yes"]] : [])],
+      spoken: `task ${task} never started, ${named}`,
     };
-    const g = this.item(this.groups.bars, `chip ${task.task}`, `chip ${task.named ? "named" : "silent"}`, details);
+    const g = this.item(this.groups.bars, `chip ${task}`, `chip ${isNamed ? "named" : "silent"}`, details);
     g.put("box", "rect", { x, y, width, height, rx: 3, class: "box" });
     g.put("label", "text", { x: x + 8, y: y + height / 2 + 4, class: "inside" }, text);
     if (differs) g.put("differs", "rect", { class: "differs", x: x - 2.5, y: y - 2.5, width: width + 5, height: height + 5, rx: 5 });
@@ -216,8 +221,8 @@ export class Timeline {
     veil.fill(() => {
       if (t === null) return;
       const x = Math.min(boxes.x(t), boxes.right);
-      veil.put("veil", "rect", { class: "veil", x, y: 6, width: Math.max(boxes.right + 10 - x, 0), height: boxes.bottom - 6 });
-      veil.put("cursor", "line", { class: "cursor", x1: x, x2: x, y1: 4, y2: boxes.bottom + 2 });
+      veil.put("veil", "rect", { class: "veil", x, y: 6, width: Math.max(boxes.right + 10 - x, 0), height: boxes.timed - 6 });
+      veil.put("cursor", "line", { class: "cursor", x1: x, x2: x, y1: 4, y2: boxes.timed });
       for (const [index, ran] of this.ran.entries()) this.drawRan(veil, index, ran);
     });
   }
