@@ -112,11 +112,12 @@ async function run(step) {
   if (running) return;
   complain("");
   rememberInUrl();
-  const { title = "A request of your own", see } = composer.preset ?? {};
+  const { title, see } = captionOf(composer.preset);
   const names = chosen.map((id) => [id, titles.get(id) ?? id]);
-  const who = names.map(([, name]) => name).join(" and ");
+  const who = names.map(([, name]) => name).join(", ");
   busy({ id: null });
   announce(`Starting ${who}…`);
+  if (matchMedia("(max-width: 880px)").matches) byId("main").scrollIntoView();
   try {
     running.id = await startRun(request, chosen, step);
   } catch (refused) {
@@ -127,6 +128,12 @@ async function run(step) {
   }
   announce(`${step ? "Stepping" : "Running"} on ${who}…`);
   follow(new Recording(names, { request, step }), { title, see }, running.id, who);
+}
+
+function captionOf(preset) {
+  if (!preset) return { title: "A request of your own" };
+  const isWrong = preset.group === "misunderstandings";
+  return { title: isWrong ? `Misunderstanding: “${preset.title}”` : preset.title, see: preset.see };
 }
 
 function busy(run) {

@@ -16,14 +16,14 @@ const GLYPH = 13;
 const GAP = 6;
 
 /**
- * `end` is the time at which the axis ends, `now` that up to which what runs has run, in ms.
- * `measure` returns the width of a label.
+ * `scale` is the axis; `now` the time up to which what runs has run, in ms; `measure` returns the
+ * width of a label.
  */
-export function layoutOf(part, { width, end, now, measure }) {
+export function layoutOf(part, { width, scale, now, measure }) {
   const left = width < 560 ? 66 : 92;
-  const right = width - 10;
-  const x = (t) => left + (Math.max(t, 0) / end) * (right - left);
-  const frame = { left, right, x, now, measure };
+  const right = width - 16;
+  const x = (t) => left + scale.at(t) * (right - left);
+  const frame = { left, right, x, now: part.killed ?? now, measure };
   const boxes = { lanes: [], bars: [], marks: [], labels: [], chips: [], x, left, right };
   let y = 8;
   for (const lane of lanesOf(part)) {
@@ -31,7 +31,7 @@ export function layoutOf(part, { width, end, now, measure }) {
     y = lane.chips ? place(lane, y, frame, boxes) : boxes.timed;
   }
   boxes.bottom = y;
-  boxes.ticks = ticksOf(end, x, right - left);
+  boxes.ticks = scale.ticks(right - left).map((t) => ({ t, x: x(t), text: String(t) }));
   boxes.height = y + AXIS;
   boxes.answered = part.answered === null ? null : x(part.answered);
   boxes.killed = part.killed === null ? null : x(part.killed);
@@ -59,7 +59,7 @@ function lanesOf(part) {
     marks: part.marks.filter((mark) => mark.lane === name),
   }));
   if (part.logs.length) {
-    const marks = part.logs.map((log) => ({ ...log, what: log.level, log, label: log.message }));
+    const marks = part.logs.map((log) => ({ ...log, what: log.level, log }));
     lanes.push({ name: "log", spans: [], marks });
   }
   if (part.unstarted.length) {
@@ -154,10 +154,13 @@ function keepInside(clusters, right) {
 }
 
 function labelCluster(cluster, before, next, y, measure, boxes) {
-  const names = cluster.marks.map(({ mark }) => mark.label ?? mark.what);
+  const names = cluster.marks.map(({ mark }) => nameOf(mark));
+  const short = names.map((name) => name.replace(/^http\.(response\.)?/, ""));
+  const isLog = cluster.marks.at(-1).mark.log;
   cluster.reach = cluster.end + GLYPH;
   const right = cluster.end + GLYPH - 3;
-  for (const text of [names.join(" · "), names.at(-1), shortened(names.at(-1), next - right - GAP, measure)]) {
+  const cut = isLog ? shortened(names.at(-1), next - right - GAP, measure) : "";
+  for (const text of [names.join(" · "), short.join(" · "), names.at(-1), short.at(-1), cut]) {
     if (text && right + measure(text) <= next) {
       boxes.labels.push({ text, x: right, y, anchor: "start" });
       cluster.reach = right + measure(text) + GAP;
@@ -170,6 +173,13 @@ function labelCluster(cluster, before, next, y, measure, boxes) {
     }
   }
 }
+
+function nameOf(mark) {
+  if (mark.log) return mark.log.message;
+  return SAYS_MORE.has(mark.what) && mark.detail ? `${mark.what} ${mark.detail}` : mark.what;
+}
+
+const SAYS_MORE = new Set(["the server gets", "connection closed"]);
 
 function shortened(text, room, measure) {
   if (room < 60) return "";
@@ -189,16 +199,4 @@ function placeChips(tasks, top, { left, right, measure }, boxes) {
     x += width + GAP;
   }
   return y + ROW;
-}
-
-function ticksOf(end, x, width) {
-  const least = (end * 64) / Math.max(width, 1);
-  const power = 10 ** Math.floor(Math.log10(least));
-  const step = [1, 2, 5, 10].map((factor) => factor * power).find((size) => size >= least);
-  const ticks = [];
-  for (let index = 0; index * step <= end; index += 1) {
-    const t = index * step;
-    ticks.push({ t, x: x(t), text: `${Number(t.toPrecision(6))}` });
-  }
-  return ticks;
 }

@@ -132,6 +132,14 @@ export class Recording {
     }
   }
 
+  /** The times of all that happened, lines left out. */
+  get times() {
+    return [...this.parts.values()].flatMap(({ spans, marks, logs }) => [
+      ...spans.flatMap(({ t, end }) => (end === null ? [t] : [t, end])),
+      ...[...marks, ...logs].map(({ t }) => t),
+    ]);
+  }
+
   /** The time at which the axis ends, in ms. */
   get last() {
     return Math.max(...[...this.parts.values()].map((part) => part.last), 0);
@@ -155,8 +163,8 @@ export function endOf(span) {
 
 /** Tasks by their names: "task 1", "tasks 1, 2 and 3". */
 export function named(tasks) {
-  if (tasks.length < 2) return `task ${tasks[0]}`;
-  return `tasks ${tasks.slice(0, -1).join(", ")} and ${tasks.at(-1)}`;
+  if (tasks.length < 2) return `task\u00a0${tasks[0]}`;
+  return `tasks\u00a0${tasks.slice(0, -1).join(", ")} and ${tasks.at(-1)}`;
 }
 
 /** What a part shows, in sentences: the answer, what ran and where, what did not, who says so. */
@@ -179,32 +187,39 @@ function ofTasks(part) {
   const cut = those(({ started, how }) => started && how !== "failed" && how !== "ended");
   const unstarted = those(({ started }) => !started);
   const sentences = [places(part, ended)];
-  if (failed.length) {
-    const says = failed.every((task) => part.logNames(task)) ? "; the log says so" : "";
-    sentences.push({ text: `${capital(named(failed))} failed${says}.`, tone: "bad" });
-  }
-  if (cut.length) sentences.push(lost(part, cut, "started and did not end"));
-  if (unstarted.length) sentences.push(lost(part, unstarted, "never started"));
+  if (failed.length) sentences.push(failures(part, failed));
+  if (cut.length || unstarted.length) sentences.push(lost(part, cut, unstarted));
   return sentences;
 }
 
-/** Where the tasks ran that ended: "Task 1 ran on the loop, tasks 2 and 3 in worker 1." */
+/** Where the tasks ran that ended: "Task 1 ran on the loop, tasks 2 and 3 in worker thread 1." */
 function places(part, ended) {
   if (!ended.length) return null;
   const lanes = Map.groupBy(ended, (name) => part.outcome.tasks.find(({ task }) => task === name).lane);
   const clauses = [...lanes].map(([lane, names], index) => {
-    const where = lane === "loop" ? "on the loop" : `in thread ${lane}`;
+    const where = lane === "loop" ? "on the loop" : `in ${lane.replace(/^worker /, "worker thread\u00a0")}`;
     return `${index ? named(names) : `${capital(named(names))} ran`} ${where}`;
   });
   return { text: `${clauses.join(", ")}.`, tone: "plain" };
 }
 
-function lost(part, tasks, what) {
+function failures(part, failed) {
+  const what = `${capital(named(failed))} failed`;
+  if (failed.every((task) => part.logNames(task))) return { text: `${what}, and the log says so.`, tone: "warn" };
+  const isLogged = part.logs.some(({ level }) => level === "ERROR");
+  return { text: isLogged ? `${what}, and the server logs an exception.` : `${what}, and nothing says so.`, tone: "bad" };
+}
+
+function lost(part, cut, unstarted) {
+  const clauses = [];
+  if (cut.length) clauses.push(`${named(cut)} started and did not end`);
+  if (unstarted.length) clauses.push(`${named(unstarted)} never started`);
+  const what = capital(clauses.join("; "));
+  const tasks = [...cut, ...unstarted];
   const silent = tasks.filter((task) => !part.logNames(task));
-  const names = capital(named(tasks));
-  if (!silent.length) return { text: `${names} ${what}; the log says so.`, tone: "warn" };
-  if (silent.length === tasks.length) return { text: `${names} ${what}, and nothing says so.`, tone: "bad" };
-  return { text: `${names} ${what}; nothing says so of ${named(silent)}.`, tone: "bad" };
+  if (!silent.length) return { text: `${what}. The log says so.`, tone: "warn" };
+  if (silent.length === tasks.length) return { text: `${what}. Nothing says so.`, tone: "bad" };
+  return { text: `${what}. Nothing says so of ${named(silent)}.`, tone: "bad" };
 }
 
 const capital = (text) => text[0].toUpperCase() + text.slice(1);

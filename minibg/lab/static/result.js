@@ -6,6 +6,7 @@ import { save, svgOf } from "./export.js";
 import { Player } from "./player.js";
 import { time, verdictOf } from "./recording.js";
 import { sentenceOf } from "./request.js";
+import { byEvents, byTime } from "./scale.js";
 import { SourceView } from "./source.js";
 import { fillTable, textOf } from "./table.js";
 import { GLYPHS, Timeline, slug } from "./timeline.js";
@@ -32,6 +33,11 @@ export class Result {
       onRan: (lines) => this.active?.timeline.showRan(lines),
     });
     new ResizeObserver(() => this.redraw()).observe(byId("parts"));
+    byId("axis").addEventListener("click", () => {
+      this.byEvents = !this.byEvents;
+      byId("axis").setAttribute("aria-pressed", String(this.byEvents));
+      this.redraw();
+    });
     byId("save-svg").addEventListener("click", () => this.saveSvg());
     byId("save-text").addEventListener("click", () => this.saveText());
   }
@@ -99,9 +105,10 @@ export class Result {
     const clock = performance.now();
     const nows = this.views.map(({ part }) => nowOf(part, clock));
     const end = Math.max(...nows, this.recording.last, 1) * 1.02;
+    const scale = this.byEvents ? byEvents(this.recording.times, end) : byTime(end);
     const width = Math.max(byId("parts").clientWidth - 2, 240);
     this.views.forEach((view, index) => {
-      view.timeline.draw(view.part, { width, end, now: nows[index] });
+      view.timeline.draw(view.part, { width, scale, now: nows[index] });
       this.drawWords(view);
     });
     this.drawDifferences();
@@ -126,9 +133,8 @@ export class Result {
     if (list.children.length === differences.length) return;
     const names = new Map(titles);
     const items = differences.map(({ contenders, name, what }) => {
-      const who = contenders.map((id) => names.get(id) ?? id).join(" and ");
-      const head = make("p", { className: "who" }, make("strong", {}, name), ` · ${who} differ`);
-      return make("li", {}, head, make("p", {}, what));
+      const who = contenders.map((id) => names.get(id) ?? id).join(", ");
+      return make("li", {}, make("strong", {}, name), make("p", {}, titles.length > 2 ? make("small", {}, `${who}: `) : null, what));
     });
     list.replaceChildren(...items);
   }
@@ -167,7 +173,7 @@ export class Result {
     byId("source-of").hidden = stepped.length < 2;
     byId("page").classList.toggle("stepped", stepped.length > 0);
     byId("source-hint").textContent = stepped.length
-      ? "Choose a bar above to see its lines, or a line to see when it ran. Recording each line has slowed this run."
+      ? "Choose a bar to see its lines, or a line to see when it ran. Recording each line has slowed this run."
       : "This run did not record its lines. Press Step to run the request again, line by line.";
     byId("code").hidden = byId("list").hidden = !stepped.length;
   }
@@ -247,7 +253,7 @@ function momentsOf(part, isOneOfMany) {
 
 const WORDS = {
   begin: (span) => `${span.lane} · ${span.what} begins`,
-  finish: (span) => `${span.lane} · ${span.what} ${span.how}`,
+  finish: (span) => `${span.lane} · ${span.what}: ${span.how}`,
   mark: (mark) => `${mark.lane} · ${mark.what}`,
   log: (log) => `log · ${log.message}`,
   line: (line) => `${line.lane} · ${line.file}, line ${line.line}`,

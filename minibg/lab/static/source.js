@@ -1,7 +1,7 @@
 // The source beside the timeline: which line runs, in which lane, with the list before and after it.
 // Lines come highlighted from the server. Which moment is shown is decided by the player.
 
-import { byId, calm, make } from "./dom.js";
+import { byId, make } from "./dom.js";
 import { time } from "./recording.js";
 import { getSources } from "./server.js";
 
@@ -25,6 +25,7 @@ export class SourceView {
     const files = await getSources(part.contender);
     if (this.part !== part) return;
     const ran = Map.groupBy(part.lines, ({ file, line }) => `${file}:${line}`);
+    this.states = statesOf(part);
     this.rows.clear();
     const sections = Map.groupBy(files, ({ file }) => file);
     byId("code").replaceChildren(...[...sections].map(([file, ranges]) => this.fileOf(file, ranges, ran)));
@@ -97,10 +98,10 @@ export class SourceView {
 
   /** The list before the last line ran, and after: that is, before the next one. */
   tellList(lines, count) {
-    const before = lines[count - 1]?.list;
-    const after = lines[count]?.list ?? before;
-    byId("list").hidden = !before;
-    if (!before) return;
+    byId("list").hidden = !count;
+    if (!count) return;
+    const before = this.states[count - 1];
+    const after = this.states[count] ?? before;
     const head = make("div", { className: "row head" }, make("span"), make("span", {}, "has started"), make("span", {}, "has not started"));
     byId("list").replaceChildren(head, stateOf("before", before, before), stateOf("after", after, before));
   }
@@ -125,12 +126,32 @@ export class SourceView {
   }
 }
 
+/**
+ * How the list stands before each line: null until a line has looked at it. What a run has taken out
+ * of its list has started, but for what it has given up; Starlette's run leaves all in its list.
+ */
+function statesOf(part) {
+  const given = new Set(part.unstarted.map(({ task }) => `task ${task}`));
+  const seen = new Set();
+  return part.lines.map(({ list }) => {
+    for (const task of [...list.started, ...list.waiting]) seen.add(task);
+    const isWaiting = (task) => list.waiting.includes(task) && !list.started.includes(task);
+    const started = [...seen].filter((task) => list.started.includes(task) || !(isWaiting(task) || given.has(task)));
+    return seen.size ? { started, waiting: list.waiting.filter(isWaiting) } : null;
+  });
+}
+
 const times = (count) => (count === 1 ? "once" : `${count} times`);
 
+/** A row of the list as it stands; null where no line has looked at it yet. */
 function stateOf(when, state, before) {
+  if (!state) {
+    const unread = make("span", { className: "side none" }, "not looked at yet");
+    return make("div", { className: "row" }, make("span", { className: "when" }, when), unread);
+  }
   const side = (name) => {
     const chips = state[name].map((task) =>
-      make("span", { className: before[name].includes(task) ? "chip" : "chip moved" }, task),
+      make("span", { className: !before || before[name].includes(task) ? "chip" : "chip moved" }, task),
     );
     return make("span", { className: "side" }, ...(chips.length ? chips : [make("span", { className: "none" }, "none")]));
   };
@@ -143,5 +164,5 @@ function bringIntoView(row) {
   const [box, inner] = [code.getBoundingClientRect(), row.getBoundingClientRect()];
   if (inner.top >= box.top + 40 && inner.bottom <= box.bottom - 40) return;
   const top = code.scrollTop + inner.top - box.top - box.height / 3;
-  code.scrollTo({ top, behavior: calm.matches ? "auto" : "smooth" });
+  code.scrollTop = top;  // at once: a smooth scroll would lag behind who steps fast
 }

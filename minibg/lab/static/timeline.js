@@ -97,8 +97,8 @@ export class Timeline {
     for (const item of items) item.setAttribute("tabindex", item === stop ? "0" : "-1");
   }
 
-  draw(part, { width, end, now }) {
-    const boxes = layoutOf(part, { width, end, now, measure });
+  draw(part, { width, scale, now }) {
+    const boxes = layoutOf(part, { width, scale, now, measure });
     this.boxes = boxes;
     this.svg.setAttribute("viewBox", `0 0 ${width} ${boxes.height}`);
     this.svg.setAttribute("width", width);
@@ -118,8 +118,7 @@ export class Timeline {
     back.fill(() => {
       for (const tick of ticks) {
         back.put(`grid ${tick.t}`, "line", { class: "grid", x1: tick.x, x2: tick.x, y1: 8, y2: timed });
-        const anchor = tick.x > right - 12 ? "end" : "middle";
-        back.put(`tick ${tick.t}`, "text", { class: "tick", x: tick.x, y: bottom + 16, "text-anchor": anchor }, tick.text);
+        back.put(`tick ${tick.t}`, "text", { class: "tick", x: tick.x, y: bottom + 16, "text-anchor": "middle" }, tick.text);
       }
       back.put("unit", "text", { class: "tick", x: 0, y: bottom + 16 }, "ms");
       for (const lane of lanes) {
@@ -147,7 +146,8 @@ export class Timeline {
       const box = { x: bar.x, y: bar.y, width: bar.width, height: bar.height };
       g.put("box", "rect", { ...box, rx: Math.min(3, bar.width / 2), class: "box" });
       if (state === "cut-off" || state === "never-ended") {
-        for (let x = bar.x + 8, index = 0; x < bar.x + bar.width - 1; x += 8, index += 1) {
+        const from = bar.label && !bar.outside ? bar.labelX + measure(bar.label) : bar.x;
+        for (let x = from + 8, index = 0; x < bar.x + bar.width - 1; x += 8, index += 1) {
           const to = Math.min(x + 5, bar.x + bar.width);
           g.put(`stripe ${index}`, "line", { class: "stripe", x1: x, y1: bar.y + bar.height - 1, x2: to, y2: bar.y + 1 });
         }
@@ -221,7 +221,7 @@ export class Timeline {
     veil.fill(() => {
       if (t === null) return;
       const x = Math.min(boxes.x(t), boxes.right);
-      veil.put("veil", "rect", { class: "veil", x, y: 6, width: Math.max(boxes.right + 10 - x, 0), height: boxes.timed - 6 });
+      veil.put("veil", "rect", { class: "veil", x, y: 6, width: Math.max(boxes.right + 16 - x, 0), height: boxes.timed - 6 });
       veil.put("cursor", "line", { class: "cursor", x1: x, x2: x, y1: 4, y2: boxes.timed });
       for (const [index, ran] of this.ran.entries()) this.drawRan(veil, index, ran);
     });
