@@ -38,7 +38,7 @@ class Function(NamedTuple):
         try:
             given = self.signature.bind(*args, **kwargs)
             written = msgspec.json.encode(given.arguments, enc_hook=_encode).decode()
-        except (TypeError, ValueError, NotImplementedError) as exc:
+        except (TypeError, ValueError) as exc:
             raise TypeError(f"{self.path}: {exc}") from exc
         copies = self.read(written)
         refuse_what_changes(self.path, given.arguments, copies.arguments)
@@ -100,10 +100,10 @@ def _encode(value: Any) -> Any:
     """What JSON has for a value that msgspec does not know: pydantic's models say so themselves."""
     if hasattr(value, "model_dump"):
         return value.model_dump(mode="json")
-    raise NotImplementedError(f"JSON has nothing for a {type(value).__name__}")
+    raise TypeError(f"JSON has nothing for a {type(value).__name__}")
 
 
 def _decode(cls: Any, value: Any) -> Any:
     if hasattr(cls, "model_validate"):
         return cls.model_validate(value)
-    raise NotImplementedError(f"JSON does not become a {cls.__name__}")
+    raise TypeError(f"JSON does not become a {cls.__name__}")

@@ -114,9 +114,10 @@ class DurableTasks(HandedOverTasks):
         rows = [row for row in map(_row_of, self.tasks) if not row.id]
         if rows:
             self.changes.clear()
-            self.first = None
-            await run_in_threadpool(self.journal.write, rows)
             self.first = rows[0]
+            for row in rows:
+                row.first = None if row is self.first else self.first
+            await run_in_threadpool(self.journal.write, rows)
             if self.heir is not None:
                 self.heir.look()
 

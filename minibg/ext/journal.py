@@ -130,7 +130,9 @@ class Journal:
             self._connection.execute("PRAGMA journal_mode = WAL")
             self._connection.executescript(TABLE)
             with self._transaction():  # nobody is to find the lock's file before it is locked
-                self._life = _life_of(self.path, self._owner)
+                life = _life_of(self.path, self._owner)
+                assert life is not None  # nobody else has that name
+                self._life = life
         except BaseException:
             self._connection.close()
             self._connection = None
@@ -138,12 +140,12 @@ class Journal:
 
     def close(self) -> None:
         """Give back what has not ended: it is the next one's, and nobody has died of it."""
+        assert self._connection is not None
         try:
             with self._transaction() as execute:
                 execute(GIVE_BACK, {"owner": self._owner, "deaths": 0})
         finally:
-            if self._connection is not None:
-                self._connection.close()
+            self._connection.close()
             self._connection = None
             _bury(self.path, self._owner, self._life)
 
@@ -224,8 +226,7 @@ class Journal:
                 yield execute
                 execute("COMMIT")
             except BaseException:
-                if self._connection.in_transaction:  # a full disk has ended it
-                    execute("ROLLBACK")
+                self._connection.rollback()  # unless a full disk has done that
                 raise
             self._to_do.clear()
         finally:
@@ -255,9 +256,8 @@ def _life_of(path: Path, owner: str) -> sqlite3.Connection | None:
     return life
 
 
-def _bury(path: Path, owner: str, life: sqlite3.Connection | None) -> None:
-    if life is not None:
-        life.close()
+def _bury(path: Path, owner: str, life: sqlite3.Connection) -> None:
+    life.close()
     Path(f"{path}-{owner}").unlink(missing_ok=True)
 
 

@@ -29,11 +29,9 @@ import anyio
 
 from minibg import BackgroundTasks, MiniBG
 from minibg.ext.durable import DurableTasks, Journal
-from minibg.ext.fastapi import tasks_of
 
 HERE = Path(__file__).parent
 DurableTasks.journal = Journal(HERE / "tasks.sqlite")
-Durable = Annotated[DurableTasks, tasks_of(DurableTasks)]
 MARKS = os.open(HERE / "marks", os.O_APPEND | os.O_CREAT | os.O_WRONLY)
 
 
@@ -79,7 +77,10 @@ def serve(app, durable):
 def fastapi_app():
     from fastapi import FastAPI
 
-    return serve(FastAPI(lifespan=DurableTasks.lifespan), Durable)
+    from minibg.ext.fastapi import tasks_of
+
+    durable = Annotated[DurableTasks, tasks_of(DurableTasks)]
+    return serve(FastAPI(lifespan=DurableTasks.lifespan), durable)
 
 
 app = serve(MiniBG(lifespan=DurableTasks.lifespan), DurableTasks)
@@ -91,10 +92,11 @@ def plain_app():
 
 
 class Marks(NamedTuple):
-    """How often each task has started, and ended."""
+    """How often each task has started, and ended, and by which process it was started first."""
 
     started: Counter[str]
     ended: Counter[str]
+    first: dict[str, int]
 
 
 class Killable:
@@ -149,12 +151,13 @@ class Killable:
 
     def marks(self) -> Marks:
         """What the tasks have left so far."""
-        started, ended = Counter[str](), Counter[str]()
+        marks = Marks(Counter(), Counter(), {})
         file = self.directory / "marks"
         for line in file.read_text().splitlines() if file.exists() else ():
-            word, key, _ = line.split()
-            (started if word == "start" else ended)[key] += 1
-        return Marks(started, ended)
+            word, key, process = line.split()
+            (marks.started if word == "start" else marks.ended)[key] += 1
+            marks.first.setdefault(key, int(process))
+        return marks
 
     def until(self, holds: Callable[[Marks], bool]) -> Marks:
         """Wait until the marks are so, and return them."""

@@ -63,6 +63,7 @@ def takes(
     names: dict[int, str] | None = None,
     plain: Any = None,
     bare=None,
+    mailer: "Mailer | None" = None,
 ) -> None: ...
 
 
@@ -111,6 +112,8 @@ REFUSED: dict[str, Any] = {
     "names, other keys": {"names": {"a": "a"}},
     "when, a date": {"when": NOON.date()},
     "dataclass, a dict": {"dataclass": {"id": 1, "items": []}},
+    "mailer, what it is not": {"mailer": {}},
+    "mailer, what JSON has nothing for": {"mailer": object()},
 }
 
 

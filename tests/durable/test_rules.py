@@ -8,12 +8,17 @@ from typing import Any
 
 import anyio
 import pytest
+from anyio import from_thread
 from anyio.lowlevel import checkpoint
+from anyio.to_thread import run_sync
 from prometheus_client import CollectorRegistry
 
 from minibg import BackgroundTask, FailFastTasks, MiniBG
+from minibg.ext import durable
 from minibg.ext.durable import DurableTasks, Heir, Journal
+from minibg.ext.journal import Row
 from minibg.ext.monitoring import MonitoredTasks, TaskMetrics
+from tests.durable.conftest import durable_in
 from tests.durable.program import async_work, doing, seen, work
 from tests.framework.asgi import ask
 
@@ -32,6 +37,7 @@ def run(cls: type[DurableTasks], *whats: Any, backend: str = "asyncio") -> None:
 
     async def serve() -> None:
         async with cls.lifespan():
+            await started(cls)
             async with cls() as tasks:
                 for what in whats:
                     tasks.add_task(work, what)
@@ -326,6 +332,35 @@ def test_copies_of_a_list_are_written_each() -> None:
         tasks.tasks.clear()
 
 
+def test_a_list_is_taken_up_whole_with_what_it_has_added(
+    tasks_class: type[DurableTasks],
+) -> None:
+    """The rest of one that a process has begun, too, and what was added while it ran there."""
+    lists: list[list[str]] = []
+
+    class Noting(tasks_class):  # type: ignore[misc, valid-type]
+        async def __call__(self) -> None:
+            lists.append([task.args[0] for task in self.tasks])
+            await super().__call__()
+
+    leave(tasks_class, "a", "b")
+    leave(tasks_class, "c", "d")
+    other = durable_in(tasks_class.journal.path)
+
+    async def begin() -> None:
+        heir = Heir(other)
+        doing["a"] = lambda: heir.running.add_task(work, "e")  # type: ignore[union-attr]
+        doing["b"] = lambda: from_thread.run_sync(heir.stop)
+        await heir.take_up()
+
+    other.journal.open()
+    anyio.run(begin)
+    other.journal.close()
+    start(Noting)
+    assert lists == [["e"], ["c", "d"]]
+    assert seen == ["a", "b", "e", "c", "d"]
+
+
 def test_what_is_taken_up_sees_the_context_of_the_lifespan(
     tasks_class: type[DurableTasks],
 ) -> None:
@@ -342,3 +377,81 @@ def test_what_is_taken_up_sees_the_context_of_the_lifespan(
     leave(tasks_class, "a", "B")
     anyio.run(serve)
     assert seen == ["a", "the lifespan's", "B"]
+
+
+# --- who takes up --------------------------------------------------------------------------------
+
+
+def test_a_request_has_a_living_process_look_for_dead_ones(
+    tasks_class: type[DurableTasks], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(durable, "LOOK", -1.0)
+
+    async def serve() -> None:
+        async with tasks_class.lifespan():
+            await started(tasks_class)
+            await run_sync(leave, durable_in(tasks_class.journal.path), "a", "B")
+            doing["B"] = done.set
+            async with tasks_class() as tasks:
+                tasks.add_task(work, "c")
+            await done.wait()
+            await tasks()
+
+    done = anyio.Event()
+    anyio.run(serve)
+    assert seen == ["a", "B", "c"]
+
+
+async def started(cls: type[DurableTasks]) -> None:
+    """Wait until what was left at the start has been taken up."""
+    assert cls.heir is not None
+    while not cls.heir._wake.statistics().tasks_waiting:
+        await checkpoint()
+
+
+def test_a_file_that_cannot_be_read_for_a_while_is_told(
+    tasks_class: type[DurableTasks],
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    def fail() -> list[Row]:
+        raise sqlite3.OperationalError("disk I/O error")
+
+    monkeypatch.setattr(tasks_class.journal, "take_up", fail)
+
+    async def serve() -> None:
+        async with tasks_class.lifespan():
+            await started(tasks_class)
+
+    anyio.run(serve)
+    assert "cannot be taken up now" in caplog.text
+
+
+def test_a_list_that_is_taken_up_as_the_server_ends_is_given_back(
+    tasks_class: type[DurableTasks], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = Heir._list_of
+
+    def list_of(self: Heir, rows: list[Row]) -> DurableTasks:
+        from_thread.run_sync(self.stop)
+        return whole(self, rows)
+
+    leave(tasks_class, "a")
+    monkeypatch.setattr(Heir, "_list_of", list_of)
+    start(tasks_class)
+    assert seen == []
+    assert rows(tasks_class) == [('{"what":"a"}', 0)]
+
+
+def test_a_policy_that_raises_does_not_stop_the_next_list(
+    tasks_class: type[DurableTasks], caplog: pytest.LogCaptureFixture
+) -> None:
+    class Mine(FailFastTasks, tasks_class): ...  # type: ignore[misc, valid-type]
+
+    leave(tasks_class, "a", "b")
+    leave(tasks_class, "c")
+    doing["a"] = fail
+    start(Mine)
+    assert seen == ["a", "c"]
+    assert rows(tasks_class) == []
+    assert "has not been run to its end" in caplog.text

@@ -208,6 +208,13 @@ def test_a_plain_list_beside_it_runs_as_ever() -> None:
     assert seen == ["one handed over", *ANSWER, "plain ran here"]
 
 
+def test_a_class_that_does_not_say_to_whom_is_told() -> None:
+    async def endpoint(tasks: HandedOverTasks) -> None:
+        tasks.add_task(job, "one")
+
+    assert served(endpoint, fails=NotImplementedError) == 500
+
+
 # --- in FastAPI ----------------------------------------------------------------------------------
 
 Mine = Annotated[Sent, tasks_of(Sent)]
