@@ -544,6 +544,46 @@ def test_a_dependency_with_scopes_of_security_shares_the_list(way: str) -> None:
     assert lists[0] is lists[1]
 
 
+def test_a_dependency_that_is_not_cached_shares_the_list() -> None:
+    lists: list[BackgroundTasks] = []
+    app = FastAPI()
+    given: Any = tasks_of(BackgroundTasks)
+    again = Depends(given.dependency, use_cache=False)
+
+    @app.get("/")
+    async def endpoint(one: Tasks, same: BackgroundTasks = again) -> None:
+        lists.extend([one, same])
+
+    ask(app)
+    assert lists[0] is lists[1]
+
+
+def test_tasks_run_behind_a_response_that_another_route_class_has_replaced() -> None:
+    ran: list[str] = []
+
+    class Replacing(fastapi.routing.APIRoute):
+        def get_route_handler(self) -> Any:
+            handle = super().get_route_handler()
+
+            async def replace(request: fastapi.Request) -> Response:
+                await handle(request)
+                return Response("another")
+
+            return replace
+
+    class Both(BackgroundRoute, Replacing): ...
+
+    app = FastAPI()
+    app.router.route_class = Both
+
+    @app.get("/")
+    async def endpoint(tasks: fastapi.BackgroundTasks) -> None:
+        tasks.add_task(ran.append, "task")
+
+    assert ask(app).body == b"another"
+    assert ran == ["task"]
+
+
 @both_ways
 def test_the_injected_list_may_be_given_to_the_response_as_well(way: str, log: Log) -> None:
     ran: list[str] = []

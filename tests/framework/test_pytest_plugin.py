@@ -111,6 +111,24 @@ def test_what_failed_otherwise_is_shown_beside_its_tasks(tmp_path: Path) -> None
     assert "ERROR background task application.fail failed" in told
 
 
+def test_what_failed_otherwise_is_told_alone_where_no_task_failed(tmp_path: Path) -> None:
+    counts, told = outcome_of(tmp_path, "def test_it(background_tasks): assert [] == [1]")
+    assert counts == {"failed": 1}
+    assert "background task " not in told
+
+
+def test_what_a_policy_says_below_a_warning_fails_no_test(tmp_path: Path) -> None:
+    test = """
+import logging
+
+def test_it(background_tasks, caplog):
+    caplog.set_level("INFO")
+    logging.getLogger("minibg.background").info("a task is tried again")
+    assert "tried again" in caplog.text
+"""
+    assert outcome_of(tmp_path, test)[0] == {"passed": 1}
+
+
 def test_tasks_that_another_fixture_has_run_at_its_end_count_too(tmp_path: Path) -> None:
     test = """
 import pytest
