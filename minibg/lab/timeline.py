@@ -56,7 +56,7 @@ def describe(answer: Answer) -> str:
 def draw(recording: Recording, answer: Answer) -> Table:
     """The timeline of one request, in milliseconds since it arrived."""
     rows = [(event, event.what) for event in (*_client(answer), *recording.events)]
-    rows += [(task, f"{task.what}: {_outcome(task)}") for task in recording.tasks]
+    rows += [(task, f"{task.what}: {task.outcome}") for task in recording.tasks]
     rows.sort(key=lambda row: row[0].start)
     zero, last = recording.events[0].start, max(e.end for e, _ in rows if e.end < inf)
     table = Table(box=None, expand=True, pad_edge=False, title_style="bold", title_justify="left")
@@ -94,7 +94,7 @@ def summarize(answers: Sequence[Answer], recordings: Sequence[Recording]) -> Tab
     """What became of many deliveries."""
     statuses = Counter(_status(answer) for answer in answers)
     waits = [answer.seconds for answer in answers]
-    outcomes = Counter(_outcome(task) for recording in recordings for task in recording.tasks)
+    outcomes = Counter(task.outcome for recording in recordings for task in recording.tasks)
     run = outcomes["ended"] + outcomes["failed"]
     elapsed = answers[-1].received - answers[0].sent
     table = Table.grid(padding=(0, 2))
@@ -106,12 +106,6 @@ def summarize(answers: Sequence[Answer], recordings: Sequence[Recording]) -> Tab
     )
     table.add_row("rate", f"{len(answers) / elapsed:,.0f} a second, one after another")
     return table
-
-
-def _outcome(task: Event) -> str:
-    if task.start == inf:
-        return "not run"
-    return "failed" if task.failed else "ended"
 
 
 def _colour(event: Event) -> str:
