@@ -3,18 +3,27 @@
 What may live here: an application as a user of the framework would write it, for each of them.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from functools import partial
 from importlib import import_module
 from importlib.util import find_spec
 from inspect import Parameter, Signature
 from pkgutil import iter_modules
-from typing import Any
+from typing import Any, NamedTuple
 
-from minibg import BackgroundTasks, Depends, FailFastTasks, MiniBG, StreamingResponse
+from anyio import to_thread
+
+from minibg import (
+    BackgroundTasks,
+    Depends,
+    FailFastTasks,
+    JSONResponse,
+    MiniBG,
+    StreamingResponse,
+)
 from minibg.examples import versions
 from minibg.lab.composition import RequestSpec
-from minibg.lab.work import Work, pieces
+from minibg.lab.work import HandledError, Work, answer_in_a_thread, pieces
 from minibg.types import ASGIApp, Receive, Scope, Send
 
 TITLES = {
@@ -23,6 +32,7 @@ TITLES = {
     "fastapi": "FastAPI",
     "app": "your application",
 }
+ACCEPTED = {"accepted": True}
 
 
 def title_of(contender: str) -> str:
@@ -37,53 +47,83 @@ def why_not(contender: str) -> str:
     return f"{contender} is not installed: pip install {contender}"
 
 
+class Framework(NamedTuple):
+    """What minibg and FastAPI have in common, and call by the same names."""
+
+    app: Any
+    tasks: Any
+    depends: Any
+    json: Any
+    streaming: Any
+
+
 def minibg_app(spec: RequestSpec) -> ASGIApp:
     """minibg."""
     tasks = FailFastTasks if spec.fail_fast else BackgroundTasks
-    return _injecting(MiniBG(), tasks, Depends, StreamingResponse, spec)
+    return _injecting(spec, Framework(MiniBG(), tasks, Depends, JSONResponse, StreamingResponse))
 
 
 def fastapi_app(spec: RequestSpec) -> ASGIApp:
-    """FastAPI, with the list that it injects."""
+    """FastAPI."""
     fastapi, responses = import_module("fastapi"), import_module("fastapi.responses")
-    app, tasks, streaming = fastapi.FastAPI(), fastapi.BackgroundTasks, responses.StreamingResponse
-    return _injecting(app, tasks, fastapi.Depends, streaming, spec)
+    app, tasks, depends = fastapi.FastAPI(), fastapi.BackgroundTasks, fastapi.Depends
+    framework = Framework(app, tasks, depends, responses.JSONResponse, responses.StreamingResponse)
+    return _injecting(spec, framework)
 
 
-def _injecting(
-    app: Any, tasks_class: Any, depends: Any, streaming: Any, spec: RequestSpec
-) -> ASGIApp:
-    """The application of a framework that injects the list."""
+def _injecting(spec: RequestSpec, framework: Framework) -> ASGIApp:
+    """An application whose endpoint, and its dependency, ask for the list by annotation."""
+
+    async def dependency(tasks: Any) -> AsyncIterator[None]:
+        with Work(spec).held(tasks.add_task):
+            yield
 
     async def endpoint(tasks: Any, dependency: None = None) -> Any:
+        if spec.endpoint == "own background":
+            own = framework.tasks()
+            Work(spec).endpoint(tasks.add_task, own.add_task)
+            return framework.json(ACCEPTED, background=own)
         Work(spec).endpoint(tasks.add_task)
-        return streaming(pieces()) if spec.endpoint == "streams" else {"accepted": True}
+        return framework.streaming(pieces()) if spec.endpoint == "streams" else ACCEPTED
 
-    named = partial(Parameter, kind=Parameter.KEYWORD_ONLY)
-    parameters = [named("tasks", annotation=tasks_class)]
+    async def answer_404(request: object, exc: Exception) -> Any:
+        return framework.json({"handled": True}, status_code=404)
+
+    parameter = partial(Parameter, kind=Parameter.KEYWORD_ONLY)
+    parameters = [parameter("tasks", annotation=framework.tasks)]
+    dependency.__signature__ = Signature(parameters)  # type: ignore[attr-defined]  # as it is asked
     if spec.dependency != "none":
-        parameters.append(named("dependency", default=depends(Work(spec).dependency)))
+        parameters.append(parameter("dependency", default=framework.depends(dependency)))
     endpoint.__signature__ = Signature(parameters)  # type: ignore[attr-defined]  # as composed
+    app = framework.app
     app.get("/")(endpoint)
+    app.get("/sync")(answer_in_a_thread)
+    app.exception_handler(HandledError)(answer_404)
     served: ASGIApp = app
     return served
 
 
 def starlette_app(spec: RequestSpec) -> ASGIApp:
     """Starlette, with its list as the response's background."""
-    background = import_module("starlette.background")
-    responses = import_module("starlette.responses")
-    routing = import_module("starlette.routing")
+    responses, routing = import_module("starlette.responses"), import_module("starlette.routing")
+    list_of = import_module("starlette.background").BackgroundTasks
 
     async def endpoint(request: object) -> Any:
-        tasks = background.BackgroundTasks()
+        tasks = list_of()
         Work(spec).endpoint(tasks.add_task)
         if spec.endpoint == "streams":
             return responses.StreamingResponse(pieces(), background=tasks)
-        return responses.JSONResponse({"accepted": True}, background=tasks)
+        return responses.JSONResponse(ACCEPTED, background=tasks)
+
+    def sync_endpoint(request: object) -> Any:
+        return responses.JSONResponse(answer_in_a_thread())
+
+    async def answer_404(request: object, exc: Exception) -> Any:
+        return responses.JSONResponse({"handled": True}, status_code=404)
 
     app: ASGIApp = import_module("starlette.applications").Starlette(
-        routes=[routing.Route("/", endpoint)]
+        routes=[routing.Route("/", endpoint), routing.Route("/sync", sync_endpoint)],
+        exception_handlers={HandledError: answer_404},
     )
     return app
 
@@ -94,7 +134,10 @@ def version_app(name: str, spec: RequestSpec) -> ASGIApp:
 
     async def app(scope: Scope, receive: Receive, send: Send) -> None:
         tasks = list_of()
-        Work(spec).endpoint(tasks.add_task)
+        if scope["path"] == "/sync":
+            await to_thread.run_sync(answer_in_a_thread)
+        else:
+            Work(spec).endpoint(tasks.add_task)
         await send({"type": "http.response.start", "status": 200, "headers": []})
         if spec.endpoint == "streams":
             async for piece in pieces():

@@ -11,11 +11,17 @@ import select
 import socket
 import sys
 import time
+from contextlib import ExitStack
+from typing import Self
 
 import h11
 
 SECONDS = 40
 """How long it waits for anything."""
+
+
+OTHERS = 40
+"""How many requests come before, where the client comes after others."""
 
 
 def tell(event: str, /, **fields: object) -> None:
@@ -31,12 +37,18 @@ def mark(what: str, detail: str = "") -> None:
 class Exchange:
     """A connection on which requests are sent and answers read."""
 
-    def __init__(self, connection: socket.socket) -> None:
-        self.connection = connection
+    def __init__(self, port: int, path: str = "/") -> None:
+        self.connection = socket.create_connection(("127.0.0.1", port), timeout=SECONDS)
         self.http = h11.Connection(h11.CLIENT)
-        self.request = h11.Request(method="GET", target="/", headers=[("host", "lab")])
+        self.request = h11.Request(method="GET", target=path, headers=[("host", "lab")])
 
-    def ask(self, times: int) -> None:
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exc_info: object) -> None:
+        self.connection.close()
+
+    def ask(self, times: int = 1) -> None:
         """Send the request, or as many of them one behind the other."""
         data = self.http.send(self.request) or b""
         self.http.send(h11.EndOfMessage())
@@ -48,18 +60,22 @@ class Exchange:
         self.http.send(self.request)
         self.http.send(h11.EndOfMessage())
 
-    def read(self) -> h11.Response | h11.EndOfMessage:
-        """The head of the answer, and then its end.
+    def read_head(self) -> str:
+        """The status of the answer, when its head is there."""
+        event = self._next()
+        return str(event.status_code if isinstance(event, h11.Response) else "")
 
-        Raises:
-            ConnectionError: If the connection ends before.
-        """
-        while not isinstance(event := self.http.next_event(), h11.Response | h11.EndOfMessage):
-            if event is h11.NEED_DATA:
-                data = self.connection.recv(65536)
-                if not data:
-                    raise ConnectionError
-                self.http.receive_data(data)
+    def read_rest(self) -> None:
+        """Read the answer to its end."""
+        while not isinstance(self._next(), h11.EndOfMessage):
+            pass
+
+    def _next(self) -> object:
+        while (event := self.http.next_event()) is h11.NEED_DATA:
+            data = self.connection.recv(65536)
+            if not data:
+                raise ConnectionError("it was closed before the answer was complete")
+            self.http.receive_data(data)
         return event
 
     def is_closed(self) -> bool:
@@ -71,8 +87,16 @@ class Exchange:
 
 def ask(port: int, client: str) -> None:
     """Send the request, and behave as that client does."""
-    with socket.create_connection(("127.0.0.1", port), timeout=SECONDS) as connection:
-        exchange = Exchange(connection)
+    with ExitStack() as stack:
+        path = "/"
+        if client == "after 40 others":
+            path = "/sync"
+            others = [stack.enter_context(Exchange(port)) for _ in range(OTHERS)]
+            for other in others:
+                other.ask()
+                other.read_head()
+                other.read_rest()
+        exchange = stack.enter_context(Exchange(port, path))
         tell("asks")
         exchange.ask(2 if client == "pipelines" else 1)
         try:
@@ -85,20 +109,20 @@ def _behave(exchange: Exchange, client: str) -> None:
     if client == "hangs up before":
         mark("hung up")
         return
-    status = str(getattr(exchange.read(), "status_code", ""))
+    status = exchange.read_head()
     mark("first byte")
     if client == "hangs up within":
         mark("hung up")
         return
-    exchange.read()
+    exchange.read_rest()
     mark("answer complete", status)
     if client == "hangs up after":
         mark("hung up")
         return
     if client == "pipelines":
         exchange.expect_next()
-        status = str(getattr(exchange.read(), "status_code", ""))
-        exchange.read()
+        status = exchange.read_head()
+        exchange.read_rest()
         mark("second answer complete", status)
     if exchange.is_closed():
         mark("connection closed", "by the server")

@@ -60,7 +60,7 @@ class Contender(uvicorn.Server):
         self.pipe = standard_output()
         teller = Teller(self.tell)
         logging.basicConfig(handlers=[RecordingHandler(Recording(on_change=teller))])
-        recorded = RecordingMiddleware(app, lambda recording: self.tell("over"), teller)
+        recorded = RecordingMiddleware(app, self.tell_end, teller)
         options: dict[str, Any] = {"log_config": None, "lifespan": "off", "ws": "none"}
         super().__init__(uvicorn.Config(recorded, host="127.0.0.1", port=0, **options))
 
@@ -68,6 +68,11 @@ class Contender(uvicorn.Server):
         """Tell it, unless it belongs to the warming up."""
         if self.is_telling.is_set():
             self.pipe.tell(event, **fields)
+
+    def tell_end(self, recording: Recording) -> None:
+        """Tell that a request is over, its tasks included."""
+        recording.note("application has returned")
+        self.tell("over", request=recording.number)
 
     async def startup(self, sockets: Any = None) -> None:
         """Start as uvicorn does, and warm up."""

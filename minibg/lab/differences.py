@@ -149,7 +149,12 @@ def release(right: Outcome, wrong: Outcome) -> Found:
 def connection(right: Outcome, wrong: Outcome) -> Found:
     """A task's failure costs the connection in one, and not in the other."""
     costs = wrong.connection != "kept" and wrong.reaches_server and wrong.status is not None
-    if right.connection != "kept" or not costs or wrong.spec.server != "goes on":
+    if (
+        right.connection != "kept"
+        or not costs
+        or wrong.status == 500
+        or wrong.spec.server != "goes on"
+    ):
         return None
     lost = right.second_status is not None and wrong.second_status is None
     what = (
@@ -158,6 +163,115 @@ def connection(right: Outcome, wrong: Outcome) -> Found:
         f"In {right.title} the connection stays open for the next request."
     )
     return what, []
+
+
+def room(right: Outcome, wrong: Outcome) -> Found:
+    """Tasks of others keep a sync endpoint waiting in one, and not in the other."""
+    if wrong.spec.client != "after 40 others" or right.answered is None or wrong.answered is None:
+        return None
+    if wrong.answered < 50 + right.answered:
+        return None
+    what = (
+        f"In {wrong.title} sync tasks hold the 40 threads that sync endpoints need too, and the "
+        f"client waits {wrong.answered:.0f} ms. In {right.title} tasks have threads of their own, "
+        f"and it waits {right.answered:.0f} ms."
+    )
+    return what, []
+
+
+def capture(right: Outcome, wrong: Outcome) -> Found:
+    """A keyword of the task's is taken by the list's own `add_task`."""
+    given = [n for n, task in enumerate(wrong.spec.tasks) if task.does == "is given func"]
+    if not given or wrong.status != 500 or right.status == 500:
+        return None
+    what = (
+        f"`add_task(f, func=...)` is a TypeError in {wrong.title}, and the client has a 500. In "
+        f"{right.title} any keyword goes through to the task, and it is called with it."
+    )
+    return what, given
+
+
+def generator(right: Outcome, wrong: Outcome) -> Found:
+    """A generator function is refused in one, and in the other it is a task that does nothing."""
+    added = [n for n, task in enumerate(wrong.spec.tasks) if task.does == "is a generator"]
+    if not added or right.status != 500 or wrong.status == 500:
+        return None
+    what = (
+        f"{capital(tasks(added))} is a generator function, and to call it runs nothing: "
+        f"{wrong.title} calls it and says nothing. {capital(right.title)} refuses it with a "
+        "TypeError where it is added."
+    )
+    return what, added
+
+
+def unheard(right: Outcome, wrong: Outcome) -> Found:
+    """A failure is logged in one, and lost in the other."""
+    lost = [
+        number
+        for number, ours, theirs in both(right, wrong)
+        if ours.how == theirs.how == "failed"
+        and right.failure_is_logged(number)
+        and not wrong.failure_is_logged(number)
+    ]
+    if not lost or handler(right, wrong):
+        return None
+    what = (
+        f"{capital(tasks(lost))} fails in both. {capital(right.title)} has the failure in its "
+        f"log; in {wrong.title} the cancellation takes its place, and nobody hears of it."
+    )
+    return what, lost
+
+
+def waits(right: Outcome, wrong: Outcome) -> Found:
+    """A run that is cancelled waits for its thread in one, and leaves it behind in the other."""
+
+    def left(outcome: Outcome) -> list[int]:
+        over = outcome.returned
+        ends = ((n, task.end) for n, task in enumerate(outcome.tasks))
+        return [n for n, end in ends if over is not None and end is not None and end > over]
+
+    behind = left(wrong)
+    if not behind or left(right):
+        return None
+    what = (
+        f"The run of {wrong.title} is over while the thread of {tasks(behind)} still works. "
+        f"{capital(right.title)} waits for it, as a thread cannot be interrupted."
+    )
+    return what, behind
+
+
+def dropped(right: Outcome, wrong: Outcome) -> Found:
+    """Tasks run in one and not in the other, whatever the reason."""
+    missing = [
+        number
+        for number, task in enumerate(right.tasks)
+        if task.started and not (number < len(wrong.tasks) and wrong.tasks[number].started)
+    ]
+    if not missing or wrong.status == 500:
+        return None
+    what = f"{capital(tasks(missing))} {'runs' if len(missing) == 1 else 'run'} in {right.title}"
+    reason = DROPPED.get(wrong.spec.endpoint) or DROPPED.get(wrong.spec.dependency)
+    return f"{what}, and not in {wrong.title}. {reason or NO_REASON}", missing
+
+
+DROPPED = {
+    "own background": "Where a response has a background of its own, the injected list is dropped.",
+    "adds": "The dependency adds it while it closes, when the list has run already.",
+}
+NO_REASON = "No log says why."
+
+
+def handler(right: Outcome, wrong: Outcome) -> Found:
+    """The error of a task is replaced by another, since a handler wants to answer."""
+    replaced = [text for text in wrong.errors if "already started" in text]
+    if not replaced or any("already started" in text for text in right.errors):
+        return None
+    what = (
+        f"The task's exception has a handler, which {wrong.title} calls to answer a request that "
+        "has its answer: the log speaks of that, and not of the failure. In "
+        f"{right.title} a task's failure goes to `on_error`, and the log names it."
+    )
+    return what, [n for n, task in enumerate(wrong.tasks) if task.how == "failed"]
 
 
 def row(right: Outcome, wrong: Outcome) -> Found:
@@ -200,10 +314,17 @@ def capital(text: str) -> str:
 KINDS: dict[str, Callable[[Outcome, Outcome], Found]] = {
     "isolate": isolate,
     "place": place,
+    "capture": capture,
+    "generator": generator,
+    "handler": handler,
+    "unheard": unheard,
+    "room": room,
     "handed back": handed_back,
     "after": after,
     "cancel": cancel,
+    "left behind": waits,
     "nothing lost": nothing_lost,
+    "dropped": dropped,
     "release": release,
     "connection": connection,
     "row": row,

@@ -23,6 +23,7 @@ import msgspec
 from anyio.abc import Process
 from anyio.streams.buffered import BufferedByteReceiveStream
 
+from minibg.lab.client import OTHERS
 from minibg.lab.composition import RunSpec
 from minibg.lab.differences import differences
 from minibg.lab.outcome import Outcome
@@ -31,6 +32,8 @@ SECONDS = 30
 """How long one contender may take."""
 PATIENCE = 0.1
 """Seconds in which the client may still hear that the connection is closed."""
+THREADS = 5
+"""Seconds in which a thread that was left behind may still end."""
 BETWEEN_SIGNALS = 0.2
 """Seconds between two SIGTERM."""
 LINES = 5000
@@ -118,7 +121,7 @@ class Trial:
         self.outcome = Outcome(contender, self.spec)
         self.account = Account(self.outcome, experiment.tell)
         self.port = 0
-        self.requests_left = 2 if self.spec.client == "pipelines" else 1
+        self.left = {1, 2} if self.spec.client == "pipelines" else {1}
         self.ready, self.answered, self.over = anyio.Event(), anyio.Event(), anyio.Event()
         self.ended, self.done = anyio.Event(), anyio.Event()
         self.server: Process | None = None
@@ -166,8 +169,8 @@ class Trial:
             self.port = event["port"]
             self.ready.set()
         elif event["event"] == "over":
-            self.requests_left -= 1
-            if not self.requests_left:
+            self.left.discard(event["request"] - self.account.others)
+            if not self.left:
                 self.over.set()
         else:
             self.account.take(event)
@@ -184,7 +187,10 @@ class Trial:
         """Wait for the end of the request, or send signals when the client has its answer."""
         if self.spec.server == "goes on":
             await first(self.over.wait, self.ended.wait)
-            with anyio.move_on_after(PATIENCE):
+            with anyio.move_on_after(THREADS):
+                await first(self.account.wait_for_all, self.ended.wait)
+            exits = self.outcome.reaches_server in ENDS_SERVER
+            with anyio.move_on_after(SECONDS if exits else PATIENCE):
                 await self.ended.wait()
         else:
             await first(self.answered.wait, self.ended.wait)
@@ -207,9 +213,11 @@ class Trial:
 
     def _mark(self, what: str, detail: str = "") -> None:
         mark = {"event": "mark", "t": time.perf_counter(), "lane": "loop"}
-        self.account.take({**mark, "what": what, "detail": detail, "request": 1})
+        self.account.take({**mark, "what": what, "detail": detail})
 
 
+ENDS_SERVER = ("SystemExit", "KeyboardInterrupt")
+"""What no server survives that it gets from an application."""
 ENDS_WAIT = ("answer complete", "hung up", "connection lost")
 """What the client says when it waits no longer."""
 
@@ -224,9 +232,11 @@ class Account:
         self.early: deque[Event] = deque()
         self.lanes: set[str] = set()
         self.open: dict[str, Event] = {}
+        self.finished = anyio.Event()
         self.lines = 0
         self.started: list[str] = []
         self.standing: list[str] = []
+        self.others = OTHERS if outcome.spec.client == "after 40 others" else 0
 
     def begin(self, at: float) -> None:
         """The client sends its request: the time is counted from there."""
@@ -239,6 +249,10 @@ class Account:
         if self.began is None:
             self.early.append(event)
             return
+        if event.get("lane") != "client":
+            event["request"] = event.get("request", self.others + 1) - self.others
+        if event["request"] < 1:
+            return  # those have come only to be in the way
         event["t"] = round((event["t"] - self.began) * 1000, 3)
         if "id" in event:
             event["id"] = f"{self.outcome.contender} {event['id']}"
@@ -254,6 +268,8 @@ class Account:
                 self.started.append(f"task {event['task'] + 1}")
         elif event["event"] == "finish":
             self.open.pop(event["id"], None)
+            finished, self.finished = self.finished, anyio.Event()
+            finished.set()
         self.outcome.take(event)
         self.told(event)
 
@@ -265,6 +281,11 @@ class Account:
         line["list"] = {"started": [*dict.fromkeys(self.started)], "waiting": waiting}
         line["n"], self.lines = self.lines, self.lines + 1
         return self.lines <= LINES
+
+    async def wait_for_all(self) -> None:
+        """Wait until nothing goes on any more."""
+        while self.open:
+            await self.finished.wait()
 
     def close(self) -> None:
         """Say of what has not ended that it never will, and what became of all."""

@@ -4,7 +4,6 @@ What may live here: facts. What they mean is said by `differences.py`.
 """
 
 import re
-from collections import Counter
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -37,18 +36,21 @@ class Outcome:
     spec: RequestSpec
     tasks: list[TaskOutcome] = field(default_factory=list)
     status: int | None = None
+    answered: float | None = None
     last_byte: float | None = None
     connection: str = "kept"
     second_status: int | None = None
     reaches_server: str = ""
     server_ended: bool = False
+    returned: float | None = None
     dependency_closed: float | None = None
+    errors: list[str] = field(default_factory=list)
     seconds: float = 0.0
-    marks: Counter[str] = field(default_factory=Counter)
     _open: dict[int, dict[str, Any]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        self.tasks = [TaskOutcome() for _ in self.spec.tasks]
+        composed = () if self.spec.client == "after 40 others" else self.spec.tasks
+        self.tasks = [TaskOutcome() for _ in composed]
 
     @property
     def title(self) -> str:
@@ -89,9 +91,8 @@ class Outcome:
 
     def _take_mark(self, event: dict[str, Any]) -> None:
         what, detail = event["what"], event["detail"]
-        self.marks[what] += 1
         if what == "answer complete":
-            self.status = int(detail)
+            self.status, self.answered = int(detail), event["t"]
         elif what == "second answer complete":
             self.second_status = int(detail)
         elif what == "connection closed":
@@ -100,16 +101,24 @@ class Outcome:
             self.connection = "lost"
         elif what.startswith("server gets"):
             self.reaches_server = detail
+        elif what == "application has returned":
+            self.returned = event["t"]
         elif what == "server has ended":
             self.server_ended = True
         elif detail == "last byte taken":
             self.last_byte = event["t"]
 
     def _take_log(self, event: dict[str, Any]) -> None:
+        if event["level"] == "ERROR":
+            self.errors.append(event["message"])
         found = re.match(r"background tasks? (not run|cut off) \(.*?\): ", event["message"])
         if found:
             for number in re.findall(r"task_(\d+)", event["message"]):
                 self.task(int(number) - 1).named = found[1]
+
+    def failure_is_logged(self, number: int) -> bool:
+        """Whether an error in the log speaks of that task's failure."""
+        return any(f"task {number + 1} fails" in text for text in self.errors)
 
     @property
     def said(self) -> str:

@@ -19,7 +19,7 @@ from anyio.abc import TaskGroup
 from minibg import HTTPException, MiniBG, PlainTextResponse, Request, Response
 from minibg.ext.sse import EventSourceResponse, ServerSentEvent
 from minibg.lab.applications import APPLICATIONS, WITH_DEPENDENCIES, title_of, why_not
-from minibg.lab.composition import RunSpec
+from minibg.lab.composition import LIMITS, RunSpec, choices
 from minibg.lab.experiment import Broadcast, Experiment
 from minibg.lab.hosted import Hosted
 from minibg.lab.presets import PRESETS
@@ -38,8 +38,6 @@ RUNNING = 4
 """How many runs may go on at a time, of all visitors."""
 KEPT = 20
 """How many runs that are over can still be asked for."""
-MS = 10_000
-"""How long all tasks of a request may take together."""
 VISITOR = "visitor"
 """The cookie by which a visitor is known."""
 
@@ -131,6 +129,10 @@ def create_app(hosted: Hosted | None = None) -> MiniBG:
     async def presets() -> list[dict[str, Any]]:
         return [preset._asdict() for preset in PRESETS]
 
+    @app.get("/composition")
+    async def composition() -> dict[str, Any]:
+        return choices()
+
     @app.get("/contenders")
     async def contenders() -> list[dict[str, Any]]:
         return [contender(name) for name in APPLICATIONS]
@@ -199,8 +201,9 @@ def check(spec: RunSpec) -> None:
     if len(set(spec.contenders)) < len(spec.contenders):
         raise HTTPException(422, "each contender can be named once")
     total = sum(task.ms for task in spec.request.tasks)
-    if total > MS:
-        raise HTTPException(422, f"all tasks together may take {MS} ms, not {total}")
+    if total > LIMITS["ms_together"]:
+        most = LIMITS["ms_together"]
+        raise HTTPException(422, f"all tasks together may take {most} ms, not {total}")
     if spec.request.fail_fast and "minibg" not in spec.contenders:
         raise HTTPException(422, "fail_fast is a policy of minibg, which is not among contenders")
 

@@ -9,8 +9,8 @@ What may live here: what the composed request does. Who calls it is `application
 import asyncio
 import sys
 import time
-from collections.abc import AsyncIterator, Callable
-from contextlib import AbstractContextManager
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from itertools import count
 from typing import Any
 
@@ -26,7 +26,11 @@ PAUSE = 0.1
 ADDED_MS = 50
 """How long a task takes that another has added, and what a task hands back."""
 
-Func = Callable[[], Any]
+AddTask = Callable[..., object]
+
+
+class HandledError(Exception):
+    """A failure for which the applications have an exception handler."""
 
 
 def recorded(what: str, kind: str) -> AbstractContextManager[None]:
@@ -41,61 +45,83 @@ class Work:
         self.spec = spec
         self.numbers = count()
         self.run: asyncio.Task[Any] | None = None
-        self.add_task: Callable[[Func], object] | None = None
+        self.add_task: AddTask | None = None
 
-    def endpoint(self, add_task: Callable[[Func], object]) -> None:
-        """What the endpoint does before it returns: it adds all tasks, by a list's `add_task`."""
+    def endpoint(self, add_task: AddTask, add_own: AddTask | None = None) -> None:
+        """What the endpoint does before it returns: it adds all tasks.
+
+        Args:
+            add_task: That of the list.
+            add_own: That of the response's own background, if it has one: the last task goes there.
+        """
         self.run, self.add_task = asyncio.current_task(), add_task
         with recorded("endpoint", "endpoint"):
-            for task in self.spec.tasks:
-                add_task(self.function(task))
+            for number, task in enumerate(self.spec.tasks, 1):
+                add = add_own if add_own and number == len(self.spec.tasks) else add_task
+                given = {"func": "a keyword"} if task.does == "is given func" else {}
+                add(self.function(task), **given)
             if self.spec.endpoint == "raises":
                 raise ValueError("the endpoint raises")
 
-    async def dependency(self) -> AsyncIterator[None]:
-        """A `yield` dependency, as a database session is."""
+    @contextmanager
+    def held(self, add_task: AddTask) -> Iterator[None]:
+        """What a `yield` dependency holds, as a database session is, and what closing it does."""
         with recorded("dependency, open until it is closed", "dependency"):
             yield
             if self.spec.dependency == "fails closing":
                 raise OSError("the dependency cannot be closed")
+            if self.spec.dependency == "adds":
+                self.numbers = count(len(self.spec.tasks))
+                added = TaskSpec("async", ADDED_MS)
+                add_task(self.function(added, ", added by the dependency"))
 
-    def function(self, task: TaskSpec, by: str = "") -> Func:
+    def function(self, task: TaskSpec, by: str = "") -> Callable[..., Any]:
         """The next task."""
         number = next(self.numbers)
         name, seconds = f"task {number + 1}", task.ms / 1000
         what = f"{name}: {task.said}{by}"
+        cancels = task.does in ("cancels", "cancels and fails")  # when half its time is over
 
         def happening() -> AbstractContextManager[None]:
             recording = current_recording.get()
             return recording.happening(recording.expect_task(what, number))
 
-        def sync_task() -> Any:
+        def sync_task(**given: str) -> Any:
             with happening():
-                time.sleep(seconds)
-                if task.does == "cancels":
+                if cancels:
+                    time.sleep(seconds / 2)
                     anyio.from_thread.run_sync(self.cancel)
+                time.sleep(seconds / 2 if cancels else seconds)
                 return self.end(task, number)
 
-        async def async_task() -> Any:
+        async def async_task(**given: str) -> Any:
             with happening():
                 if task.does == "blocks":
                     time.sleep(seconds)  # noqa: ASYNC251  # that is what it shows
+                elif cancels:
+                    await asyncio.sleep(seconds / 2)
+                    self.cancel()
+                    await asyncio.sleep(seconds / 2)
                 elif seconds:
                     await asyncio.sleep(seconds)
-                if task.does == "cancels":
-                    self.cancel()
-                    await asyncio.sleep(0)
                 return self.end(task, number)
 
-        func = sync_task if task.kind == "sync" else async_task
+        def generator(**given: str) -> Iterator[None]:
+            yield from [sync_task(**given)]
+
+        func: Callable[..., Any] = sync_task if task.kind == "sync" else async_task
+        if task.does == "is a generator":
+            func = generator
         func.__name__ = func.__qualname__ = name.replace(" ", "_")
         return func
 
     def end(self, task: TaskSpec, number: int) -> Any:
         """What a task does when its time is over."""
         name = f"task {number + 1}"
-        if task.does == "fails":
+        if task.does in ("fails", "cancels and fails"):
             raise ValueError(f"{name} fails")
+        if task.does == "fails, handled":
+            raise HandledError(f"{name} fails")
         if task.does == "exits":
             sys.exit(3)
         if task.does == "hands back":
@@ -123,3 +149,9 @@ async def pieces() -> AsyncIterator[bytes]:
         if number:
             await asyncio.sleep(PAUSE)
         yield b"piece %d\n" % number
+
+
+def answer_in_a_thread() -> dict[str, bool]:
+    """A sync endpoint, which needs one of the threads for endpoints."""
+    with recorded("endpoint, sync", "endpoint"):
+        return {"answered": True}
