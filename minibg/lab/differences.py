@@ -6,9 +6,10 @@ which is that of a rule, and two sentences about it.
 
 from collections.abc import Callable, Iterator
 from itertools import combinations, pairwise
+from statistics import median
 from typing import Any
 
-from minibg.lab.outcome import Outcome
+from minibg.lab.outcome import Outcome, TaskOutcome
 
 Found = tuple[str, list[int]] | None
 """Two sentences, and the tasks of which they speak; or there is no such difference."""
@@ -102,7 +103,8 @@ def cancel(right: Outcome, wrong: Outcome) -> Found:
         for number, ours, theirs in both(right, wrong)
         if theirs.started and not ours.started and ours.named
     ]
-    if not started or right.status is None:
+    cancelled = any(task.does.startswith("cancels") for task in wrong.spec.tasks)
+    if not started or right.status is None or not cancelled:
         return None
     what = (
         f"The run is cancelled, and {wrong.title} starts {tasks(started)} all the same. "
@@ -245,20 +247,22 @@ def dropped(right: Outcome, wrong: Outcome) -> Found:
     missing = [
         number
         for number, task in enumerate(right.tasks)
-        if task.started and not (number < len(wrong.tasks) and wrong.tasks[number].started)
+        if task.started and (number >= len(wrong.tasks) or wrong.tasks[number] == TaskOutcome())
     ]
     if not missing or wrong.status == 500:
         return None
     what = f"{capital(tasks(missing))} {'runs' if len(missing) == 1 else 'run'} in {right.title}"
     reason = DROPPED.get(wrong.spec.endpoint) or DROPPED.get(wrong.spec.dependency)
-    return f"{what}, and not in {wrong.title}. {reason or NO_REASON}", missing
+    if reason is None:
+        ends = f"There the run ends with a {wrong.reaches_server}."
+        reason = ends if wrong.reaches_server else "No log says why."
+    return f"{what}, and not in {wrong.title}. {reason}", missing
 
 
 DROPPED = {
     "own background": "Where a response has a background of its own, the injected list is dropped.",
     "adds": "The dependency adds it while it closes, when the list has run already.",
 }
-NO_REASON = "No log says why."
 
 
 def handler(right: Outcome, wrong: Outcome) -> Found:
@@ -277,14 +281,14 @@ def handler(right: Outcome, wrong: Outcome) -> Found:
 def row(right: Outcome, wrong: Outcome) -> Found:
     """Sync tasks share a way to the thread in one, and have one each in the other."""
 
-    def gap(outcome: Outcome) -> float | None:
-        done = [t for t in outcome.tasks if t.end is not None and t.lane.startswith("worker")]
-        if len(done) < 3 or len(done) != len(outcome.tasks):
-            return None
-        return sum(b.begin - (a.end or 0.0) for a, b in pairwise(done)) / (len(done) - 1)
+    def gap(outcome: Outcome) -> float:
+        if not all(t.end is not None and t.lane.startswith("worker") for t in outcome.tasks):
+            return 0.0
+        gaps = [after.begin - (before.end or 0.0) for before, after in pairwise(outcome.tasks)]
+        return median(gaps) if len(gaps) > 1 else 0.0
 
     ours, theirs = gap(right), gap(wrong)
-    if ours is None or theirs is None or theirs < 2 * ours:
+    if not ours or theirs < 1.2 * ours:
         return None
     what = (
         f"{capital(wrong.title)} goes to a thread and back for each sync task, {theirs:.2f} ms "

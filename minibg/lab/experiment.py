@@ -189,8 +189,7 @@ class Trial:
             await first(self.over.wait, self.ended.wait)
             with anyio.move_on_after(THREADS):
                 await first(self.account.wait_for_all, self.ended.wait)
-            exits = self.outcome.reaches_server in ENDS_SERVER
-            with anyio.move_on_after(SECONDS if exits else PATIENCE):
+            with anyio.move_on_after(PATIENCE):
                 await self.ended.wait()
         else:
             await first(self.answered.wait, self.ended.wait)
@@ -216,8 +215,6 @@ class Trial:
         self.account.take({**mark, "what": what, "detail": detail})
 
 
-ENDS_SERVER = ("SystemExit", "KeyboardInterrupt")
-"""What no server survives that it gets from an application."""
 ENDS_WAIT = ("answer complete", "hung up", "connection lost")
 """What the client says when it waits no longer."""
 

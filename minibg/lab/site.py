@@ -127,7 +127,7 @@ def create_app(hosted: Hosted | None = None) -> MiniBG:
 
     @app.get("/presets")
     async def presets() -> list[dict[str, Any]]:
-        return [preset._asdict() for preset in PRESETS]
+        return [preset.told() for preset in PRESETS]
 
     @app.get("/composition")
     async def composition() -> dict[str, Any]:
