@@ -204,8 +204,9 @@ def _both(around: Around) -> Around:
     return lambda call, task: around(partial(outer, call), task)
 
 
-UNSEEN_SECONDS = 0.002
-"""How long an application may take between its tasks before that is shown."""
+NOTHING_SECONDS, PAUSE_SECONDS = 0.002, 0.02
+"""How long an application may go on after its answer before that is shown: without any task that is
+recorded, and without one before, between or after those that are."""
 
 
 def _note_unrecorded(recording: Recording) -> None:
@@ -213,11 +214,11 @@ def _note_unrecorded(recording: Recording) -> None:
     taken = [event.end for event in recording.events if event.what == "last byte taken"]
     if not taken:
         return
-    now = perf_counter()
-    seen = sorted((e.start, e.end) for e in recording.tasks if e.start < inf)
-    last = taken[0]
+    last, now = taken[0], perf_counter()
+    seen = sorted((task.start, task.end) for task in recording.tasks if task.start < inf)
+    least = PAUSE_SECONDS if seen else NOTHING_SECONDS
     for start, end in [*seen, (now, now)]:
-        if start - last > UNSEEN_SECONDS:
+        if start - last > least:
             event = Event(UNRECORDED, "event loop", last, start, kind="not recorded")
             recording.events.append(event)
             recording.on_change("begin", event, recording)

@@ -96,9 +96,13 @@ class Stepper:
 
     @staticmethod
     def _list(frame: FrameType) -> list[str] | None:
-        """The tasks that stand in the list that a frame runs, if it runs one."""
-        tasks = getattr(frame.f_locals.get("self"), "tasks", None)
-        return None if tasks is None else [name_of(task) for task in list(tasks)]
+        """The tasks that stand in the list, or the lists, that a frame runs, if it runs any."""
+        names = frame.f_locals
+        lists = names.get("lists") or names.get("injected") or [names.get("self")]
+        found = [getattr(one, "tasks", None) for one in lists]
+        if found == [None]:
+            return None
+        return [name_of(task) for tasks in found for task in [*(tasks or ())]]
 
 
 def name_of(task: Any) -> str:
