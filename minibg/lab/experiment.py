@@ -95,20 +95,27 @@ class Experiment(Broadcast):
 
     async def perform(self) -> None:
         """Try the request on all contenders, and tell what differs."""
-        trials = [Trial(self, contender) for contender in self.spec.contenders]
         try:
-            with self._scope:
-                async with anyio.create_task_group() as group:
-                    for trial in trials:
-                        group.start_soon(trial.serve)
-                    for trial in trials:  # so that none is measured while another starts
-                        await trial.ready.wait()
-                    for trial in trials:
-                        await trial.ask()
-                for difference in differences(self.outcomes):
-                    self.tell({"event": "difference", **difference})
+            await self._try_all()
+        except* OSError as exc:
+            message = f"no process could be started: {exc.exceptions[0]}"
+            for contender in self.spec.contenders:
+                self.tell({"event": "error", "contender": contender, "message": message})
         finally:
             self.tell({"event": "end"})
+
+    async def _try_all(self) -> None:
+        trials = [Trial(self, contender) for contender in self.spec.contenders]
+        with self._scope:
+            async with anyio.create_task_group() as group:
+                for trial in trials:
+                    group.start_soon(trial.serve)
+                for trial in trials:  # so that none is measured while another starts
+                    await trial.ready.wait()
+                for trial in trials:
+                    await trial.ask()
+            for difference in differences(self.outcomes):
+                self.tell({"event": "difference", **difference})
 
 
 class Trial:
@@ -184,7 +191,7 @@ class Trial:
             self.answered.set()
 
     async def _attend(self) -> None:
-        """Wait for the end of the request, or send signals when the client has its answer."""
+        """Wait for the end of the request, or send signals when its tasks have begun."""
         if self.spec.server == "goes on":
             await first(self.over.wait, self.ended.wait)
             with anyio.move_on_after(THREADS):
@@ -193,6 +200,7 @@ class Trial:
                 await self.ended.wait()
         else:
             await first(self.answered.wait, self.ended.wait)
+            await first(self.account.has_begun.wait, self.over.wait, self.ended.wait)
             self._send(signal.SIGKILL if self.spec.server == "SIGKILL" else signal.SIGTERM)
             if self.spec.server == "SIGTERM twice":
                 with anyio.move_on_after(BETWEEN_SIGNALS):
@@ -229,7 +237,7 @@ class Account:
         self.early: deque[Event] = deque()
         self.lanes: set[str] = set()
         self.open: dict[str, Event] = {}
-        self.finished = anyio.Event()
+        self.has_begun, self.finished = anyio.Event(), anyio.Event()
         self.lines = 0
         self.started: list[str] = []
         self.standing: list[str] = []
@@ -263,6 +271,7 @@ class Account:
             self.open[event["id"]] = event
             if event["kind"] == "task":
                 self.started.append(f"task {event['task'] + 1}")
+                self.has_begun.set()
         elif event["event"] == "finish":
             self.open.pop(event["id"], None)
             finished, self.finished = self.finished, anyio.Event()

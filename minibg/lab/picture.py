@@ -77,8 +77,9 @@ def record(
     logging.getLogger().addHandler(logs)
     try:
         Server(recorded, ask(), answers.append).run(sockets=[sock])
+    except SystemExit as exc:  # so does uvicorn end where a lifespan fails
+        raise RuntimeError("the application did not start: its log says why") from exc
     finally:
+        sock.close()
         logging.getLogger().removeHandler(logs)
-    if not recordings:
-        raise RuntimeError("the application did not start: its log says why")
     return Recorded(recordings[0], answers[0])
