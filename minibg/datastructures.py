@@ -26,7 +26,7 @@ def encode_header(name: str, value: str) -> tuple[bytes, bytes]:
         ValueError: If the name is no token, or the value holds CR, LF, NUL or what Latin-1 lacks.
             Either would let a value become a header, or a response, of its own.
     """
-    raw_name = name.lower().encode("latin-1", "replace")
+    raw_name = _lower(name)
     if not _token.fullmatch(raw_name):
         raise ValueError(f"a header's name must be a token (RFC 9110, section 5.6.2), not {name!r}")
     try:
@@ -36,6 +36,10 @@ def encode_header(name: str, value: str) -> tuple[bytes, bytes]:
     if _forbidden.search(raw_value):
         raise ValueError(f"the value of the header {name!r} must not hold CR, LF or NUL")
     return raw_name, raw_value
+
+
+def _lower(name: str) -> bytes:
+    return name.lower().encode("latin-1", "replace")
 
 
 class Headers(Mapping[str, str]):  # noqa: PLW1641  # no mapping has a hash
@@ -50,12 +54,14 @@ class Headers(Mapping[str, str]):  # noqa: PLW1641  # no mapping has a hash
 
     def getlist(self, key: str) -> list[str]:
         """The values of all headers of that name, in the order in which they came."""
-        wanted = key.lower().encode("latin-1", "replace")
+        wanted = _lower(key)
         return [value.decode("latin-1") for name, value in self.raw if name == wanted]
 
     def __getitem__(self, key: str) -> str:
-        for value in self.getlist(key):
-            return value
+        wanted = _lower(key)
+        for name, value in self.raw:
+            if name == wanted:
+                return value.decode("latin-1")
         raise KeyError(key)
 
     def __iter__(self) -> Iterator[str]:
@@ -76,14 +82,12 @@ class MutableHeaders(Headers, MutableMapping[str, str]):
 
     def __setitem__(self, key: str, value: str) -> None:
         header = encode_header(key, value)
-        self.raw[:] = [pair for pair in self.raw if pair[0] != header[0]]
-        self.raw.append(header)
+        self.raw[:] = [*(pair for pair in self.raw if pair[0] != header[0]), header]
 
     def __delitem__(self, key: str) -> None:
         if key not in self:
             raise KeyError(key)
-        unwanted = key.lower().encode("latin-1")
-        self.raw[:] = [pair for pair in self.raw if pair[0] != unwanted]
+        self.raw[:] = [pair for pair in self.raw if pair[0] != _lower(key)]
 
     def append(self, key: str, value: str) -> None:
         """Add a header, also where one of that name stands already, as for `Set-Cookie`."""
@@ -177,10 +181,8 @@ class QueryParams(MultiDict[str]):
             query = query.encode()
         if isinstance(query, bytes):
             query = parse_urlencoded(query)
-        elif isinstance(query, MultiDict):
-            query = query.multi_items()
         elif isinstance(query, Mapping):
-            query = query.items()
+            query = query.multi_items() if isinstance(query, MultiDict) else query.items()
         super().__init__(query)
 
     def __str__(self) -> str:
@@ -198,9 +200,6 @@ def quote_path(path: str) -> str:
 
 class URL(SplitResult):
     """A URL. It equals its text, and has the parts that `urllib.parse.urlsplit` gives it.
-
-    Those are `scheme`, `netloc`, `path`, `query`, `fragment`, and of the `netloc` the `username`,
-    `password`, `hostname` and `port`.
 
     Raises:
         ValueError: If the text cannot be a URL, for example for a bracket that does not close.
@@ -223,7 +222,7 @@ class URL(SplitResult):
         whose = ("username", "password", "hostname", "port")
         if not parts.keys().isdisjoint(whose):
             user, password, host, port = (parts.pop(key, getattr(self, key)) for key in whose)
-            host = f"[{host}]" if ":" in (host or "") else host or ""
+            host = f"[{host}]" if host and ":" in host and host[0] != "[" else host or ""
             secret = "" if password is None else f":{password}"
             login = "" if user is None else f"{user}{secret}@"
             parts["netloc"] = login + host + ("" if port is None else f":{port}")
@@ -266,16 +265,13 @@ class State:
         object.__setattr__(self, "_values", {} if values is None else values)
 
     def __getattr__(self, key: str) -> Any:
-        try:
-            return self._values[key]
-        except KeyError:
-            raise AttributeError(f"nothing has set {key!r} on this state") from None
+        if key not in self._values:
+            raise AttributeError(f"nothing has set {key!r} on this state")
+        return self._values[key]
 
     def __setattr__(self, key: str, value: Any) -> None:
         self._values[key] = value
 
     def __delattr__(self, key: str) -> None:
-        try:
-            del self._values[key]
-        except KeyError:
-            raise AttributeError(f"nothing has set {key!r} on this state") from None
+        self.__getattr__(key)  # raises where there is none
+        del self._values[key]

@@ -10,8 +10,8 @@ in particular, then looked through, and then converted: `carefully`, in `json_de
   a set of those takes time with their square. Text has a hash that nobody knows.
 
 Large JSON is read in a thread. msgspec keeps Python's lock while it reads: 10 to 80 ms for each
-MiB, depending on what it holds. Where that is too long for other requests, lower the
-application's `max_body_size`.
+MiB, depending on what it holds; Python does while it frees the values, for half as long again.
+Where that is too long for other requests, lower the application's `max_body_size`.
 
 A fault of the client's is one that msgspec, or Python below it, raises. What code of the
 application's raises meanwhile (a validator, the factory of a default) goes on to the server's log.
@@ -57,9 +57,9 @@ FLOATS = (types.FloatType, types.AnyType, types.DecimalType)
 ANY = types.AnyType()
 
 # The exponent of a number that is slow to read. In a text it does no harm to be taken for one.
-_slow_float = re.compile(rb"[eE][+-]?0*[1-9]\d\d")
-_datetime = re.compile(r"(\d{4}-\d\d-\d\d)(?:[Tt ](\d\d:\d\d)([Zz]|[+-]\d\d:?\d\d)?)?", re.ASCII)
-_time = re.compile(r"(\d\d:\d\d)([Zz]|[+-]\d\d:?\d\d)?", re.ASCII)
+SLOW_FLOAT = rb"[eE][+-]?0*[1-9]\d\d"
+TIME = r"(\d\d:\d\d)([Zz]|[+-]\d\d:?\d\d)?"
+DATETIME = rf"(\d{{4}}-\d\d-\d\d)(?:[Tt ]{TIME})?"
 
 
 def text_decoder(annotation: Any) -> Callable[[Any], Any]:
@@ -124,7 +124,7 @@ def fault_of(exc: Exception) -> Exception:
 
 def _has_slow_floats(body: bytes) -> bool:
     """Whether there are more than a few; the regular expression stops there."""
-    return any(True for _ in islice(_slow_float.finditer(body), 1000, None))
+    return any(True for _ in islice(re.finditer(SLOW_FLOAT, body), 1000, None))
 
 
 def _parts(info: Any) -> Iterator[Any]:
@@ -220,11 +220,11 @@ def _completed(info: Any, text: str) -> str:
     A date stands for its midnight, and 13 digits for milliseconds, as of JavaScript's `Date.now()`.
     """
     if isinstance(info, types.DateTimeType):
-        if found := _datetime.fullmatch(text):
+        if found := re.fullmatch(DATETIME, text, re.ASCII):
             return f"{found[1]}T{found[2] or '00:00'}:00{found[3] or ''}"
         if len(text) == 13 and text.isdecimal():
             return f"{text[:-3]}.{text[-3:]}"
-    elif isinstance(info, types.TimeType) and (found := _time.fullmatch(text)):
+    elif isinstance(info, types.TimeType) and (found := re.fullmatch(TIME, text, re.ASCII)):
         return f"{found[1]}:00{found[2] or ''}"
     return text
 

@@ -17,14 +17,8 @@ from contextlib import (
     contextmanager,
     suppress,
 )
-from dataclasses import dataclass, field
 from functools import partial
-from inspect import (
-    Parameter,
-    isasyncgen,
-    isawaitable,
-    isgenerator,
-)
+from inspect import Parameter, isasyncgen, isawaitable, isgenerator
 from typing import Annotated, Any, NamedTuple, get_args, get_origin
 
 import msgspec
@@ -81,18 +75,14 @@ def Depends(  # noqa: N802  # FastAPI's name
     return Dependency(dependency, use_cache, scope)
 
 
-@dataclass(eq=False)
-class Step:
+class Step(msgspec.Struct, eq=False):
     """A dependency to be called, and what gives each of its arguments."""
 
     call: Call
     arguments: "dict[str, Source]"
     lifetime: Lifetime  # how long what it yields stays open
+    gives: str  # what a call gives, as `given_by` says it
     may_yield: bool
-    gives: str = field(init=False)  # what a call gives, as `given_by` says it
-
-    def __post_init__(self) -> None:
-        self.gives = given_by(self.call)
 
     async def solve(self, resources: RequestResources, solved: "dict[Source, Any]") -> Any:
         """What the dependency returns, or yields; what yields stays open for its lifetime."""
@@ -149,7 +139,6 @@ class Dependant:
         self._shared: dict[Hashable, Step] = {}
         self.arguments = self._compile(call, "function")
         self.read_body: Callable[[Any], Awaitable[Any]] | None = None
-        self.in_json = False
         self._settle()
 
     # --- for each request ------------------------------------------------------------------------
@@ -171,9 +160,8 @@ class Dependant:
             for given in self.given:
                 solved[given] = given.of(resources)
             if self.values:
-                size = len(resources.connection.scope.get("query_string", b""))
-                if self.in_json:
-                    size += len(resources.body)
+                query = resources.connection.scope.get("query_string", b"")
+                size = len(query) + len(resources.body or b"")
                 if size > MAX_LENGTH_ON_THE_LOOP:
                     await run_parser(partial(self._read_values, resources, solved), True)
                 else:
@@ -220,12 +208,13 @@ class Dependant:
         bound = call.keywords if isinstance(call, partial) else {}  # not for a client to change
         arguments = {}
         for name, parameter in parameters.items():
-            if name not in bound and not (overrides and parameter.kind in TAKES_ANYTHING):
-                try:
-                    arguments[name] = self._source(parameter, call, lifetime)
-                except Refused as exc:
-                    asks = f"{name_of(call)} asks for `{parameter}`"
-                    raise TypeError(f"{asks}, which {exc}") from exc.__cause__
+            if name in bound or (overrides and parameter.kind in TAKES_ANYTHING):
+                continue
+            try:
+                arguments[name] = self._source(parameter, call, lifetime)
+            except Refused as exc:
+                asked = f"{name_of(call)} asks for `{parameter}`"
+                raise TypeError(f"{asked}, which {exc}") from exc.__cause__
         return arguments
 
     def _source(self, parameter: Parameter, call: Call, lifetime: Lifetime) -> Source:
@@ -264,7 +253,8 @@ class Dependant:
         key = (_hashable(call), mark.scope) if mark.use_cache else object()
         if key not in self._shared:
             arguments = self._compile(call, mark.scope, call is not overridden)
-            step = self._shared[key] = Step(call, arguments, mark.scope, _may_yield(call))
+            step = Step(call, arguments, mark.scope, given_by(call), _may_yield(call))
+            self._shared[key] = step
             self.steps.append(step)
         return self._shared[key]
 
@@ -282,7 +272,6 @@ class Dependant:
             raise TypeError(f"{endpoint} asks for {names}, but a WebSocket has no body")
         if json and json != names:
             raise TypeError(f"{endpoint} asks for JSON and for uploads ({names}) in one body")
-        self.in_json = bool(json)
         self.read_body = read_json_body if json else Request.form
         if len(json) == 1:  # the body as a whole; several are keyed by name
             for value in self.values:

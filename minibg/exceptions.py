@@ -45,6 +45,13 @@ class HTTPException(Exception):
         return copyreg.__newobj__, (type(self), *self.args), self.__dict__  # type: ignore[attr-defined]
 
 
+class BadRequest(HTTPException):
+    """What the client has sent, or left out, cannot be read."""
+
+    def __init__(self, detail: str) -> None:
+        super().__init__(400, detail)
+
+
 class WebSocketException(Exception):
     """Raised by a WebSocket endpoint to close the connection, or to refuse it before `accept`.
 

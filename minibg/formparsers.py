@@ -10,14 +10,13 @@ What may live here: what a form is made of, its limits, which text its bytes sta
 library's errors mean to a client.
 """
 
-import re
 from collections.abc import AsyncIterable, Callable, Coroutine, Generator
 from contextlib import AsyncExitStack, suppress
 from encodings import normalize_encoding
 from encodings.aliases import aliases
 from functools import partial
 from io import BytesIO
-from typing import Any, BinaryIO, TypeVar
+from typing import Any, BinaryIO, NamedTuple, TypeVar
 from urllib.parse import unquote_to_bytes
 
 from anyio import CancelScope, CapacityLimiter
@@ -25,7 +24,7 @@ from anyio.lowlevel import RunVar
 
 from minibg.concurrency import run_in_extra_thread, run_in_threadpool
 from minibg.datastructures import Headers, MultiDict, RawHeaders, parse_urlencoded
-from minibg.exceptions import HTTPException
+from minibg.exceptions import BadRequest
 
 T = TypeVar("T")
 
@@ -40,8 +39,9 @@ CHARSETS = {*aliases, *aliases.values(), "koi8_u"} - {"u7", "utf7", "utf_7", "un
 """The character sets that a client may name. Python's own codecs (punycode, for example) are slow,
 UTF-7 can yield lone surrogates, and Python keeps each unknown name that it looks up for ever."""
 
-# Control characters (category Cc), and those that change the direction of text (Bidi_Control).
-_unwanted = re.compile("[\0-\x1f\x7f-\x9f\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069]")
+_controls = (*range(0x20), *range(0x7F, 0xA0))  # category Cc
+_bidi_controls = (0x61C, 0x200E, 0x200F, *range(0x202A, 0x202F), *range(0x2066, 0x206A))
+_unwanted = dict.fromkeys(_controls + _bidi_controls)
 _threads: RunVar[CapacityLimiter] = RunVar("minibg parser threads")
 
 
@@ -75,17 +75,18 @@ class UploadFile:
 
     async def read(self, size: int = -1) -> bytes:
         """Read so many bytes, or all that is left."""
-        return await self._call(self._open_file().read, size)
+        data: bytes = await self._call("read", size)
+        return data
 
     async def write(self, data: bytes) -> None:
         """Write where reading stands."""
-        await self._call(self._open_file().write, data, growth=len(data))
+        await self._call("write", data, growth=len(data))
         if self.size is not None:
             self.size = max(self.size, self.file.tell())
 
     async def seek(self, offset: int) -> None:
         """Go on reading at that byte."""
-        await self._call(self._open_file().seek, offset)
+        await self._call("seek", offset)
 
     async def close(self) -> None:
         """Close the file, and remove it where it stands on the disk."""
@@ -100,18 +101,16 @@ class UploadFile:
         on_disk = getattr(file, "_rolled", True)  # of a `SpooledTemporaryFile`
         return file.closed or (not on_disk and file.tell() + growth <= MAX_MEMORY_FILE_SIZE)
 
-    async def _call(self, func: Callable[[Any], T], argument: Any, growth: int = 0) -> T:
-        if self._is_in_memory(growth):
-            return func(argument)
-        return await run_in_threadpool(func, argument)
-
-    def _open_file(self) -> BinaryIO:
+    async def _call(self, method: str, argument: Any, growth: int = 0) -> Any:
         if self.file.closed:
             raise ValueError(
                 "the upload was closed when its request was released; read it in the endpoint, and "
                 "give its content to the task"
             )
-        return self.file
+        func = getattr(self.file, method)
+        if self._is_in_memory(growth):
+            return func(argument)
+        return await run_in_threadpool(func, argument)
 
 
 class FormData(MultiDict[str | UploadFile]):
@@ -144,7 +143,7 @@ class FormReading:
 
 def plain_filename(name: str) -> str:
     """The file's own name: without any directory, control character, or change of direction."""
-    name = _unwanted.sub("", name.replace("\\", "/").rpartition("/")[2])
+    name = name.replace("\\", "/").rpartition("/")[2].translate(_unwanted)
     return "" if name in (".", "..") else name
 
 
@@ -169,8 +168,19 @@ def decode_words(data: bytes, charset: str) -> str:
     return decode(data, charset)
 
 
-class TooLargeError(ValueError):
-    """A form exceeds one of its limits."""
+class Limits(NamedTuple):
+    """How many files a form may have, how many fields besides, and how many bytes each of those."""
+
+    files: int
+    fields: int
+    bytes: int
+
+    def check(self, what: str, number: int) -> None:
+        """Raise a `ValueError` where that is more than there may be."""
+        limit = getattr(self, what)
+        if number > limit:
+            whose = "a field" if what == "bytes" else "it"
+            raise ValueError(f"{whose} has more than {limit} {what}")
 
 
 class Part:
@@ -180,7 +190,7 @@ class Part:
         self.headers: RawHeaders = []
         self.options: dict[bytes, bytes] = {}
         self.data = bytearray()
-        self.file: BinaryIO | None = None
+        self.file: UploadFile | None = None
 
     def begin(self) -> None:
         """Read the headers: what follows is the content."""
@@ -194,7 +204,7 @@ class Part:
             from tempfile import SpooledTemporaryFile  # noqa: PLC0415  # slow to import
 
             file: Any = SpooledTemporaryFile(MAX_MEMORY_FILE_SIZE)  # noqa: SIM115  # by release
-            self.file = file
+            self.file = UploadFile(file, headers=Headers(self.headers))
 
     def item(self, charset: str) -> tuple[str, str | UploadFile]:
         """Its name and what it holds, where text is encoded so if the part does not say how."""
@@ -203,10 +213,10 @@ class Part:
             _, options = parse_options(Headers(self.headers).get("content-type", ""))
             own = options.get(b"charset", b"").decode("latin-1")
             return name, decode(self.data, own or charset)
-        filename = plain_filename(self._option(b"filename", charset))
-        size, _ = self.file.tell(), self.file.seek(0)
-        headers = Headers(self.headers)
-        return name, UploadFile(self.file, size=size, filename=filename, headers=headers)
+        self.file.filename = plain_filename(self._option(b"filename", charset))
+        self.file.size = self.file.file.tell()
+        self.file.file.seek(0)
+        return name, self.file
 
     def _option(self, key: bytes, charset: str) -> str:
         """The text of an option, or of the extended one: `charset'language'text` (RFC 8187).
@@ -226,17 +236,16 @@ class Multipart:
     """
 
     form: FormData | None = None
+    header = value = b""
 
-    def __init__(self, charset: str, max_files: int, max_fields: int, max_part_size: int) -> None:
+    def __init__(self, charset: str, limits: Limits) -> None:
         self.charset = charset
-        self.limits = {"files": max_files, "fields": max_fields}
+        self.limits = limits
         self.counts = {"files": 0, "fields": 0}
-        self.max_part_size = max_part_size
         self.parts: list[Part] = []
 
     def on_part_begin(self) -> None:
         self.parts.append(Part())
-        self.header, self.value = b"", b""
 
     def on_header_field(self, data: bytes, start: int, end: int) -> None:
         self.header += data[start:end]
@@ -252,17 +261,15 @@ class Multipart:
         self.parts[-1].begin()
         kind = "fields" if self.parts[-1].file is None else "files"
         self.counts[kind] += 1
-        if self.counts[kind] > self.limits[kind]:
-            raise TooLargeError(f"it has more than {self.limits[kind]} {kind}")
+        self.limits.check(kind, self.counts[kind])
 
     def on_part_data(self, data: bytes, start: int, end: int) -> None:
         part = self.parts[-1]
         if part.file is not None:
-            part.file.write(data[start:end])
+            part.file.file.write(data[start:end])
             return
         part.data += data[start:end]
-        if len(part.data) > self.max_part_size:
-            raise TooLargeError(f"a field has more than {self.max_part_size} bytes")
+        self.limits.check("bytes", len(part.data))
 
     def on_end(self) -> None:
         for part in self.parts:
@@ -271,9 +278,8 @@ class Multipart:
         self.form = FormData([part.item(self.charset) for part in self.parts])
 
     async def close(self) -> None:
-        """Close the files, of which the form may not have come to be."""
-        files = [UploadFile(part.file) for part in self.parts if part.file is not None]
-        await FormData([("", file) for file in files]).close()
+        """Close the files, also where the form has not come to be."""
+        await FormData(("", part.file) for part in self.parts if part.file is not None).close()
 
 
 def parse_options(header: str) -> tuple[str, dict[bytes, bytes]]:
@@ -293,24 +299,13 @@ def parse_options(header: str) -> tuple[str, dict[bytes, bytes]]:
     return value.decode("latin-1"), options
 
 
-async def parse_form(
-    content_type: str,
-    stream: AsyncIterable[bytes],
-    max_files: int,
-    max_fields: int,
-    max_part_size: int,
-) -> FormData:
-    """Parse a form as its body comes in. Another type of body gives an empty form.
+async def parse_form(content_type: str, stream: AsyncIterable[bytes], limits: Limits) -> FormData:
+    """Parse a form as its body comes in, for `Request.form`, which explains the limits.
 
-    Args:
-        content_type: The header of that name.
-        stream: The body.
-        max_files: How many files it may have.
-        max_fields: How many fields it may have that are no files.
-        max_part_size: How many bytes such a field may have as it is sent.
+    Another type of body gives an empty form.
 
     Raises:
-        HTTPException: 400, if it is malformed, or larger than it may be.
+        BadRequest: If it is malformed, or larger than it may be.
         RuntimeError: If python-multipart is not installed.
     """
     try:
@@ -320,15 +315,15 @@ async def parse_form(
             async for chunk in stream:
                 body.write(chunk)
             in_thread = body.tell() > MAX_LENGTH_ON_THE_LOOP
-            call = partial(_parse_urlencoded, body.getvalue(), max_fields, max_part_size)
+            call = partial(_parse_urlencoded, body.getvalue(), limits)
             return await run_parser(call, in_thread)
         if kind == "multipart/form-data":
             charset = options.get(b"charset", b"").decode("latin-1")
-            parts = Multipart(charset, max_files, max_fields, max_part_size)
+            parts = Multipart(charset, limits)
             return await _parse_multipart(options.get(b"boundary", b""), stream, parts)
         return FormData()
     except ValueError as exc:
-        raise HTTPException(400, f"the form cannot be read: {exc}") from exc
+        raise BadRequest(f"the form cannot be read: {exc}") from exc
 
 
 async def run_parser(call: Callable[[], T], in_thread: bool) -> T:
@@ -344,11 +339,10 @@ async def run_parser(call: Callable[[], T], in_thread: bool) -> T:
         return await run_in_extra_thread(call)
 
 
-def _parse_urlencoded(body: bytes, max_fields: int, max_part_size: int) -> FormData:
-    if body.count(b"&") >= max_fields:
-        raise TooLargeError(f"it has more than {max_fields} fields")
-    if any(len(field) - (b"=" in field) > max_part_size for field in body.split(b"&")):
-        raise TooLargeError(f"a field has more than {max_part_size} bytes")
+def _parse_urlencoded(body: bytes, limits: Limits) -> FormData:
+    limits.check("fields", body.count(b"&") + 1)
+    for field in body.split(b"&"):
+        limits.check("bytes", len(field) - (b"=" in field))
     return FormData(parse_urlencoded(body))
 
 

@@ -9,8 +9,6 @@ What may live here: receiving. What the messages mean is the business of `reques
 import sys
 from collections.abc import Callable, Coroutine
 from contextvars import copy_context
-from enum import Enum
-from functools import partial
 from typing import Any
 
 from anyio import CancelScope, Event, move_on_after
@@ -25,14 +23,6 @@ A_MOMENT = 0.01
 """For how many seconds the server is asked, the first time, whether the client has gone."""
 
 
-class Body(Enum):
-    """What becomes of the pieces of a body that come in. See the table of `Inbox`."""
-
-    EXPECTED = "kept for whoever will read them"
-    READ = "kept for the one who reads"
-    DISCARDED = "forgotten"
-
-
 class Inbox:
     """The messages of one request, for several readers at a time.
 
@@ -42,16 +32,16 @@ class Inbox:
     piece more. A `receive` that it has begun is never cancelled, as granian and Starlette's
     `BaseHTTPMiddleware` would lose what comes at that moment.
 
-    ========= ====================== ============= ==============================================
-    the body  since                  its pieces    when more than `room` bytes are kept
-    ========= ====================== ============= ==============================================
-    EXPECTED  the beginning          are kept      it is DISCARDED, if it exceeds its limit, or
-                                                   somebody waits for the disconnect; else the
-                                                   inbox listens no more until it is READ
-    READ      the first `receive`    are kept      the inbox listens no more until the reader has
-                                                   taken them, so the reader is the first to hear
-    DISCARDED `discard`, or as above are forgotten (no more than `room` are)
-    ========= ====================== ============= ==============================================
+    ============ ====================== ============= ===========================================
+    the body     since                  its pieces    when more than `room` bytes are kept
+    ============ ====================== ============= ===========================================
+    is expected  the beginning          are kept      it is discarded, if it exceeds its limit, or
+                                                      somebody waits for the disconnect; else the
+                                                      inbox listens no more until it is read
+    is read      the first `receive`    are kept      the inbox listens no more until the reader
+                                                      has taken them, who is the first to hear
+    is discarded `discard`, or as above are forgotten (no more than `room` are)
+    ============ ====================== ============= ===========================================
 
     Args:
         receive: That of the server.
@@ -59,12 +49,13 @@ class Inbox:
             `room` is that, or `MAX_UNREAD` where that is less.
     """
 
-    body = Body.EXPECTED
+    is_read = False
+    is_discarded = False
     has_begun = False  # to come in
     more_body = True
     is_disconnected = False
     _is_listening = False
-    _listening: CancelScope | None = None  # of the task that listens
+    _listening: CancelScope  # of the task that listens, or has listened last
     _is_read_directly = False  # by the reader, so that the listener waits
     _waiting = 0  # so many wait for the disconnect
     _kept: bytearray | None = None  # None where all that came was read
@@ -80,15 +71,9 @@ class Inbox:
         """How many bytes of the body are kept."""
         return MAX_UNREAD if self.limit is None else min(self.limit, MAX_UNREAD)
 
-    @property
-    def is_discarded(self) -> bool:
-        """Whether the body is forgotten, so that it cannot be read."""
-        return self.body is Body.DISCARDED
-
     async def receive(self) -> Message:
         """Wait for the next message, a piece of the body or the disconnect."""
-        if self.body is Body.EXPECTED:
-            self.body = Body.READ
+        self.is_read = True
         while self._is_listening and self._kept is None:
             await self._changed()
         if self._kept is not None:
@@ -129,7 +114,7 @@ class Inbox:
 
     def discard(self) -> None:
         """Forget the body, as nobody reads it any more."""
-        self.body, self._kept = Body.DISCARDED, None
+        self.is_discarded, self._kept = True, None
         self._announce()
 
     async def drain(self, pause: float, deadline: float) -> bool:
@@ -156,37 +141,34 @@ class Inbox:
         if self._is_listening or self.is_disconnected or not self._has_room():
             return False
         self._is_listening, self._listening = True, CancelScope()
-        start_apart(partial(self._take_in, self._listening))
+        start_apart(self._take_in)
         return True
 
     def close(self) -> None:
         """Listen no more, as the request is over: some servers would never say anything again."""
-        if self._listening is not None:
+        if self._is_listening:
             self._listening.cancel()
 
-    async def _take_in(self, scope: CancelScope) -> None:
-        with scope:
-            await self._take_in_messages()
-
-    async def _take_in_messages(self) -> None:
-        try:
-            while self._is_read_directly:
-                await self._changed()
-            while not self.is_disconnected and self._has_room():
-                self._keep(await self._receive())
-                await checkpoint()  # there may be no end of what is there already
-        except Exception as exc:  # noqa: BLE001  # raised where somebody waits
-            self._failure = exc
-        except BaseException:
-            self.is_disconnected = True  # the loop ends
-            raise
-        finally:
-            self._is_listening = False
-            self._announce()
+    async def _take_in(self) -> None:
+        with self._listening:
+            try:
+                while self._is_read_directly:
+                    await self._changed()
+                while not self.is_disconnected and self._has_room():
+                    self._keep(await self._receive())
+                    await checkpoint()  # there may be no end of what is there already
+            except Exception as exc:  # noqa: BLE001  # raised where somebody waits
+                self._failure = exc
+            except BaseException:
+                self.is_disconnected = True  # the loop ends
+                raise
+            finally:
+                self._is_listening = False
+                self._announce()
 
     def _keep(self, message: Message) -> None:
         self._note(message)
-        if message["type"] == "http.request" and self.body is not Body.DISCARDED:
+        if message["type"] == "http.request" and not self.is_discarded:
             self._kept = self._kept or bytearray()
             self._kept += message.get("body", b"")
         self._announce()
@@ -203,10 +185,10 @@ class Inbox:
         if size <= self.room:
             return True
         is_too_large = self.limit is not None and size > self.limit
-        if self.body is Body.EXPECTED and (is_too_large or self._waiting):
-            self.discard()
-            return True
-        return False
+        if self.is_read or not (is_too_large or self._waiting):
+            return False
+        self.discard()
+        return True
 
     async def _changed(self) -> None:
         self._change = self._change or Event()

@@ -7,8 +7,7 @@ Who asks for a parameter, and when it is read, is the business of `dependencies.
 import re
 from collections.abc import Callable, Collection
 from copy import deepcopy
-from dataclasses import dataclass
-from functools import partial, reduce
+from functools import lru_cache, partial, reduce
 from inspect import Parameter, isclass, signature
 from operator import attrgetter, methodcaller, or_
 from types import NoneType, UnionType
@@ -41,16 +40,13 @@ class Refused(Exception):
     """Nothing can give a parameter its value; the message goes on after "..., which"."""
 
 
-@dataclass(eq=False)
-class Given:
+class Given(msgspec.Struct, eq=False):
     """What a parameter is given by its class, whatever its name."""
 
     of: Read
-    loc: tuple[str, ...] = ()
 
 
-@dataclass(eq=False)
-class Value:
+class Value(msgspec.Struct, eq=False):
     """What a parameter is given by its name, from a part of the request."""
 
     read: Read  # takes it from there, or gives `MISSING`
@@ -205,9 +201,17 @@ KINDS = {"scalar": _is_scalar, "scalars": _is_list_of_scalars, "body": _is_body}
 
 # --- where a value is ----------------------------------------------------------------------------
 
-JSON = re.compile(r"application/(?:[^\s/;,]+\+)?json\s*(?:;|$)", re.IGNORECASE)
-"""The types of JSON. A page of another site cannot send them without asking first (Fetch standard,
-CORS-safelisted request-header), as it can text, a form, or a body without any type."""
+
+@lru_cache
+def is_json(content_type: str) -> bool:
+    """Whether that is a type of JSON, `application/json` or `application/...+json`.
+
+    A page of another site cannot send such a body without asking first (Fetch standard,
+    CORS-safelisted request-header), as it can text, a form, or a body without any type.
+    """
+    kind, _, subtype = content_type.partition(";")[0].strip().lower().partition("/")
+    name, plus, suffix = subtype.rpartition("+")
+    return (kind, suffix) == ("application", "json") and bool(name) == bool(plus)
 
 
 async def read_json_body(request: Request) -> bytes:
@@ -219,7 +223,7 @@ async def read_json_body(request: Request) -> bytes:
     """
     body = await request.body()
     kind = request.headers.get("content-type")
-    if body and not JSON.match(kind or ""):
+    if body and not is_json(kind or ""):
         came = repr(kind) if kind else "one without a Content-Type"
         detail = f"expected a body of type 'application/json', got {came}"
         raise HTTPException(415, detail, headers={"accept": "application/json"})

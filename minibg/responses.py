@@ -40,7 +40,7 @@ LAST_OF_BODY = ("http.response.body", "http.response.pathsend", "http.response.z
 
 
 NO_LENGTH = (b"content-length", b"0")
-PIECE = (str, bytes, bytearray, memoryview)
+BINARY = (bytes, bytearray, memoryview)
 
 
 @lru_cache
@@ -90,13 +90,14 @@ class Response:
 
     def render(self, content: Any) -> bytes:
         """The body for that content."""
-        if content is None:
-            return b""
-        if isinstance(content, str):
-            return content.encode(self.charset)
-        if isinstance(content, bytes | bytearray | memoryview):
-            return bytes(content)
-        raise TypeError(f"content must be str or bytes, not {type(content).__name__}")
+        return b"" if content is None else self._encode(content)
+
+    def _encode(self, piece: Any) -> bytes:
+        if isinstance(piece, str):
+            return piece.encode(self.charset)
+        if isinstance(piece, BINARY):
+            return bytes(piece)
+        raise TypeError(f"content must be str or bytes, not {type(piece).__name__}")
 
     def _body_headers(self) -> RawHeaders:
         length = (b"content-length", b"%d" % len(self.body))
@@ -354,7 +355,7 @@ class StreamingResponse(Response):
         media_type: str | None = None,
         background: Background | None = None,
     ) -> None:
-        if isinstance(content, PIECE):
+        if isinstance(content, (str, *BINARY)):
             got = type(content).__name__
             raise TypeError(f"a stream is made of pieces, not of {got}; Response takes it whole")
         super().__init__(None, status_code, headers, media_type, background)
@@ -392,13 +393,6 @@ class StreamingResponse(Response):
         except BaseExceptionGroup as several:  # what was raised first is what is reported
             raise several.exceptions[0] from None
         return False  # a companion has cancelled the group
-
-    def _encode(self, chunk: Any) -> bytes:
-        if isinstance(chunk, str):
-            return chunk.encode(self.charset)
-        if isinstance(chunk, bytes | bytearray | memoryview):
-            return bytes(chunk)
-        raise TypeError(f"a stream yields str or bytes, not {type(chunk).__name__}")
 
     def _start_companions(self, group: TaskGroup, receive: Receive, send: Send) -> None:
         """Start what goes on while the body is sent; it ends with it."""

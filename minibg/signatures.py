@@ -10,8 +10,8 @@ What may live here: how Python writes signatures. What a parameter is given is t
 """
 
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import InitVar, dataclass, field, fields, is_dataclass
-from functools import partial
+from dataclasses import InitVar, field, fields, is_dataclass, make_dataclass
+from functools import cache, partial
 from inspect import Parameter, get_annotations, isclass, isroutine, signature
 from sys import modules
 from typing import Any, NamedTuple, TypeVar, get_args, get_origin
@@ -27,18 +27,13 @@ class Made(NamedTuple):
     make: Callable[[], Any]
 
 
-@dataclass
-class _Example:
-    made: Any = field(default_factory=object)
-
-
-FACTORY = signature(_Example).parameters["made"].default
-"""What a dataclass shows as the default of a field that has a factory."""
-
-STRUCT_FACTORY = type(
-    signature(msgspec.defstruct("_", [("made", list[int], [])])).parameters["made"].default
-)
-"""The type of what a `msgspec.Struct` shows there."""
+@cache
+def factory_types() -> tuple[type, type]:
+    """The types of what a dataclass, and a Struct, show as the default that a factory makes."""
+    made = make_dataclass("_", [("made", Any, field(default_factory=list))])
+    struct_made = msgspec.defstruct("_", [("made", list[int], [])])
+    of_dataclass, of_struct = (signature(cls).parameters["made"] for cls in (made, struct_made))
+    return type(of_dataclass.default), type(of_struct.default)
 
 
 def layers(call: Call) -> Iterator[Any]:
@@ -59,7 +54,7 @@ def parameters_of(call: Call) -> dict[str, Parameter]:
     """
     called = get_origin(call) or call  # of `Repo[User]`, the class
     *_, last = layers(called)
-    factories: dict[str, Any] = (
+    made: dict[str, Any] = (
         {f.name: f.default_factory for f in fields(last)} if is_dataclass(last) else {}
     )
     means = _type_arguments(call) if isclass(last) else {}
@@ -72,10 +67,8 @@ def parameters_of(call: Call) -> dict[str, Parameter]:
         if isinstance(annotation, InitVar):
             annotation = annotation.type
         annotation = _substituted(annotation, means.get(home, {}))
-        if default is FACTORY:
-            default = Made(factories[name])
-        elif isinstance(default, STRUCT_FACTORY):
-            default = Made(default.factory)
+        if isclass(last) and type(default) in factory_types():
+            default = Made(getattr(default, "factory", None) or made[name])
         parameters[name] = parameter.replace(annotation=annotation, default=default)
     return parameters
 

@@ -19,7 +19,7 @@ import msgspec
 from anyio import CancelScope, Lock, sleep_forever
 from anyio.lowlevel import checkpoint
 
-from minibg.exceptions import HTTPException, WebSocketException
+from minibg.exceptions import BadRequest, HTTPException, WebSocketException
 from minibg.requests import HTTPConnection, Request
 from minibg.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -71,11 +71,8 @@ class WebSocketDisconnected(WebSocketDisconnect, RuntimeError):
     """The connection was over before the call; a `RuntimeError` as well, as in Starlette."""
 
 
-class InvalidMessage(HTTPException, ValueError):
+class InvalidMessage(BadRequest, ValueError):
     """A message is not what was asked for. Uncaught it closes with 1008, and is no error."""
-
-    def __init__(self, detail: str) -> None:
-        super().__init__(400, detail)
 
 
 class WebSocket(HTTPConnection):
@@ -284,6 +281,16 @@ class WebSocket(HTTPConnection):
 
         await response(self.handshake.scope, cast("Receive", sleep_forever), send)
 
+    async def refuse(self, response: ASGIApp, code: int = 1008, reason: str | None = None) -> None:
+        """Refuse the connection with a response, or where the server cannot do so as `close` does.
+
+        Does nothing where the client has gone.
+        """
+        with suppress(WebSocketDisconnect):
+            await (
+                self.send_denial_response(response) if self.can_deny else self.close(code, reason)
+            )
+
     def was_ended_by(self, exc: BaseException) -> bool:
         """Whether that only says, alone or as all of a group, that this connection is over."""
         if isinstance(exc, BaseExceptionGroup):
@@ -303,9 +310,7 @@ class WebSocket(HTTPConnection):
         if isinstance(exc, WebSocketException):
             await self.close(exc.code, exc.reason)
         elif self.application_state is CONNECTING:
-            response = await recover(self.handshake, exc)
-            with suppress(WebSocketDisconnect):
-                await (self.send_denial_response(response) if self.can_deny else self.close(1008))
+            await self.refuse(await recover(self.handshake, exc))
         else:
             if self.application_state is CONNECTED:
                 await self.close(1008 if isinstance(exc, HTTPException) else 1011)

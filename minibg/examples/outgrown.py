@@ -28,7 +28,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from rich.console import Console
-from rich.table import Table
+from rich.table import Column, Table
 from rich.text import Text
 
 from minibg import BackgroundTasks, MiniBG
@@ -221,7 +221,8 @@ def strip(found: Seen, ascii_only: bool = False) -> Text:
 
 def draw(results: dict[str, tuple[int, Seen]], ascii_only: bool = False) -> Table:
     """What became of the tasks, way by way."""
-    table = Table("", "the tasks", "accepted", "ended", "lost", "started twice", show_lines=True)
+    tasks = Column("the tasks", min_width=TASKS_EACH, no_wrap=True)
+    table = Table("", tasks, "accepted", "ended", "lost", "twice", show_lines=True)
     for name, (accepted, found) in results.items():
         ended = len(found.ended)
         twice = sum(number > 1 for number in found.started.values())

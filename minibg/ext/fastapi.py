@@ -1,103 +1,187 @@
-"""minibg's lists of tasks in an application of FastAPI's, while its endpoints stay as they are.
+"""minibg's lists in an application of FastAPI's: by annotation, or without touching an endpoint.
 
-Theory of operation. FastAPI makes one `fastapi.BackgroundTasks` for each request, shares it between
-the endpoint and its dependencies, and awaits it when the response has been sent. Here a dependency
-puts a list of minibg's into it, as its only task. FastAPI caches a dependency for the request, so
-all who ask for the list get the same one. The same in Starlette needs no module: a list of minibg's
-can be the `background=` of any response.
+Theory of operation. FastAPI gives all that serve a request one `fastapi.BackgroundTasks`, and runs
+it when the response has been sent. A dependency puts a list of minibg's into it, as its one task,
+and gives that list to all that ask for it. The dependency is closed when FastAPI has run its tasks
+or the request has failed, and after all that has asked for it. What stands in the list by then is
+run, or named.
 
-* `Tasks` in a signature asks for that list; `tasks_of` makes the same of a subclass, a policy.
-* `BackgroundRoute` changes no signature: what is added to FastAPI's own list goes to minibg's.
+Rules kept here: **own list** and **nothing lost**. All others are kept by the list itself, as far
+as the host allows: FastAPI closes `yield` dependencies after the tasks, not before (**release**).
 
-Rules kept here: **own list**, and **nothing lost** where the endpoint raises. FastAPI keeps
-**after**; **release** it does not: it closes `yield` dependencies when the tasks have run.
-What may live here: how a request of FastAPI's gets its list. How that runs is the mechanism's
-business.
+What may live here: the ways to a list. What a list does is none of its business. FastAPI is not a
+dependency of minibg: an application that imports this has it. Starlette needs no module, as any
+response of its takes a list of minibg's as its `background`.
 """
 
-from collections.abc import AsyncIterator, Callable, Sequence
-from functools import cache
-from typing import Annotated, Any, TypeVar
-
-from fastapi import BackgroundTasks as FastAPIBackgroundTasks
-from fastapi import Depends
-from fastapi.params import Depends as DependsMark
-from fastapi.routing import APIRoute
+import sys
+from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
+from dataclasses import dataclass
+from typing import Annotated, Any, ClassVar, Generic, TypeVar, cast
 
 from minibg.background import BackgroundTasks
-from minibg.naming import name_of
+from minibg.naming import name_of, reason_of
+from minibg.types import Background
+
+try:
+    import fastapi
+    from fastapi.params import Depends
+    from fastapi.requests import HTTPConnection
+    from fastapi.routing import APIRoute
+    from starlette.background import BackgroundTask as StarletteTask
+    from starlette.background import BackgroundTasks as StarletteTasks
+except ModuleNotFoundError as exc:
+    raise ModuleNotFoundError(
+        "minibg.ext.fastapi needs FastAPI 0.118 or newer: pip install fastapi", name=exc.name
+    ) from exc
 
 T = TypeVar("T", bound=BackgroundTasks)
 
+KEY = "minibg.ext.fastapi"
+"""Where a route finds its request's lists in the scope: FastAPI's, and minibg's."""
 
-@cache
-def tasks_of(cls: type[BackgroundTasks]) -> Any:
-    """The mark of an annotation that asks for the request's list of that class.
 
-        async def endpoint(tasks: Annotated[MonitoredTasks, tasks_of(MonitoredTasks)]): ...
+def tasks_of(cls: type[T]) -> T:
+    """The dependency that gives a request's list of that class, all of a request the same one.
 
-    Args:
-        cls: `BackgroundTasks`, or a subclass that can be made without arguments.
+        tasks: Annotated[MonitoredTasks, tasks_of(MonitoredTasks)]
+        tasks: MonitoredTasks = tasks_of(MonitoredTasks)
 
     Returns:
-        What `fastapi.Depends` returns, for a dependency that is cached for the request. A list that
-        is handed over before the answer leaves (`handover.py`) needs FastAPI 0.121 or newer.
+        What `fastapi.Depends` returns. Its type is that of the list, as a parameter has it as its
+        default. A list that is handed over before the answer leaves (`handover.py`) needs FastAPI
+        0.121 or newer.
 
     Raises:
-        TypeError: If it is not such a class.
+        TypeError: If the class is not minibg's `BackgroundTasks` or a subclass.
     """
     if not (isinstance(cls, type) and issubclass(cls, BackgroundTasks)):
-        got = name_of(cls)
-        raise TypeError(f"tasks_of takes minibg's BackgroundTasks or a subclass, not {got}")
+        name = name_of(cls)
+        raise TypeError(f"tasks_of takes minibg's BackgroundTasks or a subclass, not {name}")
     if hasattr(cls, "__aexit__"):  # it is a context that the endpoint leaves
-        return Depends(_context_of(cls), scope="function")
-    return Depends(_dependency_of(cls))
+        return cast(T, fastapi.Depends(_Entering(cls), scope="function"))
+    return cast(T, fastapi.Depends(_Giving(cls)))
 
 
-def _dependency_of(cls: type[T]) -> Callable[..., AsyncIterator[T]]:
-    async def tasks_of_the_request(background: FastAPIBackgroundTasks) -> AsyncIterator[T]:
-        tasks = cls()
-        background.add_task(tasks)  # a list is an async callable
+@dataclass(frozen=True)  # FastAPI gives once what equal dependencies ask for
+class _Giving(Generic[T]):
+    cls: type[T]
+
+    async def __call__(self, background: fastapi.BackgroundTasks) -> AsyncIterator[T]:
+        funcs = [task.func for task in background.tasks]
+        tasks = next((func for func in funcs if type(func) is self.cls), None)
+        if tasks is None:  # else FastAPI gives it twice: beneath `Security` (before 0.123)
+            tasks = self.cls()
+            fastapi.BackgroundTasks.add_task(background, tasks)  # a route may have its own
+        outside = sys.exception()
         try:
             yield tasks
-        except BaseException as exc:
-            tasks.abandon(f"the request raised {type(exc).__name__}")
-            raise
-
-    return tasks_of_the_request
+        finally:
+            _abandon_after_failure(tasks, outside)
+        await tasks()  # FastAPI has not run it, or others have added to it while they were closed
 
 
-def _context_of(cls: type[Any]) -> Callable[..., AsyncIterator[Any]]:
-    async def tasks_of_the_request(background: FastAPIBackgroundTasks) -> AsyncIterator[Any]:
-        async with cls() as tasks:
-            background.add_task(tasks)
+def _abandon_after_failure(tasks: BackgroundTasks, outside: BaseException | None) -> None:
+    """Name the tasks of a request that has failed, also where a dependency has swallowed that.
+
+    Args:
+        outside: What is handled around the request, and is none of its failures.
+    """
+    exc = sys.exception()
+    if exc is None or exc is outside:
+        return
+    is_failure = isinstance(exc, Exception)
+    tasks.abandon(f"the request raised {type(exc).__name__}" if is_failure else reason_of(exc))
+
+
+@dataclass(frozen=True)
+class _Entering(Generic[T]):
+    cls: type[Any]
+
+    async def __call__(self, background: fastapi.BackgroundTasks) -> AsyncIterator[T]:
+        async with self.cls() as tasks:
+            fastapi.BackgroundTasks.add_task(background, tasks)
             yield tasks
-
-    return tasks_of_the_request
 
 
 Tasks = Annotated[BackgroundTasks, tasks_of(BackgroundTasks)]
-"""In the signature of an endpoint or of a dependency: the request's list."""
+"""The annotation by which an endpoint or a dependency asks for the request's list."""
 
 
 class BackgroundRoute(APIRoute):
-    """A route that has minibg run what is added to `fastapi.BackgroundTasks`.
+    """A route whose endpoint and dependencies add to a list of minibg's by FastAPI's `add_task`.
 
-    `APIRouter(route_class=BackgroundRoute)` has it for the routes of a router; for those of the
-    application itself set `app.router.route_class = BackgroundRoute` before they are registered.
+        app = FastAPI()
+        app.router.route_class = BackgroundRoute  # before the first route
+        router = APIRouter(route_class=BackgroundRoute)
+
+    That list, which `Tasks` gives as well, runs the background of a returned response too, after
+    its own tasks. A subclass may have another one:
+
+        class MonitoredRoute(BackgroundRoute):
+            tasks_class = MonitoredTasks
     """
+
+    tasks_class: ClassVar[type[BackgroundTasks]] = BackgroundTasks
 
     def __init__(
         self,
         path: str,
         endpoint: Callable[..., Any],
         *,
-        dependencies: Sequence[DependsMark] | None = None,
+        dependencies: Sequence[Depends] | None = None,
         **options: Any,
     ) -> None:
-        given = [Depends(_hand_on), *(dependencies or ())]  # the first that is called
-        super().__init__(path, endpoint, dependencies=given, **options)
+        adopts = fastapi.Depends(_adopting(self.tasks_class))
+        super().__init__(path, endpoint, dependencies=[adopts, *(dependencies or ())], **options)
+
+    def get_route_handler(self) -> Callable[..., Coroutine[Any, Any, fastapi.Response]]:
+        """The function that makes the response; its background is the request's lists."""
+        handle = super().get_route_handler()
+
+        async def handle_with_tasks(request: fastapi.Request) -> fastapi.Response:
+            response = await handle(request)
+            background, tasks = request.scope[KEY]
+            if response.background not in (background, tasks):
+                _move(response.background, tasks)
+            response.background = background
+            return response
+
+        return handle_with_tasks
 
 
-async def _hand_on(background: FastAPIBackgroundTasks, tasks: Tasks) -> None:
-    background.add_task = tasks.add_task  # type: ignore[assignment, method-assign]  # also positional
+def _adopting(cls: type[BackgroundTasks]) -> Callable[..., Coroutine[Any, Any, None]]:
+    """The dependency by which all that is added to FastAPI's list stands in that of minibg's."""
+    given = tasks_of(cls)
+
+    async def adopt(
+        connection: HTTPConnection,
+        background: fastapi.BackgroundTasks,
+        tasks: BackgroundTasks = given,
+    ) -> None:
+        def add_task(*args: Any, **kwargs: Any) -> None:
+            if not args and "func" in kwargs:  # FastAPI lets it be given by name
+                args = (kwargs.pop("func"),)
+            tasks.add_task(*args, **kwargs)
+
+        added, background.tasks = background.tasks, []
+        for task in added:  # by the dependencies of a router, which come first
+            if isinstance(task.func, BackgroundTasks):
+                background.tasks.append(task)
+            else:
+                _move(task, tasks)
+        vars(background)["add_task"] = add_task
+        connection.scope[KEY] = background, tasks
+
+    return adopt
+
+
+def _move(background: Background | None, tasks: BackgroundTasks) -> None:
+    """Add each task of a background of the host's to minibg's list."""
+    if type(background) in (StarletteTasks, fastapi.BackgroundTasks):
+        for task in cast(StarletteTasks, background).tasks:
+            _move(task, tasks)
+    elif type(background) is StarletteTask:
+        tasks.add_task(background.func, *background.args, **background.kwargs)
+    elif background is not None:
+        tasks.add_task(background)

@@ -8,7 +8,7 @@ What may live here: counting, and what follows from the counts. The core knows n
 needs the extra `monitoring`.
 """
 
-from collections.abc import Awaitable, Collection, Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from contextlib import contextmanager
 from functools import partial
 from queue import SimpleQueue
@@ -19,7 +19,8 @@ from typing import Any, ClassVar, NamedTuple
 from minibg.background import BackgroundTasks
 from minibg.outcomes import within
 from minibg.responses import JSONResponse
-from minibg.types import ASGIApp, Message, Receive, Scope, Send
+from minibg.types import ASGIApp, Receive, Scope, Send
+from minibg.websockets import WebSocket
 
 try:
     from prometheus_client import REGISTRY, CollectorRegistry, Counter, Gauge, Histogram, Metric
@@ -296,11 +297,6 @@ class BacklogLimit:
         )
         if scope["type"] == "http":
             await response(scope, receive, send)
-        elif "websocket.http.response" in (scope.get("extensions") or {}):
-
-            def send_denial(message: Message) -> Awaitable[None]:
-                return send({**message, "type": f"websocket.{message['type']}"})
-
-            await response({**scope, "method": "GET"}, receive, send_denial)
         else:
-            await send({"type": "websocket.close", "code": 1013, "reason": "try again later"})
+            websocket = WebSocket(scope, receive, send)
+            await websocket.refuse(response, 1013, "try again later")

@@ -1,45 +1,71 @@
-"""A fixture of pytest's that fails a test whose background tasks failed, or were not run.
+"""A pytest plugin: a test fails whose background tasks have failed, or have not run.
 
 With FastAPI's tasks a failure comes out of `TestClient`; with minibg's it is a record of the log,
-which a test would not see. To have the fixture, name this module in `conftest.py`:
+which a test would not see. The fixture `background_tasks` makes it see them. A test asks for it by
+name, or all do, by pytest's configuration:
 
-    pytest_plugins = ["minibg.ext.pytest"]
+    [tool.pytest.ini_options]
+    usefixtures = ["background_tasks"]
 
-and to have it for all tests, add `pytestmark = pytest.mark.usefixtures("background_tasks")` to a
-module, or `usefixtures = ["background_tasks"]` to pytest's configuration.
+pytest finds the plugin where minibg is installed; `pytest_plugins = ["minibg.ext.pytest"]` in a
+`conftest.py` does no harm.
 
-What may live here: that one fixture, and what makes it fail the test itself. It changes no other.
+What may live here: that one fixture, and what makes it fail the test itself. A test that has not
+asked for it is left alone.
 """
 
 import gc
 import logging
 from collections.abc import Generator, Iterator
 
-import pytest
+try:
+    import pytest
+except ModuleNotFoundError as exc:
+    raise ModuleNotFoundError(
+        "minibg.ext.pytest is a plugin of pytest: pip install pytest", name=exc.name
+    ) from exc
 
 NAME = "background_tasks"
-KEY = pytest.StashKey["Complaints"]()
 
 
-class Complaints(logging.Handler):
-    """What the mechanism has logged of tasks: failures, and tasks that were not run or cut off."""
+class Complaints:
+    """What was logged of tasks that failed, were not run or were cut off, in words."""
 
     def __init__(self) -> None:
-        super().__init__(logging.WARNING)
         self.records: list[logging.LogRecord] = []
-        self.emit = self.records.append  # type: ignore[method-assign,assignment]
 
     def __iter__(self) -> Iterator[str]:
         """Each in words, a failure with its traceback."""
+        gc.collect()  # a list that nobody has run speaks up when it goes
         return map(logging.Formatter("%(levelname)s %(message)s").format, self.records)
 
     def clear(self) -> None:
         """Forget them: the test expects them."""
         self.records.clear()
 
+    def take(self) -> str:
+        """All of them as one text, and forget them."""
+        told = "\n".join(self)
+        self.clear()
+        return told
+
+    def check(self) -> None:
+        """Fail the test, if there are any."""
+        if told := self.take():
+            pytest.fail(f"background tasks failed, or were not run:\n{told}", pytrace=False)
+
+
+@pytest.fixture(scope="session")
+def _only_garbage_of_tests() -> Iterator[None]:
+    """Spare the collector what was imported: so it takes a millisecond for each test."""
+    gc.collect()
+    gc.freeze()
+    yield
+    gc.unfreeze()
+
 
 @pytest.fixture(name=NAME)
-def _background_tasks(request: pytest.FixtureRequest) -> Generator[Complaints]:
+def _background_tasks(_only_garbage_of_tests: None) -> Iterator[Complaints]:
     """What was logged of tasks that failed or were not run: it fails the test, unless cleared.
 
     def test_a_mail_that_is_refused(client, background_tasks):
@@ -48,23 +74,37 @@ def _background_tasks(request: pytest.FixtureRequest) -> Generator[Complaints]:
         assert "send_mail failed" in complaint
         background_tasks.clear()
     """
+    gc.collect()  # so that lists which other tests have left are none of this one's
     logger, complaints = logging.getLogger("minibg.background"), Complaints()
-    request.node.stash[KEY] = complaints
-    was_disabled, logger.disabled = logger.disabled, False
-    logger.addHandler(complaints)
-    try:
+    handle, is_enabled_for = logger.handle, logger.isEnabledFor
+
+    def is_noted_or_enabled_for(level: int) -> bool:
+        return level >= logging.WARNING or is_enabled_for(level)
+
+    def note_and_handle(record: logging.LogRecord) -> None:
+        if record.levelno >= logging.WARNING:
+            complaints.records.append(record)
+        if is_enabled_for(record.levelno):
+            handle(record)
+
+    with pytest.MonkeyPatch.context() as patched:  # no handler hears of a logger that is disabled
+        patched.setattr(logger, "isEnabledFor", is_noted_or_enabled_for)
+        patched.setattr(logger, "handle", note_and_handle)
         yield complaints
-    finally:
-        logger.removeHandler(complaints)
-        logger.disabled = was_disabled
+        complaints.check()  # of what has ended since the test: an application's shutdown
 
 
 @pytest.hookimpl(wrapper=True)
-def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> Generator[None, object, object]:
-    """Fail the test in place of its teardown, so that it counts as failed."""
-    called = yield
-    if (complaints := pyfuncitem.stash.get(KEY, None)) is not None:
-        gc.collect()  # a list that nobody has run speaks up when it goes
-        if told := list(complaints):
-            pytest.fail("background tasks failed, or were not run:\n" + "\n".join(told), False)
+def pytest_runtest_call(item: pytest.Item) -> Generator[None, object, object]:
+    """Fail the test itself. Where it has failed already, show the complaints beside that."""
+    complaints = getattr(item, "funcargs", {}).get(NAME)
+    if not isinstance(complaints, Complaints):
+        return (yield)
+    try:
+        called = yield
+    except BaseException:
+        if told := complaints.take():
+            item.add_report_section("call", NAME, told)
+        raise
+    complaints.check()
     return called

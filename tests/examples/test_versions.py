@@ -7,9 +7,10 @@ minibg's. The mechanism itself is the last of the versions.
 import asyncio
 import io
 import re
+import sys
 import threading
 from collections.abc import Awaitable, Callable, Iterator
-from contextlib import contextmanager, redirect_stdout
+from contextlib import contextmanager, redirect_stdout, suppress
 from functools import partial
 from inspect import iscoroutinefunction
 from itertools import pairwise
@@ -35,6 +36,12 @@ from minibg.examples.versions import (
     v6_row,
     v7_room,
     v8_cancel,
+    v9_wait,
+    v10_first,
+    v11_outcome,
+    v12_left,
+    v13_failure,
+    v14_seam,
 )
 from minibg.types import Message
 from tests.examples.as_shown import printed, shown
@@ -59,8 +66,17 @@ KEPT: dict[ModuleType, list[str]] = {
     v6_row: [rule for rule in OF_THE_LIST if rule != "cancel"],
     v7_room: [*(rule for rule in OF_THE_LIST if rule != "cancel"), "room"],
     v8_cancel: [*OF_THE_LIST, "room"],
+    v9_wait: [*OF_THE_LIST, "room"],
+    v10_first: [*OF_THE_LIST, "room"],
+    v11_outcome: [*OF_THE_LIST, "room"],
+    v12_left: [*OF_THE_LIST, "room"],
+    v13_failure: [*OF_THE_LIST, "room"],
+    v14_seam: [*OF_THE_LIST, "room"],
     background: OF_THE_LIST,  # its threads are had elsewhere
 }
+
+
+BEFORE_FAILURES = (v8_cancel, v9_wait, v10_first, v11_outcome, v12_left)
 
 
 def name(version: ModuleType) -> str:
@@ -139,7 +155,7 @@ def programs_of(version: ModuleType, rule: str) -> st.SearchStrategy[Program]:
         chosen = policies
     if rule == "nothing lost" and "cancel" in KEPT[version]:
         has |= cancellation
-        if version is v8_cancel:  # it names the failure where a run fails that was cancelled
+        if version in BEFORE_FAILURES:  # it names the failure where a run fails that was cancelled
             chosen = policies.filter(lambda policy: policy != "fail fast")
     task = st.builds(Task, kind=kinds(can), **has)
     appended = st.lists(st.integers(0, 9), max_size=2).map(tuple)
@@ -364,6 +380,101 @@ def tasks_that_start_when_cancelled(version: ModuleType, backend: str) -> list[s
     return ran
 
 
+def cancelled_by_asyncio(
+    version: ModuleType, *, fails: bool = False
+) -> tuple[bool, list[str], list[str], list[str]]:
+    """What becomes of a row of two whose first task is in its thread when asyncio cancels the run.
+
+    Returns:
+        Whether the run has ended before the thread, what the log says by then, what ran, and what
+        the log says of failures in the end.
+    """
+    ran: list[str] = []
+
+    async def server() -> tuple[bool, list[str]]:
+        blocked, tasks = Blocked(OSError() if fails else None), version.BackgroundTasks()
+        tasks.add_task(blocked)
+        tasks.add_task(ran.append, "second")
+        running = asyncio.ensure_future(tasks())
+        await blocked.is_running()
+        running.cancel()
+        await let_it_be_delivered()
+        left, named = running.done(), log.warnings
+        blocked.leave.set()
+        assert await to_thread.run_sync(blocked.ended.wait, LIMIT)
+        await asyncio.wait([running])
+        assert running.cancelled()
+        return left, named
+
+    with logged() as log:
+        left, named = run(server, "asyncio")
+    errors = [r.getMessage() for r in log.records if r.levelname == "ERROR"]
+    return left, named, ran, errors
+
+
+def who_is_waited_for(version: ModuleType, backend: str) -> bool:
+    """Whether a run ends before its thread, where asyncio cancels."""
+    return cancelled_by_asyncio(version)[0]
+
+
+def who_hears_first(version: ModuleType, backend: str) -> tuple[bool, list[str]]:
+    """Whether tasks are named before the thread has ended, and which start after it."""
+    _, named, ran, _ = cancelled_by_asyncio(version)
+    return named != [], ran
+
+
+def failures_of_a_cancelled_row(version: ModuleType, backend: str) -> int:
+    """How many failures are logged of a thread that fails when asyncio has cancelled."""
+    return len(cancelled_by_asyncio(version, fails=True)[3])
+
+
+def what_is_handed_back(version: ModuleType, backend: str) -> list[str]:
+    """Whether a coroutine that a sync function hands back is awaited."""
+    seen: list[str] = []
+
+    async def welcome() -> None:
+        seen.append("ada")
+
+    handed_back = [welcome()]
+    tasks = version.BackgroundTasks()
+    tasks.add_task(handed_back.pop)
+    kept = handed_back[0]
+    run(tasks, backend)
+    kept.close()
+    return seen
+
+
+def tasks_after_an_exit(version: ModuleType, backend: str) -> list[str]:
+    """Which tasks run after one that calls `sys.exit` in its thread."""
+    seen: list[str] = []
+    tasks = version.BackgroundTasks()
+    tasks.add_task(sys.exit)
+    tasks.add_task(seen.append, "second")
+    with logged(), suppress(SystemExit):
+        run(tasks, backend)
+    return seen
+
+
+def names_of_a_list_in_a_list(version: ModuleType, backend: str) -> list[str]:
+    """By what names the tasks of a list are named that stands in another."""
+    tasks, inner = version.BackgroundTasks(), version.BackgroundTasks()
+    inner.add_task(print)
+    tasks.add_task(inner)
+    with logged() as log:
+        tasks.abandon("not wanted")
+        inner.tasks.clear()
+    return [text.rpartition(": ")[2].rpartition(".")[2] for text in log.warnings]
+
+
+def refusals(version: ModuleType, backend: str) -> str:
+    """How something that cannot be called is refused."""
+    try:
+        version.BackgroundTasks().add_task(3)
+    except Exception as exc:  # noqa: BLE001  # which, is what is looked at
+        return type(exc).__name__
+    return "not at all"
+
+
 STEPS: list[tuple[Callable[[ModuleType, str], Any], ModuleType, Any, ModuleType, Any]] = [
     (
         welcomes_of_two_requests,
@@ -385,11 +496,15 @@ STEPS: list[tuple[Callable[[ModuleType, str], Any], ModuleType, Any, ModuleType,
     (hops_of_a_row, v5_nothing_lost, 3, v6_row, 1),
     (threads_taken_from_endpoints, v6_row, 1, v7_room, 0),
     (tasks_that_start_when_cancelled, v7_room, ["sync", "async"], v8_cancel, []),
+    (who_is_waited_for, v8_cancel, True, v9_wait, False),
+    (who_hears_first, v9_wait, (False, ["second"]), v10_first, (True, [])),
+    (failures_of_a_cancelled_row, v10_first, 0, v11_outcome, 1),
+    (what_is_handed_back, v11_outcome, [], v12_left, ["ada"]),
+    (tasks_after_an_exit, v12_left, [], v13_failure, ["second"]),
+    (names_of_a_list_in_a_list, v13_failure, ["BackgroundTasks"], v14_seam, ["print"]),
+    (refusals, v14_seam, "not at all", background, "TypeError"),
 ]
-"""What is looked at, and what is seen of it in one version and in the next.
-
-The last step concerns asyncio alone, and has a test of its own.
-"""
+"""What is looked at, and what is seen of it in one version and in the next."""
 
 
 @pytest.mark.parametrize(
@@ -418,32 +533,9 @@ def test_what_is_mended_stays_so(backend: str, observe: Callable[[ModuleType, st
             assert observe(version, backend) == right, name(version)
 
 
-@pytest.mark.parametrize(
-    ("version", "leaves_it"), [(v8_cancel, True), (background, False)], ids=["v8", "background"]
-)
-def test_the_last_version_leaves_a_thread_behind_that_the_mechanism_waits_for(
-    version: ModuleType, leaves_it: bool
-) -> None:
-    async def server() -> bool:
-        blocked, tasks = Blocked(), version.BackgroundTasks()
-        tasks.add_task(blocked)
-        running = asyncio.ensure_future(tasks())
-        await blocked.is_running()
-        running.cancel()
-        await let_it_be_delivered()
-        left: bool = running.done()
-        blocked.leave.set()
-        assert await to_thread.run_sync(blocked.ended.wait, LIMIT)
-        await asyncio.wait([running])
-        assert running.cancelled()
-        return left
-
-    assert run(server, "asyncio") == leaves_it
-
-
 def test_each_version_but_the_first_has_its_step() -> None:
     versions = list(KEPT)
-    steps = [(step[1], step[3]) for step in STEPS] + [(v8_cancel, background)]
+    steps = [(step[1], step[3]) for step in STEPS]
     assert steps == list(pairwise(versions))
 
 

@@ -44,7 +44,7 @@ def pytest_configure(config: pytest.Config) -> None:
 def stand_in(file: Path) -> ModuleType:
     """Import the copy under its version's name."""
     known = {name.partition("_")[0]: name for _, name, _ in iter_modules(versions.__path__)}
-    number = re.search(r"v\d", file.stem)
+    number = re.search(r"v\d+", file.stem)
     if number is None or number[0] not in known:
         raise ValueError(f"its name holds none of {', '.join(known)}")
     name = f"{versions.__name__}.{known[number[0]]}"
@@ -63,7 +63,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     file = config.getoption("--try-version")
     if not file:
         return
-    number = re.search(r"v\d", Path(file).stem)
+    number = re.search(r"v\d+", Path(file).stem)
     kept = [item for item in items if number and _is_about(item, number[0])]
     config.hook.pytest_deselected(items=[item for item in items if item not in kept])
     rules = [*import_module("tests.rules.words").RULES, None]

@@ -4,6 +4,7 @@ It holds the application to the protocol (ASGI specification, HTTP): one start, 
 nothing after its end. What an answer must be is said by the tests.
 """
 
+import sys
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
@@ -13,6 +14,9 @@ import pytest
 from anyio.lowlevel import checkpoint
 
 from minibg.types import ASGIApp, Message, Scope
+
+untraced = pytest.mark.skipif(sys.gettrace() is not None, reason="tracing takes time of its own")
+"""For tests that measure time, as `coverage` multiplies that of functions written in Python."""
 
 JSON = [(b"content-type", b"application/json")]
 """The headers of a request whose body is JSON."""

@@ -16,10 +16,10 @@ from starlette import background as starlette_background
 from starlette import middleware as starlette_middleware
 from starlette import responses as starlette_responses
 from starlette.applications import Starlette
-from starlette.exceptions import StarletteDeprecationWarning
 from starlette.middleware.base import BaseHTTPMiddleware, RequestResponseEndpoint
 from starlette.middleware.cors import CORSMiddleware
 from starlette.middleware.gzip import GZipMiddleware
+from starlette.middleware.sessions import SessionMiddleware
 from starlette.requests import Request as StarletteRequest
 from starlette.routing import Mount, Route
 
@@ -38,7 +38,7 @@ from minibg.types import ASGIApp, Background
 
 with warnings.catch_warnings():
     # Starlette would rather have httpx's successor, and says so where it finds httpx.
-    warnings.simplefilter("ignore", StarletteDeprecationWarning)
+    warnings.simplefilter("ignore")
     from starlette.testclient import TestClient
 
 
@@ -317,6 +317,19 @@ def test_a_refusal_passes_through_middleware_and_an_unexpected_error_around_it(
     refused, broken = client.get("/refused"), client.get("/broken")
     assert (refused.status_code, refused.headers.get("x-marked")) == (403, "yes")
     assert (broken.status_code, broken.headers.get("x-marked")) == (500, None)
+
+
+def test_a_session_lasts_from_request_to_request(app: MiniBG) -> None:
+    app.add_middleware(SessionMiddleware, secret_key="secret", session_cookie="visits")
+
+    @app.post("/visits")
+    async def visit(request: Request) -> int:
+        request.session["visits"] = request.session.get("visits", 0) + 1
+        return int(request.session["visits"])
+
+    client = TestClient(app)
+    assert [client.post("/visits").json() for _ in range(3)] == [1, 2, 3]
+    assert TestClient(app).post("/visits").json() == 1
 
 
 def mounted_on_starlette(app: ASGIApp) -> ASGIApp:

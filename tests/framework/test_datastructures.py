@@ -201,6 +201,7 @@ def test_headers_and_parameters_show_all_that_they_hold() -> None:
         {"netloc": "other"},
         {"hostname": "other"},
         {"hostname": "::1"},
+        {"hostname": "[::1]"},
         {"port": 9000},
         {"port": None},
         {"hostname": "::1", "port": 1},

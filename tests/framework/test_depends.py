@@ -13,7 +13,7 @@ from contextlib import asynccontextmanager, contextmanager, nullcontext
 from contextvars import ContextVar
 from dataclasses import dataclass
 from functools import partial
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, NamedTuple
 from unittest.mock import AsyncMock, MagicMock, Mock, create_autospec
 
 import pytest
@@ -150,6 +150,14 @@ def test_a_class_gives_its_instance(backend: str) -> None:
     assert given_by(Holder, query_string=b"q=5", backend=backend) == {"q": 5}
 
 
+def test_a_named_tuple_gives_its_instance() -> None:
+    class Page(NamedTuple):
+        start: int
+        size: int = 10
+
+    assert given_by(Page, query_string=b"start=5") == [5, 10]
+
+
 def test_an_object_that_is_false_can_be_a_dependency() -> None:
     class Empty:
         def __call__(self) -> int:
@@ -260,6 +268,9 @@ def test_a_dependency_and_the_endpoint_may_ask_for_the_same_values() -> None:
     app.post("/")(endpoint)
     answer = ask(app, "POST", "/", JSON, [b'{"a":1}'], query_string=b"q=2")
     assert json.loads(answer.body) == [[{"a": 1}, 2], [{"a": 1}, 2]]
+    answer = ask(app, "POST", "/", JSON, [b'{"a":"x"}'], query_string=b"q=x")
+    faults = json.loads(answer.body)["detail"]
+    assert [fault["loc"] for fault in faults] == [["body"], ["query", "q"]]
 
 
 def test_all_faults_are_named_before_any_dependency_is_called() -> None:

@@ -5,6 +5,7 @@ here: what holds for any input. What a certain input means is shown by the tests
 and signatures.
 """
 
+import asyncio
 import json
 import tracemalloc
 from collections import Counter
@@ -17,19 +18,21 @@ from http import HTTPStatus
 from itertools import chain, count, repeat
 from time import thread_time
 from typing import Any, NamedTuple
+from unittest.mock import patch
 from urllib.parse import quote_from_bytes, unquote
 from uuid import UUID
 
 import anyio
 import pytest
+from anyio.lowlevel import checkpoint
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from minibg import BackgroundTasks, MiniBG, Request, Route, UploadFile, WebSocket, requests
-from minibg.formparsers import MAX_MEMORY_FILE_SIZE, plain_filename
+from minibg.formparsers import MAX_LENGTH_ON_THE_LOOP, MAX_MEMORY_FILE_SIZE, plain_filename
 from minibg.types import ASGIApp, Message, Receive, Scope, Send
 from tests.framework import hostile
-from tests.framework.asgi import Answer, ask, http_scope
+from tests.framework.asgi import Answer, ask, http_scope, untraced
 
 IS_DEEP = settings().max_examples >= 500
 INPUTS = settings().max_examples * (16 if IS_DEEP else 5)
@@ -160,8 +163,8 @@ def outcome_of(answer: Answer) -> str:
     return str(answer.status)
 
 
-def served(pieces: Iterable[bytes], *, breaks_off: bool = False) -> ASGIApp:
-    """The application behind a server that takes the body's pieces from there, one at a time.
+def served(pieces: Iterable[bytes], *, breaks_off: bool = False, by: ASGIApp = app) -> ASGIApp:
+    """An application behind a server that takes the body's pieces from there, one at a time.
 
     The client breaks off after the last, or its body has ended.
     """
@@ -169,12 +172,13 @@ def served(pieces: Iterable[bytes], *, breaks_off: bool = False) -> ASGIApp:
     end = {"type": "http.disconnect"} if breaks_off else {"type": "http.request"}
 
     async def receive() -> Message:
+        await checkpoint()
         for piece in source:
             return {"type": "http.request", "body": piece, "more_body": True}
         return end
 
     async def server(scope: Scope, _: Receive, send: Send) -> None:
-        await app(scope, receive, send)
+        await by(scope, receive, send)
 
     return server
 
@@ -430,6 +434,115 @@ def test_a_path_is_matched_in_time_in_proportion_to_its_length(pattern: str, uni
         start = thread_time()
         application.router.find(scope)
         assert thread_time() - start < 0.05
+
+
+digesting = MiniBG()
+"""An application that reads what is sent, and answers nothing."""
+
+
+@digesting.get("/")
+@digesting.get("/of/{value:path}")
+async def digest_head(
+    request: Request,
+    n: int = 0,
+    tags: list[str] = [],  # noqa: B006  # each request is given a copy of its own
+    numbers: set[Decimal] = set(),  # noqa: B006  # likewise
+) -> None:
+    assert [request.cookies, request.url, request.base_url, request.query_params]
+
+
+@digesting.post("/json")
+async def digest_json(request: Request) -> None:
+    await request.json()
+
+
+@digesting.post("/orders")
+async def digest_orders(orders: list[Order]) -> None: ...
+
+
+@digesting.post("/form")
+async def digest_form(request: Request) -> None:
+    await request.form()
+
+
+def longest_step(*request: Any, **scope: Any) -> float:
+    """For how many seconds of processor time such a request holds the event loop at the most."""
+    steps: list[float] = []
+    run = asyncio.Handle._run
+
+    def timed(handle: asyncio.Handle) -> None:
+        start = thread_time()
+        run(handle)
+        steps.append(thread_time() - start)
+
+    with patch.object(asyncio.Handle, "_run", timed):
+        assert outcome_of(ask(*request, **scope))[0] in "24"
+    return max(steps)
+
+
+FIELD = b'--xXx\r\nContent-Disposition: form-data; name="a"'
+HEAVY: dict[str, tuple[str, bytes, bytes, bytes, bytes]] = {
+    "numbers": ("/json", hostile.JSON_TYPE, b"[", b"1,", b"1]"),
+    "floats": ("/json", hostile.JSON_TYPE, b"[", b"1e-320,", b"1]"),
+    "objects": ("/json", hostile.JSON_TYPE, b"[", b'{"a":{}},', b"1]"),
+    "orders": ("/orders", hostile.JSON_TYPE, b"[", b'{"n":1},', b'{"n":1}]'),
+    "times": ("/orders", hostile.JSON_TYPE, b"[", b'{"n":1,"at":"2024-02-29T12:00"},', b"{}]"),
+    "numbers in a set": ("/orders", hostile.JSON_TYPE, b'[{"n":1,"numbers":[', b"1.5,", b"1]}]"),
+    "fields": ("/form", hostile.FORM_DATA, b"", FIELD + b"\r\n\r\n1\r\n", b"--xXx--"),
+    "files": ("/form", hostile.FORM_DATA, b"", FIELD + b'; filename=""\r\n\r\n\r\n', b"--xXx--"),
+    "options": (
+        "/form",
+        hostile.FORM_DATA,
+        b"",
+        FIELD + b";a=1" * 98 + b"\r\n\r\n\r\n",
+        b"--xXx--",
+    ),
+    "encoded words": (
+        *("/form", hostile.FORM_DATA, b"--xXx\r\n"),
+        *(b'Content-Disposition: form-data; name="=?q?q?=41?="\r\n\r\n\r\n--xXx\r\n', b"--"),
+    ),
+    "a file": ("/form", hostile.FORM_DATA, FIELD + b'; filename=""\r\n\r\n', b"\r\n--xX", b"--"),
+    "pairs": ("/form", hostile.URLENCODED, b"", b"%41=%41&", b""),
+    "escapes": ("/form", hostile.URLENCODED, b"", b"%41", b""),
+}
+"""For each kind of body where it goes, its type, its beginning, what is repeated, and its end."""
+
+
+@untraced
+@pytest.mark.parametrize("size", [MAX_LENGTH_ON_THE_LOOP, 512 * KIB])
+@pytest.mark.parametrize("kind", HEAVY)
+def test_no_step_of_reading_a_body_holds_the_loop_for_50_ms(kind: str, size: int) -> None:
+    """What is read in one step is small; the rest is read in a thread, or piece by piece.
+
+    To free what was read holds the loop too, for 40 ms after a MiB of small objects.
+    """
+    path, content_type, start, unit, end = HEAVY[kind]
+    body = start + unit * ((size - len(start + end)) // len(unit)) + end
+    pieces = [body[at : at + 64 * KIB] for at in range(0, size, 64 * KIB)]
+    headers = [(b"content-type", content_type)]
+
+    def step() -> float:
+        return longest_step(served(pieces, by=digesting), "POST", path, headers)
+
+    assert min(step() for _ in range(3)) < 0.05
+
+
+@untraced
+@pytest.mark.parametrize(
+    "unit", [b"1", b"%31", b"%ff", b"n=1&", b"tags=a&", b"numbers=1.5&", b"a;"]
+)
+def test_no_step_of_reading_a_head_holds_the_loop_for_50_ms(unit: bytes) -> None:
+    """Of 64 KiB, which is what servers take."""
+    text = unit * (64 * KIB // len(unit))
+    for sent in (
+        {"path": "/of/" + text.decode()},
+        {"query_string": text},
+        {"headers": [(b"cookie", text)]},
+        {"headers": [(b"cookie", b'a="' + text + b'"')]},
+        {"headers": [(b"host", text)]},
+        {"headers": [(unit, b"")] * (64 * KIB // len(unit))},
+    ):
+        assert min(longest_step(digesting, **sent) for _ in range(3)) < 0.05
 
 
 SLACK = 256 * KIB

@@ -141,6 +141,25 @@ async def echo_each_text(websocket: WebSocket) -> None:
         await websocket.send_text(data)
 
 
+def test_an_endpoint_may_speak_asgi_itself(backend: str) -> None:
+    received: list[Message] = []
+
+    async def endpoint(websocket: WebSocket) -> None:
+        received.append(await websocket.receive())
+        await websocket.accept()
+        received.append(await websocket.receive())
+        await websocket.send({"type": "websocket.send", "text": "heard"})
+        received.append(await websocket.receive())
+
+    sent = converse(serving(endpoint), text("hello"), backend=backend)
+    assert sent[1:] == [{"type": "websocket.send", "text": "heard"}]
+    assert received == [
+        {"type": "websocket.connect"},
+        text("hello"),
+        {"type": "websocket.disconnect", "code": 1001, "reason": "bye"},
+    ]
+
+
 @pytest.mark.parametrize("echo", [echo_text, echo_each_text])
 @given(said=st.lists(st.text(st.characters(codec="utf-8"))))
 def test_text_comes_back_as_it_was_sent(echo: Endpoint, said: list[str]) -> None:

@@ -5,8 +5,12 @@ The lines marked with `# refused` are those on which a type checker has to repor
 
 from collections.abc import Awaitable, Callable
 from functools import partial
+from typing import Annotated
+
+import fastapi
 
 from minibg import BackgroundTask, BackgroundTasks, FailFastTasks, MiniBG
+from minibg.ext.fastapi import BackgroundRoute, Tasks, tasks_of
 
 
 def mail(to: str, subject: str = "", *, urgent: bool = False) -> None: ...
@@ -111,3 +115,39 @@ def endpoints(app: MiniBG) -> None:
         tasks.add_task(mail, "a")  # refused
 
     app.get("/no-endpoint")("endpoint")  # refused
+
+
+class OwnRoute(BackgroundRoute):
+    tasks_class = OwnPolicy
+
+
+def of_fastapi(tasks: Tasks) -> None:
+    tasks.add_task(mail, "a")
+
+
+def in_fastapi(app: fastapi.FastAPI) -> None:
+    app.router.route_class = BackgroundRoute
+    fastapi.APIRouter(route_class=OwnRoute)
+    given = tasks_of(OwnPolicy)
+
+    @app.get("/right")
+    async def right(
+        tasks: Tasks,
+        own: Annotated[OwnPolicy, tasks_of(OwnPolicy)],
+        same: OwnPolicy = given,
+        depends: None = fastapi.Depends(of_fastapi),
+    ) -> dict[str, int]:
+        tasks.add_task(mail, "a")
+        own.add_task(send, "a", 1)
+        return {"list": len(same.tasks)}
+
+    @app.get("/wrong")
+    async def wrong(tasks: Tasks, own: Annotated[OwnPolicy, tasks_of(OwnPolicy)]) -> None:
+        tasks.add_task(mail)  # refused
+        own.add_task(send, "a", "1")  # refused
+        tasks.run()  # refused
+
+    another_class: OwnPolicy = tasks_of(BackgroundTasks)  # refused
+    another_class.add_task(send, "a", 1)
+    tasks_of(fastapi.BackgroundTasks)  # refused
+    tasks_of(OwnPolicy())  # refused

@@ -1,6 +1,6 @@
 """Each change of `breaks.py` is named by its own rule, as a reader sees it who makes it.
 
-In the profile `deep` all are tried, otherwise one of each rule.
+In the profile `deep` all are tried, otherwise one of some rules: each takes seconds.
 """
 
 import os
@@ -18,10 +18,11 @@ from tests.rules.words import RULES
 ROOT = Path(__file__).parents[2]
 SECONDS = 240
 COMMAND = ["-m", "pytest", "tests/rules", "-x", "-q", "-p", "no:cacheprovider", "--timeout=20"]
+SAMPLED = ("place", "order", "isolate", "grow")
 TRIED = (
     BREAKS
     if os.environ.get("HYPOTHESIS_PROFILE") == "deep"
-    else [next(each for each in BREAKS if each.rule == rule) for rule in RULES]
+    else [next(each for each in BREAKS if each.rule == rule) for rule in SAMPLED]
 )
 
 

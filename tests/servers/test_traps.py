@@ -1,5 +1,7 @@
 """The known traps, each shown on a real server: what minibg does, and that FastAPI falls into it.
 
+Where FastAPI is the host of a list of minibg's, it is said which of them are closed and which not.
+
 What may live here: one test for each trap. A server ends when all tasks have, so what a task did is
 known once the context of the server has been left.
 """
@@ -10,12 +12,15 @@ from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import contextmanager
 from typing import Any, NamedTuple
 
+import anyio
 import fastapi
 import pytest
 from anyio.to_thread import current_default_thread_limiter
+from fastapi.responses import StreamingResponse
 
 import minibg
 from minibg.concurrency import background_limiter
+from minibg.ext.fastapi import BackgroundRoute, Tasks
 from tests.servers.live import LIMIT, SERVERS, Live, Server
 
 
@@ -23,23 +28,43 @@ class Framework(NamedTuple):
     """What both frameworks have, by the same names."""
 
     app: Callable[[], Any]
-    tasks: type[Any]
+    tasks: Any
+    """By what a list is asked for, and how one is made for a response."""
+    own: type[Any]
     response: type[Any]
+    stream: type[Any]
     depends: Callable[..., Any]
 
 
-MINIBG = Framework(minibg.MiniBG, minibg.BackgroundTasks, minibg.Response, minibg.Depends)
-FASTAPI = Framework(fastapi.FastAPI, fastapi.BackgroundTasks, fastapi.Response, fastapi.Depends)
+def routed() -> fastapi.FastAPI:
+    """An application of FastAPI's whose routes are minibg's."""
+    app = fastapi.FastAPI()
+    app.router.route_class = BackgroundRoute
+    return app
+
+
+OF_MINIBG = (minibg.BackgroundTasks, minibg.Response, minibg.StreamingResponse, minibg.Depends)
+OF_FASTAPI = (fastapi.BackgroundTasks, fastapi.Response, StreamingResponse, fastapi.Depends)
+MINIBG = Framework(minibg.MiniBG, minibg.BackgroundTasks, *OF_MINIBG)
+FASTAPI = Framework(fastapi.FastAPI, fastapi.BackgroundTasks, *OF_FASTAPI)
+IN_FASTAPI = {
+    "by annotation": Framework(fastapi.FastAPI, Tasks, *OF_FASTAPI),
+    "by route class": Framework(routed, fastapi.BackgroundTasks, *OF_FASTAPI),
+}
+"""The two ways in which FastAPI is the host of a list of minibg's."""
 
 
 ON_UVICORN = [name for name in SERVERS if name.startswith("uvicorn")]
 
 
-def outcome(*, minibg: object, fastapi: object, **elsewhere: object) -> pytest.MarkDecorator:
+def outcome(
+    *, minibg: object, fastapi: object, in_fastapi: object = None, **elsewhere: object
+) -> pytest.MarkDecorator:
     """Run the test on both frameworks, and expect this of each.
 
     minibg is run on every server. FastAPI is run on uvicorn, and `elsewhere` where another server
-    makes another outcome of it.
+    makes another outcome of it. As a host it is run on uvicorn: what is expected then is what
+    minibg makes of it, if nothing else is said; that may depend on the way.
     """
     fastapi_on = {"uvicorn": fastapi, **elsewhere}
     cases = [pytest.param(name, MINIBG, minibg, id=f"{name}, minibg") for name in SERVERS]
@@ -47,6 +72,12 @@ def outcome(*, minibg: object, fastapi: object, **elsewhere: object) -> pytest.M
         if (first_name := name.partition(",")[0]) in fastapi_on:
             case = (name, FASTAPI, fastapi_on[first_name])
             cases.append(pytest.param(*case, id=f"{name}, fastapi"))
+    for name in ON_UVICORN:
+        for way, host in IN_FASTAPI.items():
+            expected = minibg if in_fastapi is None else in_fastapi
+            if isinstance(expected, dict):
+                expected = expected[way]
+            cases.append(pytest.param(name, host, expected, id=f"{name}, in fastapi {way}"))
     return pytest.mark.parametrize(("server", "framework", "expected"), cases, indirect=["server"])
 
 
@@ -167,7 +198,11 @@ def test_a_keyword_called_func(
     assert (status, ran) == expected
 
 
-@outcome(minibg=["injected", "own"], fastapi=["own"])
+@outcome(
+    minibg=["injected", "own"],
+    fastapi=["own"],
+    in_fastapi={"by annotation": ["own", "injected"], "by route class": ["injected", "own"]},
+)
 def test_injected_tasks_beside_the_background_of_the_response(
     server: Server, framework: Framework, expected: list[str]
 ) -> None:
@@ -176,7 +211,7 @@ def test_injected_tasks_beside_the_background_of_the_response(
 
     @app.get("/")
     def endpoint(tasks: framework.tasks) -> Any:
-        own = framework.tasks()
+        own = framework.own()
         own.add_task(ran.append, "own")
         tasks.add_task(ran.append, "injected")
         return framework.response(background=own)
@@ -229,6 +264,15 @@ def test_a_sync_endpoint_answers_while_slow_tasks_hold_every_background_thread(
         assert live.get("/sync").body == b'"answered"'
 
 
+@pytest.mark.parametrize("host", IN_FASTAPI.values(), ids=IN_FASTAPI)
+@pytest.mark.parametrize("server", ON_UVICORN, indirect=True)
+def test_a_sync_endpoint_of_fastapis_answers_beside_slow_tasks_of_minibgs(
+    server: Server, host: Framework
+) -> None:
+    with slow_tasks_in_every_thread(server, host) as live:
+        assert live.get("/sync").body == b'"answered"'
+
+
 @pytest.mark.parametrize("server", ON_UVICORN, indirect=True)
 def test_fastapi_has_no_thread_left_for_a_sync_endpoint_beside_40_slow_tasks(
     server: Server,
@@ -247,6 +291,10 @@ def send_mail() -> None:
         "tests.servers.test_traps.send_mail, tests.servers.test_traps.send_mail"
     ],
     fastapi=[],
+    in_fastapi=[
+        "background tasks not run (the request raised LookupError): "
+        "tests.servers.test_traps.send_mail, tests.servers.test_traps.send_mail"
+    ],
 )
 def test_tasks_added_before_the_endpoint_raises(
     server: Server,
@@ -323,7 +371,13 @@ class ErrorLogged(logging.Handler):
         self.event.set()
 
 
-@outcome(minibg="kept alive", fastapi="closed", hypercorn="kept alive", granian="kept alive")
+@outcome(
+    minibg="kept alive",
+    fastapi="closed",
+    hypercorn="kept alive",
+    granian="kept alive",
+    in_fastapi="closed",
+)
 def test_a_dependency_that_fails_to_close_when_the_answer_has_left(
     server: Server,
     framework: Framework,
@@ -362,7 +416,7 @@ def test_a_dependency_of_function_scope_that_fails_to_close_before_the_answer_le
     assert (status, ran) == expected
 
 
-@outcome(minibg=["close", "task"], fastapi=["task", "close"])
+@outcome(minibg=["close", "task"], fastapi=["task", "close"], in_fastapi=["task", "close"])
 def test_what_a_dependency_holds_while_a_task_runs(
     server: Server, framework: Framework, expected: list[str]
 ) -> None:
@@ -381,3 +435,32 @@ def test_what_a_dependency_holds_while_a_task_runs(
     with server(app) as live:
         assert live.get("/").status == 200
     assert events == expected
+
+
+@outcome(minibg=[], fastapi=["task"], in_fastapi=["task"])
+def test_the_tasks_behind_a_stream_that_the_client_leaves(
+    server: Server, framework: Framework, expected: list[str]
+) -> None:
+    ran: list[str] = []
+    app = framework.app()
+    closed = threading.Event()
+
+    async def pieces() -> AsyncIterator[bytes]:
+        try:
+            while True:
+                yield b"piece"
+                await anyio.sleep(0.01)
+        finally:
+            closed.set()
+
+    @app.get("/")
+    def endpoint(tasks: framework.tasks) -> Any:
+        tasks.add_task(ran.append, "task")
+        return framework.stream(pieces())
+
+    with server(app) as live, live.connect() as connection:
+        connection.ask("/")
+        assert connection.read_head().status == 200
+        connection.hang_up()
+        assert closed.wait(LIMIT)
+    assert ran == expected

@@ -28,14 +28,17 @@ def fence(language: str, lines: Iterable[str]) -> str:
     return f"```{language}\n{text}\n```\n"
 
 
-def linked(path: str) -> str:
-    return f"[{path}]({path})"
+def linked(path: str, line: int = 0) -> str:
+    return f"[{path}]({path}{f'#L{line}' if line else ''})"
 
 
 def piece(path: str, *symbols: str) -> str:
     """Symbols of a file, or all of it, as they are written."""
     named = ", ".join(map(_spoken, symbols))
-    heading = f"{linked(path)}, {named}:" if symbols else f"{linked(path)}:"
+    if symbols:
+        heading = f"{linked(path, source.line_of(path, symbols[0]))}, {named}:"
+    else:
+        heading = f"{linked(path)}:"
     return f"{heading}\n\n{fence('python', source.excerpt(path, symbols))}"
 
 

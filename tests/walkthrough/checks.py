@@ -10,17 +10,17 @@ from difflib import unified_diff
 from textwrap import dedent
 from typing import NamedTuple
 
-import minibg
 from tests.walkthrough import source
 from tests.walkthrough.source import ROOT
-from tests.walkthrough.weave import Weaver
+from tests.walkthrough.weave import woven
 
-NAME = "walkthrough.md"
 WEAVE = "python -m tests.walkthrough.weave"
-CLAIMING = range(3, 7)
-"""The chapters whose sections each have to name a test function, and not by a block alone."""
-UNWOVEN = {"mermaid", "console", "sh"}
-"""Languages that are never woven: pictures, and what a person types."""
+CLAIMING = range(3, 9)
+"""The chapters each of whose sections has to link a test to what it claims."""
+LONGEST_STEP = 25
+"""How many lines a version may add to the one before."""
+UNWOVEN = {"console", "sh"}
+"""Languages that are never woven: what a person types."""
 
 
 class Fence(NamedTuple):
@@ -33,21 +33,20 @@ class Fence(NamedTuple):
 
 
 class Link(NamedTuple):
+    """A link: its line and text, where it leads, the test that it names."""
+
     number: int
     text: str
     target: str
+    test: str | None
+    leads_to_a_line: bool
+    """To one that weaving keeps up to date."""
 
 
 class Heading(NamedTuple):
     number: int
     level: int
     text: str
-
-
-def woven(text: str) -> str:
-    """The text, woven anew."""
-    anew: str = Weaver().process_string(text, fname=NAME)
-    return anew
 
 
 def stale(text: str) -> list[str]:
@@ -88,17 +87,28 @@ def lines_left_out(text: str, path: str) -> list[str]:
     ]
 
 
-def names_left_out(text: str) -> list[str]:
-    """Public names that the text does not mention."""
-    return [name for name in minibg.__all__ if not re.search(rf"\b{name}\b", text)]
+def cliffs(text: str) -> list[str]:
+    """Steps that add more lines than a reader takes at once."""
+    complaints = []
+    for number, lines in steps(text):
+        added = sum(line.startswith("+") and line.strip() != "+" for line in lines)
+        if added > LONGEST_STEP:
+            complaints.append(f"line {number}: this step adds {added} lines, not {LONGEST_STEP}")
+    return complaints
+
+
+def steps(text: str) -> Iterator[tuple[int, list[str]]]:
+    """The line and the content of each diff."""
+    for found in re.finditer(r"^```diff\n(.*?)^```", text, re.MULTILINE | re.DOTALL):
+        yield text.count("\n", 0, found.start()) + 1, found[1].splitlines()
 
 
 def broken_links(text: str) -> list[str]:
-    """Links that lead to no file, or to no heading. To a line of code none may lead: it moves."""
+    """Links that lead to no file, or to no heading. To a line of code only woven ones may lead."""
     complaints = []
     for link in links(text):
         path, _, anchor = link.target.partition("#")
-        if re.match(r"https?:", path):
+        if re.match(r"https?:", path) or link.leads_to_a_line:
             continue
         if path and not (ROOT / path).exists():
             complaints.append(f"line {link.number}: there is no {path}")
@@ -107,18 +117,9 @@ def broken_links(text: str) -> list[str]:
     return complaints
 
 
-def missing_tests(text: str) -> list[str]:
-    """Links that are called as tests of which there are none where they lead."""
-    return [
-        f"line {link.number}: there is no test {name} in {link.target}"
-        for name, link in links_to_tests(text)
-        if name not in tests_in(link.target)
-    ]
-
-
 def unproven_sections(text: str) -> list[str]:
-    """Sections that claim something and name no test."""
-    numbers = [link.number for name, link in links_to_tests(text) if not is_module(name, link)]
+    """Sections that claim something of which no test is linked."""
+    numbers = [link.number for link in links(text) if link.test]
     found = headings(text)
     complaints, chapters = [], set[int]()
     is_claiming = False
@@ -135,7 +136,7 @@ def unproven_sections(text: str) -> list[str]:
             and heading.level in (2, 3)
             and not any(heading.number < number < end for number in numbers)
         ):
-            complaints.append(f"line {heading.number}: {heading.text!r} names no test")
+            complaints.append(f"line {heading.number}: {heading.text!r} links no test")
     return complaints + [f"there is no chapter {n}" for n in CLAIMING if n not in chapters]
 
 
@@ -175,29 +176,21 @@ def links(text: str) -> Iterator[Link]:
     """The links outside of code, pictures included."""
     prose = "\n".join(split(text)[1])
     prose = re.sub(r"`[^`\n]*\]\([^`\n]*`", "", prose)
-    for found in re.finditer(r"\[([^\[\]]+)\]\(([^()\s]+)\)", prose):
-        yield Link(prose.count("\n", 0, found.start()) + 1, found[1], found[2])
+    woven_lines = set(_woven_lines(text))
+    for found in re.finditer(r'\[([^\[\]]+)\]\(([^()\s]+)(?:\s+"(test_\w+)")?\)', prose):
+        number = prose.count("\n", 0, found.start()) + 1
+        leads = bool(re.search(r"\.py#L\d+$", found[2]))
+        yield Link(
+            number, found[1], found[2], found[3], leads and bool(found[3] or number in woven_lines)
+        )
 
 
-def links_to_tests(text: str) -> Iterator[tuple[str, Link]]:
-    """The links that are called as a test, or as a module of tests, is."""
-    for link in links(text):
-        if named := re.fullmatch(r"`?(test_\w+)`?", link.text):
-            yield named[1], link
-
-
-def is_module(name: str, link: Link) -> bool:
-    """Whether all tests of a file are meant."""
-    return link.target.endswith(f"/{name}.py")
-
-
-def tests_in(path: str) -> set[str]:
-    """The test functions of a file, and its own name."""
-    file = ROOT / path
-    if file.suffix != ".py" or not file.is_file():
-        return set()
-    nodes = ast.parse(file.read_text(encoding="utf-8")).body
-    return {node.name for node in nodes if isinstance(node, source.Function)} | {file.stem}
+def _woven_lines(text: str) -> Iterator[int]:
+    is_woven = False
+    for number, line in enumerate(text.splitlines(), 1):
+        is_woven = (is_woven or "[[[cog" in line) and "[[[end]]]" not in line
+        if is_woven:
+            yield number
 
 
 def headings(text: str) -> list[Heading]:

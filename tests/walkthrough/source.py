@@ -106,6 +106,11 @@ def spans(path: str, names: Iterable[str]) -> list[range]:
     return [known[name] for name in names] or [range(len(text.splitlines()))]
 
 
+def line_of(path: str, name: str) -> int:
+    """In which line of a file a symbol stands, counted from 1."""
+    return spans(path, [name])[0].start + 1
+
+
 def excerpt(path: str, names: Iterable[str]) -> list[str]:
     """Those symbols as they are written, with as many blank lines between them."""
     lines = read(path).splitlines()

@@ -1,16 +1,17 @@
 """The names that `walkthrough.md` weaves with: each writes one of the `blocks` into the text.
 
-`python -m tests.walkthrough.weave`, in the project's root, writes all of them anew.
+`python -m tests.walkthrough.weave` weaves all of them anew, and leads each claim that a test checks
+to the line of that test: `[what is claimed](tests/rules/test_order.py "test_name")`.
 """
 
-import sys
+import re
 from collections.abc import Callable
 from functools import wraps
 from typing import ParamSpec
 
 from cogapp import Cog
 
-from tests.walkthrough import blocks
+from tests.walkthrough import blocks, source
 
 __all__ = [
     "exercise",
@@ -25,9 +26,23 @@ __all__ = [
 ]
 
 P = ParamSpec("P")
+NAME = "walkthrough.md"
+CLAIM = re.compile(r'(\]\()([\w/.]+\.py)(?:#L\d+)?(\s+"(test_\w+)"\))')
+"""The part of a claim's link that follows what is claimed: file, line, and the test's name."""
 
 
-class Weaver(Cog):
+def woven(text: str) -> str:
+    """The text, woven anew."""
+    blocks_anew: str = _Weaver().process_string(text, fname=NAME)
+    return CLAIM.sub(_led_to_its_line, blocks_anew)
+
+
+def _led_to_its_line(claim: re.Match[str]) -> str:
+    opening, path, rest, test = claim.groups()
+    return f"{opening}{path}#L{source.line_of(path, test)}{rest}"
+
+
+class _Weaver(Cog):
     """Takes "]]] -->" for the end of a call, and at the end of a line alone: Python has "]]]"."""
 
     def is_end_spec_line(self, line: str) -> bool:
@@ -56,4 +71,5 @@ exercise = written(blocks.exercise)
 
 
 if __name__ == "__main__":
-    sys.exit(Weaver().main(["cog", "-r", "walkthrough.md"]))
+    file = source.ROOT / NAME
+    file.write_text(woven(file.read_text(encoding="utf-8")), encoding="utf-8")

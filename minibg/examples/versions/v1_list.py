@@ -45,7 +45,7 @@ async def app(scope: Scope, receive: Receive, send: Send) -> None:
 
 async def endpoint(names: list[str], tasks: BackgroundTasks) -> str:
     for name in names:
-        tasks.add_task(lambda: welcome(name))  # noqa: B023  # the fault that v2 mends
+        tasks.add_task(lambda: welcome(name))
     return f"registered {', '.join(names)}"
 
 

@@ -62,7 +62,7 @@ class BackgroundTasks:
         for task in self.tasks:
             try:
                 await task()
-            except Exception as exc:  # noqa: BLE001  # whatever a task raises
+            except Exception as exc:
                 self.on_error(task, exc)
 
 

@@ -79,7 +79,7 @@ class BackgroundTasks:
                 task = self.tasks.popleft()
                 try:
                     await task()
-                except Exception as exc:  # noqa: BLE001  # whatever a task raises
+                except Exception as exc:
                     self.on_error(task, exc)
         except BaseException as exc:
             cause = "an earlier failure" if isinstance(exc, Exception) else "cancelled"

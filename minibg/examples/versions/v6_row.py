@@ -82,7 +82,7 @@ class BackgroundTasks:
                         await started[0].call()
                     else:
                         await to_thread.run_sync(self._run_row, started)
-                except Exception as exc:  # noqa: BLE001  # whatever a task raises
+                except Exception as exc:
                     self.on_error(started[0], exc)
         except BaseException as exc:
             cause = "an earlier failure" if isinstance(exc, Exception) else "cancelled"

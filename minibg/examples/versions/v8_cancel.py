@@ -10,10 +10,6 @@ Rules kept: **capture**, **order**, **place**, **isolate**, **nothing lost**, **
     background tasks not run (cancelled, CancelledError): print, print
     the server has ended
     the run has ended: True, its thread: False
-
-`minibg/background.py` waits for the thread that asyncio's own `task.cancel()` leaves behind here.
-Left to it are also async callables that are no `async def`, awaitables that a sync function hands
-back, an `on_error` that is async, lists in lists, and who blocks the event loop.
 """
 
 import asyncio
@@ -110,7 +106,7 @@ class BackgroundTasks:
                         await started[0].call()
                     else:
                         await run_in_background_thread(self._run_row, run, started)
-                except Exception as exc:  # noqa: BLE001  # whatever a task raises
+                except Exception as exc:
                     self.on_error(started[0], exc)
         except BaseException as exc:
             cause = "an earlier failure" if isinstance(exc, Exception) else "cancelled"

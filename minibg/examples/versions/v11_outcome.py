@@ -1,0 +1,221 @@
+"""What a thread brings back comes first, and the cancellation after it.
+
+In v10 a cancellation is raised in place of what the thread has raised, and that is lost. Here a row
+returns its failure, the run hears of it, and asyncio is told to cancel once more.
+
+Rules kept: **capture**, **order**, **place**, **isolate**, **nothing lost**, **grow**, **cancel**,
+**room**, **context**. Wrong is the last line: nobody has awaited the welcome.
+
+    background tasks not run (cancelled): print
+    the server cancels
+    the report cannot be written
+    background task main.<locals>.write_report failed: OSError('the disk is full')
+    the server has ended
+    welcomed: []
+"""
+
+import asyncio
+import logging
+import threading
+import warnings
+from collections import deque
+from collections.abc import Callable
+from concurrent.futures import Future, wait
+from contextlib import suppress
+from contextvars import copy_context
+from functools import partial
+from inspect import iscoroutinefunction
+from typing import Any, ParamSpec, TypeVar, TypeVarTuple
+
+import anyio
+from anyio import (
+    CancelScope,
+    CapacityLimiter,
+    TaskInfo,
+    from_thread,
+    get_cancelled_exc_class,
+    get_current_task,
+    lowlevel,
+    to_thread,
+)
+from anyio.lowlevel import RunVar
+
+P = ParamSpec("P")
+T = TypeVar("T")
+Ts = TypeVarTuple("Ts")
+logger = logging.getLogger("minibg.background")
+_background_limiter: RunVar[CapacityLimiter] = RunVar("background limiter")
+
+
+def background_limiter() -> CapacityLimiter:
+    try:
+        return _background_limiter.get()
+    except LookupError:
+        limiter = CapacityLimiter(40)
+        _background_limiter.set(limiter)
+        return limiter
+
+
+async def run_in_background_thread(
+    func: Callable[[*Ts], T], /, *args: *Ts, on_cancel: Callable[[], None] = lambda: None
+) -> T:
+    outcome: Future[T] = Future()
+    cancelled: BaseException | None = None
+    async with background_limiter():
+        try:
+            await to_thread.run_sync(_settle, outcome, partial(func, *args), limiter=_always())
+        except get_cancelled_exc_class() as exc:
+            if outcome.cancel():
+                raise  # the thread has not begun
+            on_cancel()
+            await _until_done(outcome)
+            cancelled = exc
+    if cancelled is not None:
+        if outcome.exception() is not None or outcome.result() is None:
+            raise cancelled
+        _cancel_again(cancelled)
+    return outcome.result()
+
+
+def _cancel_again(cancelled: BaseException) -> None:
+    task = asyncio.current_task()
+    assert task is not None
+    task.uncancel()
+    task.cancel(*cancelled.args)
+
+
+async def _until_done(outcome: Future[Any]) -> None:
+    while not outcome.done():
+        with CancelScope(shield=True), suppress(get_cancelled_exc_class()):
+            await to_thread.run_sync(wait, [outcome], limiter=_always())
+
+
+def _settle(outcome: Future[T], call: Callable[[], T]) -> None:
+    if outcome.set_running_or_notify_cancel():
+        try:
+            outcome.set_result(call())
+        except BaseException as exc:
+            outcome.set_exception(exc)
+
+
+def _always() -> CapacityLimiter:
+    return CapacityLimiter(1)
+
+
+class BackgroundTask:
+    """One deferred call, `func(*args, **kwargs)`; awaiting the task makes it."""
+
+    def __init__(self, func: Callable[P, Any], /, *args: P.args, **kwargs: P.kwargs) -> None:
+        self.func, self.args, self.kwargs = func, args, kwargs
+        self.is_async = iscoroutinefunction(func)
+
+    @property
+    def name(self) -> str:
+        return str(getattr(self.func, "__qualname__", type(self.func).__qualname__))
+
+    def call(self) -> Any:
+        return self.func(*self.args, **self.kwargs)
+
+    async def __call__(self) -> None:
+        if self.is_async:
+            await self.call()
+        else:
+            await run_in_background_thread(self.call)
+
+
+class BackgroundTasks:
+    """A list of deferred calls; awaiting the list runs it and leaves it empty."""
+
+    def __init__(self) -> None:
+        self.tasks: deque[BackgroundTask] = deque()
+
+    def add_task(self, func: Callable[P, Any], /, *args: P.args, **kwargs: P.kwargs) -> None:
+        self.tasks.append(BackgroundTask(func, *args, **kwargs))
+
+    def on_error(self, task: BackgroundTask, exc: Exception) -> None:
+        logger.error("background task %s failed: %r", task.name, exc)
+
+    def abandon(self, reason: str) -> None:
+        names: deque[str] = deque()
+        with suppress(IndexError):  # a thread may be taking tasks from the head meanwhile
+            while self.tasks:
+                names.appendleft(self.tasks.pop().name)
+        if names:
+            logger.warning("background tasks not run (%s): %s", reason, ", ".join(names))
+
+    def __del__(self) -> None:
+        self.abandon("no run took them")
+
+    async def __call__(self) -> None:
+        run = get_current_task()
+        try:
+            while self.tasks:
+                while run.has_pending_cancellation():
+                    await lowlevel.checkpoint()
+                if self.tasks[0].is_async:
+                    task = self.tasks.popleft()
+                    try:
+                        await task.call()
+                    except Exception as exc:
+                        self.on_error(task, exc)
+                elif failed := await run_in_background_thread(
+                    self._run_row, run, on_cancel=lambda: self.abandon("cancelled")
+                ):
+                    self.on_error(*failed)
+                    await lowlevel.checkpoint()  # a cancellation that was put off
+        except BaseException as exc:
+            cause = "an earlier failure" if isinstance(exc, Exception) else "cancelled"
+            self.abandon(f"{cause}, {type(exc).__name__}")
+            raise
+
+    def _run_row(self, run: TaskInfo) -> tuple[BackgroundTask, Exception] | None:
+        while task := self._next_of_row(run):
+            try:
+                copy_context().run(task.call)
+            except Exception as exc:
+                return task, exc
+        return None
+
+    def _next_of_row(self, run: TaskInfo) -> BackgroundTask | None:
+        with suppress(IndexError):  # none is left, or the loop has abandoned the rest
+            if not (self.tasks[0].is_async or run.has_pending_cancellation()):
+                from_thread.check_cancelled()
+                return self.tasks.popleft()
+        return None
+
+
+async def main() -> None:
+    runs, let_go = anyio.Event(), threading.Event()
+
+    def write_report() -> None:
+        from_thread.run_sync(runs.set)
+        let_go.wait()
+        print("the report cannot be written")
+        raise OSError("the disk is full")
+
+    tasks = BackgroundTasks()
+    tasks.add_task(write_report)
+    tasks.add_task(print, "mail is sent")
+    run = asyncio.ensure_future(tasks())
+    await runs.wait()
+    run.cancel()
+    await asyncio.wait([run], timeout=0.1)
+    print("the server cancels")
+    let_go.set()
+    await asyncio.wait([run])
+    print("the server has ended")
+
+    welcomed: list[str] = []
+
+    async def welcome(name: str) -> None:
+        welcomed.append(name)
+
+    tasks.add_task(lambda: welcome("ada"))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # Python warns of a coroutine that nobody has awaited
+        await tasks()
+    print("welcomed:", welcomed)
+
+
+if __name__ == "__main__":
+    anyio.run(main)

@@ -1,0 +1,175 @@
+"""A thread cannot be interrupted, so it is waited for.
+
+asyncio's own `task.cancel()` raises at once where v8 awaits its thread, and leaves that behind.
+Here the thread puts what it returns or raises into a future, and the run waits for that, shielded.
+
+Rules kept: **capture**, **order**, **place**, **isolate**, **nothing lost**, **grow**, **cancel**,
+**room**, **context**. Wrong is the third line.
+
+    the server cancels
+    the report is written
+    mail is sent
+    the server has ended
+"""
+
+import asyncio
+import logging
+import threading
+from collections import deque
+from collections.abc import Callable
+from concurrent.futures import Future, wait
+from contextlib import suppress
+from contextvars import copy_context
+from functools import partial
+from inspect import iscoroutinefunction
+from typing import Any, ParamSpec
+
+import anyio
+from anyio import (
+    CancelScope,
+    CapacityLimiter,
+    TaskInfo,
+    from_thread,
+    get_cancelled_exc_class,
+    get_current_task,
+    lowlevel,
+    to_thread,
+)
+from anyio.lowlevel import RunVar
+
+P = ParamSpec("P")
+logger = logging.getLogger("minibg.background")
+_background_limiter: RunVar[CapacityLimiter] = RunVar("background limiter")
+
+
+def background_limiter() -> CapacityLimiter:
+    try:
+        return _background_limiter.get()
+    except LookupError:
+        limiter = CapacityLimiter(40)
+        _background_limiter.set(limiter)
+        return limiter
+
+
+async def run_in_background_thread(func: Callable[..., object], /, *args: Any) -> None:
+    outcome: Future[object] = Future()
+    async with background_limiter():
+        try:
+            await to_thread.run_sync(_settle, outcome, partial(func, *args), limiter=_always())
+        except get_cancelled_exc_class():
+            if not outcome.cancel():  # the thread has begun
+                await _until_done(outcome)
+            raise
+    outcome.result()
+
+
+async def _until_done(outcome: Future[object]) -> None:
+    while not outcome.done():
+        with CancelScope(shield=True), suppress(get_cancelled_exc_class()):
+            await to_thread.run_sync(wait, [outcome], limiter=_always())
+
+
+def _settle(outcome: Future[object], call: Callable[[], object]) -> None:
+    if outcome.set_running_or_notify_cancel():
+        try:
+            outcome.set_result(call())
+        except BaseException as exc:
+            outcome.set_exception(exc)
+
+
+def _always() -> CapacityLimiter:
+    return CapacityLimiter(1)
+
+
+class BackgroundTask:
+    """One deferred call, `func(*args, **kwargs)`; awaiting the task makes it."""
+
+    def __init__(self, func: Callable[P, Any], /, *args: P.args, **kwargs: P.kwargs) -> None:
+        self.func, self.args, self.kwargs = func, args, kwargs
+        self.is_async = iscoroutinefunction(func)
+
+    @property
+    def name(self) -> str:
+        return str(getattr(self.func, "__qualname__", type(self.func).__qualname__))
+
+    def call(self) -> Any:
+        return self.func(*self.args, **self.kwargs)
+
+    async def __call__(self) -> None:
+        if self.is_async:
+            await self.call()
+        else:
+            await run_in_background_thread(self.call)
+
+
+class BackgroundTasks:
+    """A list of deferred calls; awaiting the list runs it and leaves it empty."""
+
+    def __init__(self) -> None:
+        self.tasks: deque[BackgroundTask] = deque()
+
+    def add_task(self, func: Callable[P, Any], /, *args: P.args, **kwargs: P.kwargs) -> None:
+        self.tasks.append(BackgroundTask(func, *args, **kwargs))
+
+    def on_error(self, task: BackgroundTask, exc: Exception) -> None:
+        logger.error("background task %s failed: %r", task.name, exc)
+
+    def abandon(self, reason: str) -> None:
+        names = [task.name for task in self.tasks]
+        self.tasks.clear()
+        if names:
+            logger.warning("background tasks not run (%s): %s", reason, ", ".join(names))
+
+    def __del__(self) -> None:
+        self.abandon("no run took them")
+
+    async def __call__(self) -> None:
+        run = get_current_task()
+        started: deque[BackgroundTask] = deque(maxlen=1)
+        try:
+            while self.tasks:
+                while run.has_pending_cancellation():
+                    await lowlevel.checkpoint()
+                try:
+                    if self.tasks[0].is_async:
+                        started.append(self.tasks.popleft())
+                        await started[0].call()
+                    else:
+                        await run_in_background_thread(self._run_row, run, started)
+                except Exception as exc:
+                    self.on_error(started[0], exc)
+        except BaseException as exc:
+            cause = "an earlier failure" if isinstance(exc, Exception) else "cancelled"
+            self.abandon(f"{cause}, {type(exc).__name__}")
+            raise
+
+    def _run_row(self, run: TaskInfo, started: deque[BackgroundTask]) -> None:
+        while self.tasks and not (self.tasks[0].is_async or run.has_pending_cancellation()):
+            from_thread.check_cancelled()
+            started.append(self.tasks.popleft())
+            copy_context().run(started[0].call)
+
+
+async def main() -> None:
+    runs, let_go = anyio.Event(), threading.Event()
+
+    def write_report() -> None:
+        from_thread.run_sync(runs.set)
+        let_go.wait()
+        print("the report is written")
+
+    tasks = BackgroundTasks()
+    tasks.add_task(write_report)
+    tasks.add_task(print, "mail is sent")
+    run = asyncio.ensure_future(tasks())
+    await runs.wait()
+    run.cancel()
+    await asyncio.wait([run], timeout=0.1)
+    print("the server cancels")
+    let_go.set()
+    await asyncio.wait([run])
+    print("the server has ended")
+
+
+if __name__ == "__main__":
+    anyio.run(main)

@@ -1,0 +1,102 @@
+"""One contender: `python -m minibg.lab.contender NAME COMPOSITION [--step]`.
+
+It serves the composed request on a real uvicorn, on a free port of the loopback interface, and
+tells on standard output what happens. Who starts it, asks it and stops it is `experiment.py`.
+
+What may live here: what such a process does before it serves, and when it tells what.
+"""
+
+import argparse
+import logging
+import threading
+from contextlib import ExitStack, suppress
+from typing import Any
+
+import msgspec
+import uvicorn
+
+from minibg.lab.applications import APPLICATIONS
+from minibg.lab.composition import RequestSpec, TaskSpec
+from minibg.lab.events import Teller, end_with_parent, standard_output
+from minibg.lab.recorder import Recording, RecordingHandler, RecordingMiddleware
+from minibg.lab.stepping import Stepper
+from minibg.types import ASGIApp, Message
+
+WARM_UP = RequestSpec((TaskSpec("async", 0), TaskSpec("sync", 0)))
+
+
+async def warm_up(name: str) -> None:
+    """Serve a request of nobody's: what happens once, as imports do, is not the mechanism."""
+
+    async def receive() -> Message:
+        return {"type": "http.request", "body": b"", "more_body": False}
+
+    async def send(message: Message) -> None: ...
+
+    scope = {
+        "type": "http",
+        "asgi": {"version": "3.0"},
+        "http_version": "1.1",
+        "method": "GET",
+        "scheme": "http",
+        "path": "/",
+        "root_path": "",
+        "query_string": b"",
+        "headers": [(b"host", b"lab")],
+        "server": ("127.0.0.1", 0),
+        "client": ("127.0.0.1", 0),
+    }
+    app = RecordingMiddleware(APPLICATIONS[name](WARM_UP), on_end=lambda recording: None)
+    with suppress(TypeError):  # versions 0 to 2 await what a sync function returns
+        await app(scope, receive, send)
+
+
+class Contender(uvicorn.Server):
+    """A server that tells its port when it is ready, and only then what happens."""
+
+    def __init__(self, name: str, app: ASGIApp) -> None:
+        self.name = name
+        self.is_telling = threading.Event()
+        self.pipe = standard_output()
+        teller = Teller(self.tell)
+        logging.basicConfig(handlers=[RecordingHandler(Recording(on_change=teller))])
+        recorded = RecordingMiddleware(app, self.tell_end, teller)
+        options: dict[str, Any] = {"log_config": None, "lifespan": "off", "ws": "none"}
+        super().__init__(uvicorn.Config(recorded, host="127.0.0.1", port=0, **options))
+
+    def tell(self, event: str, /, **fields: Any) -> None:
+        """Tell it, unless it belongs to the warming up."""
+        if self.is_telling.is_set():
+            self.pipe.tell(event, **fields)
+
+    def tell_end(self, recording: Recording) -> None:
+        """Tell that a request is over, its tasks included."""
+        recording.note("application has returned")
+        self.tell("over", request=recording.number)
+
+    async def startup(self, sockets: Any = None) -> None:
+        """Start as uvicorn does, and warm up."""
+        await super().startup(sockets)
+        await warm_up(self.name)
+        self.is_telling.set()
+        self.tell("ready", port=self.servers[0].sockets[0].getsockname()[1])
+
+
+def main() -> None:
+    """Serve until the process is told to end."""
+    parser = argparse.ArgumentParser()
+    parser.add_argument("name", choices=APPLICATIONS)
+    parser.add_argument("composition")
+    parser.add_argument("--step", action="store_true")
+    options = parser.parse_args()
+    end_with_parent()
+    spec = msgspec.json.decode(options.composition, type=RequestSpec)
+    contender = Contender(options.name, APPLICATIONS[options.name](spec))
+    with ExitStack() as stack:
+        if options.step:
+            stack.enter_context(Stepper(options.name, contender.tell))
+        contender.run()
+
+
+if __name__ == "__main__":
+    main()

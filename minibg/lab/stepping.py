@@ -1,0 +1,111 @@
+"""Which line of a mechanism runs when, and how its list stands: `sys.settrace`, for its files only.
+
+It is entered for a stepped run alone, since each line costs time.
+
+What may live here: which files those are, and what is told of a line.
+"""
+
+import sys
+import threading
+from collections.abc import Callable, Sequence
+from importlib import import_module
+from importlib.util import find_spec
+from pathlib import Path
+from types import FrameType, TracebackType
+from typing import Any, Self
+
+from minibg.lab.applications import VERSIONS
+from minibg.lab.events import Tell, lane
+
+OF_MINIBG = ("minibg.background", "minibg.outcomes", "minibg.concurrency", "minibg.responses")
+SHOWN: dict[str, tuple[str, ...]] = {
+    "minibg.background": (
+        "BackgroundTasks.__call__",
+        "BackgroundTasks._run_row",
+        "BackgroundTasks._react",
+    ),
+    "minibg.outcomes": ("left_of", "failure_of"),
+    "minibg.concurrency": ("_run_in_thread", "_hop", "_until_done", "_settle"),
+    "minibg.responses": ("respond", "run_in_turn"),
+    "starlette.background": ("BackgroundTask.__call__", "BackgroundTasks.__call__"),
+}
+"""The functions of a module that are shown and stepped through; of others, all that has methods."""
+
+
+def modules_of(contender: str) -> Sequence[str]:
+    """The modules whose source is the contender's mechanism."""
+    if contender == "minibg":
+        return OF_MINIBG
+    if contender in ("starlette", "fastapi"):
+        return ("starlette.background",)
+    return (VERSIONS[contender],)
+
+
+def file_of(module: str) -> Path:
+    """Where the source of a module stands."""
+    spec = find_spec(module)
+    assert spec is not None
+    assert spec.origin is not None
+    return Path(spec.origin)
+
+
+class Stepper:
+    """A context in which each line of a contender's mechanism is told."""
+
+    def __init__(self, contender: str, tell: Tell) -> None:
+        self.tell = tell
+        self.codes: dict[str, str] = {}
+        for module in modules_of(contender):
+            import_module(module)
+            self.codes[str(file_of(module))] = module
+
+    def __enter__(self) -> Self:
+        threading.settrace(self._trace)
+        sys.settrace(self._trace)
+        return self
+
+    def __exit__(
+        self,
+        cls: type[BaseException] | None,
+        exc: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        sys.settrace(None)
+        threading.settrace(None)
+
+    def _trace(self, frame: FrameType, event: str, arg: Any) -> Callable[..., Any] | None:
+        code = frame.f_code
+        module = self.codes.get(code.co_filename)
+        if module is None or code.co_name == "<module>":
+            return None
+        shown = SHOWN.get(module)
+        if shown is not None and code.co_qualname not in shown:
+            return None
+        return self._line
+
+    def _line(self, frame: FrameType, event: str, arg: Any) -> Callable[..., Any]:
+        if event == "line":
+            self.tell(
+                "line",
+                lane=lane(),
+                file=Path(frame.f_code.co_filename).name,
+                line=frame.f_lineno,
+                list=self._list(frame),
+            )
+        return self._line
+
+    @staticmethod
+    def _list(frame: FrameType) -> list[str] | None:
+        """The tasks that stand in the list, or the lists, that a frame runs, if it runs any."""
+        names = frame.f_locals
+        lists = names.get("lists") or names.get("injected") or [names.get("self")]
+        found = [getattr(one, "tasks", None) for one in lists]
+        if found == [None]:
+            return None
+        return [name_of(task) for tasks in found for task in [*(tasks or ())]]
+
+
+def name_of(task: Any) -> str:
+    """The name by which a task is known on the page, from that of its function."""
+    func = getattr(task, "func", task)
+    return str(getattr(func, "__name__", type(func).__name__)).replace("_", " ")
