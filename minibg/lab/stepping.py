@@ -60,8 +60,8 @@ class Stepper:
             self.codes[str(file_of(module))] = module
 
     def __enter__(self) -> Self:
-        threading.settrace(self._trace)
-        sys.settrace(self._trace)
+        threading.settrace(self.trace)
+        sys.settrace(self.trace)
         return self
 
     def __exit__(
@@ -73,7 +73,8 @@ class Stepper:
         sys.settrace(None)
         threading.settrace(None)
 
-    def _trace(self, frame: FrameType, event: str, arg: Any) -> Callable[..., Any] | None:
+    def trace(self, frame: FrameType, event: str, arg: Any) -> Callable[..., Any] | None:
+        """Trace the lines of a frame, if its function is one of the mechanism's."""
         code = frame.f_code
         module = self.codes.get(code.co_filename)
         if module is None or code.co_name == "<module>":
@@ -81,9 +82,10 @@ class Stepper:
         shown = SHOWN.get(module)
         if shown is not None and code.co_qualname not in shown:
             return None
-        return self._line
+        return self.line
 
-    def _line(self, frame: FrameType, event: str, arg: Any) -> Callable[..., Any]:
+    def line(self, frame: FrameType, event: str, arg: Any) -> Callable[..., Any]:
+        """Tell a line of such a frame."""
         if event == "line":
             self.tell(
                 "line",
@@ -92,7 +94,7 @@ class Stepper:
                 line=frame.f_lineno,
                 list=self._list(frame),
             )
-        return self._line
+        return self.line
 
     @staticmethod
     def _list(frame: FrameType) -> list[str] | None:
