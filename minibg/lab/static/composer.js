@@ -1,0 +1,158 @@
+// The form in which a request is composed: presets, rows of tasks, choices, contenders.
+// Nothing about runs may live here.
+
+import { byId, make } from "./dom.js";
+import { CHOICES, MOST, requestOf, same, taskOf } from "./request.js";
+
+const CHOSEN = ["endpoint", "dependency", "client", "server"];
+const GROUPS = {
+  rules: "The rules",
+  traps: "The traps",
+  misunderstandings: "The misunderstandings",
+  versions: "The versions of the walkthrough",
+};
+const DOES = { exits: "calls sys.exit", "hands back": "hands back an awaitable", blocks: "blocks the loop", adds: "adds another" };
+
+/** The form. `onChange` is called whenever what it says has changed. */
+export class Composer {
+  constructor({ presets, contenders, onChange }) {
+    this.presets = presets;
+    this.contenders = contenders.filter((contender) => contender.id !== "app");
+    this.onChange = onChange;
+    for (const field of CHOSEN) byId(field).append(...CHOICES[field].map((choice) => new Option(choice)));
+    this.fillPresets();
+    this.fillContenders();
+    byId("preset").addEventListener("change", () => this.usePreset(byId("preset").value));
+    byId("add").addEventListener("click", () => this.addRow());
+    byId("composer").addEventListener("change", (event) => {
+      if (event.target.id !== "preset") this.changed();
+    });
+  }
+
+  fillPresets() {
+    const groups = Object.entries(GROUPS).map(([group, label]) => {
+      const options = this.presets
+        .filter((preset) => preset.group === group)
+        .map((preset) => new Option(preset.title, preset.id));
+      return make("optgroup", { label }, ...options);
+    });
+    const own = new Option("A request of your own", "");
+    byId("preset").append(own, ...groups.filter((group) => group.children.length));
+  }
+
+  fillContenders() {
+    const isVersion = (contender) => /^v\d+$/.test(contender.id);
+    const box = (contender) => {
+      const input = make("input", { type: "checkbox", name: "contender", value: contender.id, disabled: !contender.available });
+      const why = contender.available ? null : make("small", {}, contender.why_not);
+      return make("label", { className: "check", title: contender.title }, input, make("span", {}, contender.title, why ? " " : null, why));
+    };
+    byId("contenders").append(...this.contenders.filter((one) => !isVersion(one)).map(box));
+    const versions = this.contenders.filter(isVersion);
+    byId("versions").hidden = !versions.length;
+    byId("versions").lastElementChild.append(...versions.map(box));
+  }
+
+  boxes() {
+    return [...document.querySelectorAll("input[name=contender]")];
+  }
+
+  /** The ids of the contenders that are chosen. */
+  get chosen() {
+    return this.boxes().filter((box) => box.checked).map((box) => box.value);
+  }
+
+  /** What the form says, as a request. */
+  get request() {
+    const tasks = [...byId("tasks").children].map((row) => ({
+      kind: row.querySelector("[name=kind]").value,
+      ms: row.querySelector("[name=ms]").valueAsNumber,
+      does: row.querySelector("[name=does]").value,
+    }));
+    const fields = Object.fromEntries(CHOSEN.map((field) => [field, byId(field).value]));
+    return requestOf({ tasks, ...fields, fail_fast: byId("fail_fast").checked });
+  }
+
+  /** The preset whose request the form says, if there is one. */
+  get preset() {
+    const preset = this.presets.find((one) => one.id === byId("preset").value);
+    return preset && same(requestOf(preset.request), this.request) ? preset : null;
+  }
+
+  /** Say this; `contenders` that are not there are left out. */
+  say({ preset = "", request, contenders }) {
+    byId("preset").value = preset;
+    byId("tasks").replaceChildren();
+    for (const task of request.tasks) this.appendRow(task);
+    for (const field of CHOSEN) byId(field).value = request[field];
+    byId("fail_fast").checked = request.fail_fast;
+    for (const box of this.boxes()) box.checked = !box.disabled && contenders.includes(box.value);
+    byId("versions").open = contenders.some((id) => /^v\d+$/.test(id));
+    this.changed();
+  }
+
+  /** Say what the preset says; returns false if there is none of that id. */
+  usePreset(id, contenders) {
+    const preset = this.presets.find((one) => one.id === id);
+    if (!preset) {
+      this.changed();
+      return false;
+    }
+    this.say({ preset: id, request: requestOf(preset.request), contenders: contenders ?? preset.contenders });
+    return true;
+  }
+
+  addRow() {
+    this.appendRow(taskOf());
+    byId("tasks").lastElementChild.querySelector("[name=kind]").focus();
+    this.changed();
+  }
+
+  appendRow(task) {
+    const choose = (name, choices, chosen) => {
+      const select = make("select", { name });
+      select.append(...choices.map((choice) => new Option(DOES[choice] ?? choice, choice)));
+      select.value = chosen;
+      return select;
+    };
+    const row = make(
+      "li",
+      {},
+      make("span", { className: "number" }),
+      choose("kind", CHOICES.kind, task.kind),
+      make("span", { className: "ms" }, make("input", { type: "number", name: "ms", min: 0, max: MOST.ms, step: 1, required: true, value: task.ms }), make("i", { aria: { hidden: "true" } }, "ms")),
+      choose("does", CHOICES.does, task.does),
+      make("button", { type: "button", className: "remove", onclick: () => this.removeRow(row) }, "×"),
+    );
+    byId("tasks").append(row);
+  }
+
+  removeRow(row) {
+    const next = row.nextElementSibling ?? row.previousElementSibling;
+    row.remove();
+    (next?.querySelector(".remove") ?? byId("add")).focus();
+    this.changed();
+  }
+
+  changed() {
+    [...byId("tasks").children].forEach((row, index) => {
+      const name = `Task ${index + 1}`;
+      row.querySelector(".number").textContent = index + 1;
+      row.querySelector("[name=kind]").setAttribute("aria-label", `${name}, kind`);
+      row.querySelector("[name=ms]").setAttribute("aria-label", `${name}, milliseconds`);
+      row.querySelector("[name=does]").setAttribute("aria-label", `${name}, does`);
+      row.querySelector(".remove").setAttribute("aria-label", `Remove task ${index + 1}`);
+    });
+    byId("add").disabled = byId("tasks").children.length >= MOST.tasks;
+    const full = this.chosen.length >= MOST.contenders;
+    for (const box of this.boxes()) {
+      const { available } = this.contenders.find((one) => one.id === box.value);
+      box.disabled = !available || (full && !box.checked);
+    }
+    const { preset } = this;
+    if (!preset) byId("preset").value = "";
+    byId("see").textContent = preset?.see ?? "";
+    byId("see").hidden = !preset;
+    this.onChange();
+  }
+}

@@ -1,0 +1,202 @@
+// Where everything of a timeline stands, in pixels. Pure functions: a part in, boxes out.
+// Nothing may be drawn here.
+//
+// Each lane has a strip for marks, if it has any, and rows for spans. Spans that overlap in time
+// stand in rows of their own; marks that would overlap are moved to the right, in their order. A
+// label stands where there is room for it, and nowhere else: the details say the rest.
+
+import { endOf } from "./recording.js";
+
+const STRIP = 18;
+const BAR = 20;
+const ROW = BAR + 3;
+const PAD = 6;
+const AXIS = 22;
+const GLYPH = 13;
+const GAP = 6;
+
+/**
+ * `scale` is the axis; `now` the time up to which what runs has run, in ms; `measure` returns the
+ * width of a label.
+ */
+export function layoutOf(part, { width, scale, now, measure }) {
+  const left = width < 560 ? 66 : 92;
+  const right = width - 16;
+  const x = (t) => left + scale.at(t) * (right - left);
+  const frame = { left, right, x, now: part.killed ?? now, measure };
+  const boxes = { lanes: [], bars: [], marks: [], labels: [], chips: [], x, left, right };
+  let y = 8;
+  for (const lane of lanesOf(part)) {
+    if (!lane.chips) boxes.timed = place(lane, y, frame, boxes);
+    y = lane.chips ? place(lane, y, frame, boxes) : boxes.timed;
+  }
+  boxes.bottom = y;
+  boxes.ticks = scale.ticks(right - left).map((t) => ({ t, x: x(t), text: String(t) }));
+  boxes.height = y + AXIS;
+  boxes.answered = part.answered === null ? null : x(part.answered);
+  boxes.killed = part.killed === null ? null : x(part.killed);
+  return boxes;
+}
+
+function place(lane, top, frame, boxes) {
+  const strip = lane.marks.length ? STRIP : 0;
+  const rows = rowsOf(lane.spans);
+  let y = top + PAD;
+  if (strip) placeMarks(lane, y + STRIP / 2, frame, boxes);
+  y += strip;
+  rows.forEach((row, index) => placeRow(row, y + index * ROW, frame, boxes));
+  y += rows.length * ROW;
+  if (lane.chips) y = placeChips(lane.chips, y, frame, boxes);
+  const bottom = Math.max(y, top + PAD + STRIP) + PAD - 2;
+  boxes.lanes.push({ name: lane.name, y: top, height: bottom - top, middle: (top + bottom) / 2 });
+  return bottom;
+}
+
+function lanesOf(part) {
+  const lanes = part.lanes.map((name) => ({
+    name,
+    spans: part.spans.filter((span) => span.lane === name),
+    marks: part.marks.filter((mark) => mark.lane === name),
+  }));
+  if (part.logs.length) {
+    const marks = part.logs.map((log) => ({ ...log, what: log.level, log }));
+    lanes.push({ name: "log", spans: [], marks });
+  }
+  if (part.unstarted.length) {
+    const chips = part.unstarted.map(({ task }) => ({ task, isNamed: part.logNames(task) }));
+    lanes.push({ name: "not run", spans: [], marks: [], chips });
+  }
+  return lanes;
+}
+
+function rowsOf(spans) {
+  const rows = [];
+  for (const span of [...spans].sort((a, b) => a.t - b.t)) {
+    const free = rows.find((row) => (row.at(-1).end ?? Infinity) <= span.t + 0.005);
+    if (free) free.push(span);
+    else rows.push([span]);
+  }
+  return rows;
+}
+
+function placeRow(row, y, { x, now, right, measure }, boxes) {
+  let from = 0;
+  const bars = row.map((span) => {
+    const begin = Math.max(x(span.t), from);
+    const end = Math.min(Math.max(x(span.end ?? now), begin + 3), right);
+    from = end + 1;
+    return { span, x: begin, y, width: Math.max(end - begin, 1), height: BAR, label: "", outside: false };
+  });
+  const byWeight = [...bars].sort((a, b) => WEIGHT.indexOf(a.span.kind) - WEIGHT.indexOf(b.span.kind));
+  const taken = bars.map((bar) => [bar.x, bar.x + bar.width]);
+  for (const bar of byWeight) label(bar, taken, right, measure);
+  boxes.bars.push(...bars);
+}
+
+const WEIGHT = ["client", "task", "on_error", "endpoint", "response", "dependency"];
+
+function label(bar, taken, right, measure) {
+  const cross = bar.span.how === "failed" ? 16 : 0;
+  for (const text of wordings(bar.span)) {
+    const width = measure(text);
+    if (width + 12 + cross <= bar.width) {
+      Object.assign(bar, { label: text, labelX: bar.x + 7 });
+      return;
+    }
+    const from = bar.x + bar.width + 4;
+    if (!isFree(from, from + width + GAP, taken, right)) continue;
+    taken.push([from, from + width + GAP]);
+    Object.assign(bar, { label: text, labelX: from, outside: true });
+    return;
+  }
+}
+
+/** What a span may be called, from the fullest down. */
+function wordings(span) {
+  if (span.kind === "client") return [span.what, "waits"];
+  if (span.kind !== "task") return [span.what];
+  const plain = `task ${span.task}`;
+  const how = span.how && span.how !== "ended" ? [`${plain} ${endOf(span)}`, `${plain} ${span.how}`] : [span.what];
+  return [...how, plain, span.task];
+}
+
+const isFree = (from, to, taken, right) =>
+  to <= right && taken.every(([begin, end]) => to <= begin || from >= end);
+
+function placeMarks(lane, y, { x, left, right, measure }, boxes) {
+  const clusters = [];
+  for (const mark of [...lane.marks].sort((a, b) => a.t - b.t)) {
+    const at = Math.min(Math.max(x(mark.t), left), right - GLYPH / 2);
+    const cluster = clusters.at(-1);
+    if (cluster && at < cluster.end + GLYPH) {
+      cluster.end += GLYPH;
+      cluster.marks.push({ mark, x: cluster.end, y });
+    } else {
+      clusters.push({ end: at, marks: [{ mark, x: at, y }] });
+    }
+  }
+  keepInside(clusters, right);
+  clusters.forEach((cluster, index) => {
+    boxes.marks.push(...cluster.marks);
+    const next = clusters[index + 1]?.marks[0].x ?? right + GLYPH;
+    const before = clusters[index - 1]?.reach ?? left;
+    labelCluster(cluster, before, next - GLYPH, y, measure, boxes);
+  });
+}
+
+/** The last cluster may reach beyond the axis: it is moved back. */
+function keepInside(clusters, right) {
+  const last = clusters.at(-1);
+  const over = last.end + GLYPH / 2 - right;
+  if (over <= 0) return;
+  for (const placed of last.marks) placed.x -= over;
+  last.end -= over;
+}
+
+function labelCluster(cluster, before, next, y, measure, boxes) {
+  const names = cluster.marks.map(({ mark }) => nameOf(mark));
+  const short = names.map((name) => name.replace(/^http\.(response\.)?/, ""));
+  const isLog = cluster.marks.at(-1).mark.log;
+  cluster.reach = cluster.end + GLYPH;
+  const right = cluster.end + GLYPH - 3;
+  const cut = isLog ? shortened(names.at(-1), next - right - GAP, measure) : "";
+  for (const text of [names.join(" · "), short.join(" · "), names.at(-1), short.at(-1), cut]) {
+    if (text && right + measure(text) <= next) {
+      boxes.labels.push({ text, x: right, y, anchor: "start" });
+      cluster.reach = right + measure(text) + GAP;
+      return;
+    }
+    const left = cluster.marks[0].x - GLYPH + 3;
+    if (text && text === names.join(" · ") && left - measure(text) >= before) {
+      boxes.labels.push({ text, x: left, y, anchor: "end" });
+      return;
+    }
+  }
+}
+
+function nameOf(mark) {
+  if (mark.log) return mark.log.message;
+  return SAYS_MORE.has(mark.what) && mark.detail ? `${mark.what} ${mark.detail}` : mark.what;
+}
+
+const SAYS_MORE = new Set(["the server gets", "connection closed"]);
+
+function shortened(text, room, measure) {
+  if (room < 60) return "";
+  let length = Math.floor((text.length * room) / measure(text));
+  while (length > 4 && measure(`${text.slice(0, length)}…`) > room) length -= 1;
+  return length > 4 ? `${text.slice(0, length).trimEnd()}…` : "";
+}
+
+function placeChips(tasks, top, { left, right, measure }, boxes) {
+  let x = left;
+  let y = top;
+  for (const { task, isNamed } of tasks) {
+    const text = `task ${task}, ${isNamed ? "named in the log" : "named nowhere"}`;
+    const width = measure(text) + 16;
+    if (x + width > right && x > left) [x, y] = [left, y + ROW];
+    boxes.chips.push({ task, isNamed, text, x, y, width, height: BAR });
+    x += width + GAP;
+  }
+  return y + ROW;
+}

@@ -1,0 +1,98 @@
+// The moment that is shown, and the ways to move it: slider, buttons, arrow keys, play.
+// What a moment looks like is not known here.
+
+import { byId } from "./dom.js";
+
+const SPEEDS = [0.25, 0.5, 1, 2, 4];
+const DWELL = 300;
+
+export class Player {
+  /** `onMove(moment, index)` is called for each move. */
+  constructor({ onMove }) {
+    this.onMove = onMove;
+    this.moments = [];
+    this.index = 0;
+    this.speed = 1;
+    this.timer = null;
+    byId("moment").addEventListener("input", () => {
+      this.pause();
+      this.moveTo(byId("moment").valueAsNumber);
+    });
+    byId("back").addEventListener("click", () => this.step(-1));
+    byId("on").addEventListener("click", () => this.step(1));
+    byId("play").addEventListener("click", () => (this.timer ? this.pause() : this.play()));
+    byId("slower").addEventListener("click", () => this.pace(-1));
+    byId("faster").addEventListener("click", () => this.pace(1));
+    document.addEventListener("keydown", (event) => this.key(event));
+    this.pace(0);
+  }
+
+  /** Take these moments; each has a `t` and a `text`. Begin with the one at `index`. */
+  load(moments, index) {
+    this.pause();
+    this.moments = moments;
+    byId("player").hidden = moments.length < 2;
+    byId("moment").max = Math.max(moments.length - 1, 0);
+    if (moments.length) this.moveTo(index);
+  }
+
+  key(event) {
+    const steps = { ArrowLeft: -1, ArrowRight: 1 }[event.key];
+    if (!steps || event.altKey || event.ctrlKey || event.metaKey || byId("player").hidden) return;
+    if (event.target.closest("input, select, textarea")) return;
+    event.preventDefault();
+    this.step(steps);
+  }
+
+  step(by) {
+    this.pause();
+    this.moveTo(this.index + by);
+  }
+
+  moveTo(index) {
+    this.index = Math.min(Math.max(index, 0), this.moments.length - 1);
+    const moment = this.moments[this.index];
+    const slider = byId("moment");
+    slider.value = this.index;
+    slider.setAttribute("aria-valuetext", moment.text);
+    const share = this.moments.length > 1 ? this.index / (this.moments.length - 1) : 0;
+    slider.style.setProperty("--share", `${share * 100}%`);
+    byId("now").textContent = moment.text;
+    byId("back").disabled = this.index === 0;
+    byId("on").disabled = this.index === this.moments.length - 1;
+    this.onMove(moment, this.index);
+  }
+
+  /** Move to the moment for which `wanted` holds, if there is one. */
+  find(wanted) {
+    const index = this.moments.findIndex(wanted);
+    if (index < 0) return;
+    this.pause();
+    this.moveTo(index);
+  }
+
+  play() {
+    if (this.index === this.moments.length - 1) this.moveTo(0);
+    byId("play").textContent = "Pause";
+    const go = () => {
+      this.moveTo(this.index + 1);
+      if (this.index === this.moments.length - 1) this.pause();
+      else this.timer = setTimeout(go, DWELL / this.speed);
+    };
+    this.timer = setTimeout(go, DWELL / this.speed);
+  }
+
+  pause() {
+    clearTimeout(this.timer);
+    this.timer = null;
+    byId("play").textContent = "Play";
+  }
+
+  pace(by) {
+    const at = Math.min(Math.max(SPEEDS.indexOf(this.speed) + by, 0), SPEEDS.length - 1);
+    this.speed = SPEEDS[at];
+    byId("speed").textContent = `${this.speed}×`;
+    byId("slower").disabled = at === 0;
+    byId("faster").disabled = at === SPEEDS.length - 1;
+  }
+}

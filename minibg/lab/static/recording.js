@@ -1,0 +1,225 @@
+// What was recorded, put in order as it arrives: a part for each contender, with its lanes, spans,
+// marks, log records and lines. Nothing about how it is drawn may live here.
+
+/** The recording of one request on one contender. */
+export class Part {
+  constructor(contender, title) {
+    this.contender = contender;
+    this.title = title;
+    this.lanes = ["client", "loop"];
+    this.spans = [];
+    this.marks = [];
+    this.logs = [];
+    this.lines = [];
+    this.outcome = null;
+    this.error = null;
+    this.ended = false;
+    this.last = 0;
+    this.differing = new Set();
+  }
+
+  /** Take one event in. */
+  take(name, data) {
+    if (Number.isFinite(data.t)) this.last = Math.max(this.last, data.t);
+    this[`on_${name}`]?.(data);
+  }
+
+  on_lane({ lane }) {
+    if (!this.lanes.includes(lane)) this.lanes.push(lane);
+  }
+
+  on_begin(data) {
+    this.on_lane(data);
+    this.spans.push({ ...data, end: null, how: null, detail: "" });
+  }
+
+  /** What never ended has no time of its end. */
+  on_finish({ id, t, how, detail }) {
+    const span = this.spans.findLast((open) => open.id === id && open.how === null);
+    if (span) Object.assign(span, { end: t ?? null, how, detail: detail ?? "" });
+  }
+
+  on_mark(data) {
+    this.on_lane(data);
+    this.marks.push(data);
+  }
+
+  on_log(data) {
+    this.logs.push(data);
+  }
+
+  on_line(data) {
+    this.lines.push(data);
+  }
+
+  on_outcome(data) {
+    this.outcome = data;
+    this.ended = true;
+  }
+
+  on_error({ message }) {
+    this.error = message;
+    this.ended = true;
+  }
+
+  /** When the client had the whole answer, in ms; null if it never had. */
+  get answered() {
+    return this.marks.find((mark) => mark.what === "answer complete")?.t ?? null;
+  }
+
+  /** When the process was killed, in ms; null if it was not. */
+  get killed() {
+    return this.marks.find((mark) => mark.what === "SIGKILL")?.t ?? null;
+  }
+
+  /** The tasks that have never started, once that is known. */
+  get unstarted() {
+    return (this.outcome?.tasks ?? []).filter((task) => !task.started);
+  }
+
+  /** The task's name as functions have it, as the log names it. */
+  logNames(task) {
+    const name = new RegExp(`\\btask_${String(task).replace(/\W+/g, "_")}\\b`);
+    return this.logs.some(({ message }) => name.test(message));
+  }
+
+  /** All that happened, in order of time; each moment says what it is and where. */
+  get moments() {
+    const moments = [
+      ...this.spans.map((span) => ({ t: span.t, type: "begin", of: span })),
+      ...this.spans
+        .filter((span) => span.end !== null)
+        .map((span) => ({ t: span.end, type: "finish", of: span })),
+      ...this.marks.map((mark) => ({ t: mark.t, type: "mark", of: mark })),
+      ...this.logs.map((log) => ({ t: log.t, type: "log", of: log })),
+      ...this.lines.map((line) => ({ t: line.t, type: "line", of: line })),
+    ];
+    return moments.sort((a, b) => a.t - b.t);
+  }
+}
+
+/** The recordings of one run, whose contenders share one axis of time. */
+export class Recording {
+  /** `titles` names the contenders: `[["minibg", "minibg"], ...]`. */
+  constructor(titles, { request = null, step = false } = {}) {
+    this.titles = titles;
+    this.request = request;
+    this.step = step;
+    this.clear();
+  }
+
+  clear() {
+    this.parts = new Map(this.titles.map(([id, title]) => [id, new Part(id, title)]));
+    this.differences = [];
+    this.ended = false;
+  }
+
+  take(name, data) {
+    if (name === "end") this.end();
+    else if (name === "difference") this.differ(data);
+    else this.parts.get(data.contender)?.take(name, data);
+  }
+
+  end() {
+    this.ended = true;
+    for (const part of this.parts.values()) part.ended = true;
+  }
+
+  differ(difference) {
+    this.differences.push(difference);
+    for (const id of difference.contenders) {
+      for (const task of difference.tasks ?? []) this.parts.get(id)?.differing.add(String(task));
+    }
+  }
+
+  /** The times of all that happened, lines left out. */
+  get times() {
+    return [...this.parts.values()].flatMap(({ spans, marks, logs }) => [
+      ...spans.flatMap(({ t, end }) => (end === null ? [t] : [t, end])),
+      ...[...marks, ...logs].map(({ t }) => t),
+    ]);
+  }
+
+  /** The time at which the axis ends, in ms. */
+  get last() {
+    return Math.max(...[...this.parts.values()].map((part) => part.last), 0);
+  }
+}
+
+/** A time for people: enough digits to tell neighbours apart, and no more. */
+export function time(ms) {
+  if (ms === null || ms === undefined) return "";
+  if (Math.abs(ms) < 10) return `${ms.toFixed(2)} ms`;
+  if (Math.abs(ms) < 100) return `${ms.toFixed(1)} ms`;
+  if (Math.abs(ms) < 10000) return `${Math.round(ms)} ms`;
+  return `${(ms / 1000).toFixed(1)} s`;
+}
+
+/** How a span ended, as one says it. */
+export function endOf(span) {
+  if (span.how === null) return "still running";
+  return span.detail ? `${span.how}: ${span.detail}` : span.how;
+}
+
+/** Tasks by their names: "task 1", "tasks 1, 2 and 3". */
+export function named(tasks) {
+  if (tasks.length < 2) return `task\u00a0${tasks[0]}`;
+  return `tasks\u00a0${tasks.slice(0, -1).join(", ")} and ${tasks.at(-1)}`;
+}
+
+/** What a part shows, in sentences: the answer, what ran and where, what did not, who says so. */
+export function verdictOf(part) {
+  if (part.error) return [{ text: part.error, tone: "bad" }];
+  if (!part.outcome) return [];
+  const { status } = part.outcome;
+  const answer =
+    status && part.answered !== null
+      ? { text: `The client has ${status} after ${time(part.answered)}.`, tone: "plain" }
+      : { text: "The client has no complete answer.", tone: "bad" };
+  return [answer, ...ofTasks(part)].filter(Boolean);
+}
+
+function ofTasks(part) {
+  const { tasks } = part.outcome;
+  const those = (wanted) => tasks.filter(wanted).map(({ task }) => task);
+  const failed = those(({ how }) => how === "failed");
+  const ended = those(({ how }) => how === "ended");
+  const cut = those(({ started, how }) => started && how !== "failed" && how !== "ended");
+  const unstarted = those(({ started }) => !started);
+  const sentences = [places(part, ended)];
+  if (failed.length) sentences.push(failures(part, failed));
+  if (cut.length || unstarted.length) sentences.push(lost(part, cut, unstarted));
+  return sentences;
+}
+
+/** Where the tasks ran that ended: "Task 1 ran on the loop, tasks 2 and 3 in worker thread 1." */
+function places(part, ended) {
+  if (!ended.length) return null;
+  const lanes = Map.groupBy(ended, (name) => part.outcome.tasks.find(({ task }) => task === name).lane);
+  const clauses = [...lanes].map(([lane, names], index) => {
+    const where = lane === "loop" ? "on the loop" : `in ${lane.replace(/^worker /, "worker thread\u00a0")}`;
+    return `${index ? named(names) : `${capital(named(names))} ran`} ${where}`;
+  });
+  return { text: `${clauses.join(", ")}.`, tone: "plain" };
+}
+
+function failures(part, failed) {
+  const what = `${capital(named(failed))} failed`;
+  if (failed.every((task) => part.logNames(task))) return { text: `${what}, and the log says so.`, tone: "warn" };
+  const isLogged = part.logs.some(({ level }) => level === "ERROR");
+  return { text: isLogged ? `${what}, and the server logs an exception.` : `${what}, and nothing says so.`, tone: "bad" };
+}
+
+function lost(part, cut, unstarted) {
+  const clauses = [];
+  if (cut.length) clauses.push(`${named(cut)} started and did not end`);
+  if (unstarted.length) clauses.push(`${named(unstarted)} never started`);
+  const what = capital(clauses.join("; "));
+  const tasks = [...cut, ...unstarted];
+  const silent = tasks.filter((task) => !part.logNames(task));
+  if (!silent.length) return { text: `${what}. The log says so.`, tone: "warn" };
+  if (silent.length === tasks.length) return { text: `${what}. Nothing says so.`, tone: "bad" };
+  return { text: `${what}. Nothing says so of ${named(silent)}.`, tone: "bad" };
+}
+
+const capital = (text) => text[0].toUpperCase() + text.slice(1);

@@ -1,0 +1,274 @@
+// A recording on the page: pictures, verdicts, tables, differences, legend, player and source.
+// It draws what it is given; where recordings come from is not known here.
+
+import { byId, calm, make } from "./dom.js";
+import { save, svgOf } from "./export.js";
+import { Player } from "./player.js";
+import { time, verdictOf } from "./recording.js";
+import { sentenceOf } from "./request.js";
+import { byEvents, byTime } from "./scale.js";
+import { SourceView } from "./source.js";
+import { fillTable, textOf } from "./table.js";
+import { GLYPHS, Timeline, slug } from "./timeline.js";
+
+const FRAME = 40;
+const BARS = [
+  ["client", "client waits"],
+  ["task", "task"],
+  ["task failed", "task that failed"],
+  ["task cut-off", "task cut off"],
+  ["task never-ended", "task that never ended"],
+  ["endpoint", "endpoint"],
+  ["response", "response"],
+  ["dependency", "dependency"],
+  ["on_error", "on_error"],
+];
+
+export class Result {
+  constructor() {
+    this.views = [];
+    this.player = new Player({ onMove: (moment) => this.move(moment) });
+    this.source = new SourceView({
+      onMoment: (line) => this.player.find(({ of }) => of === line),
+      onRan: (lines) => this.active?.timeline.showRan(lines),
+    });
+    new ResizeObserver(() => this.redraw()).observe(byId("parts"));
+    byId("axis").addEventListener("click", () => {
+      this.byEvents = !this.byEvents;
+      byId("axis").setAttribute("aria-pressed", String(this.byEvents));
+      this.redraw();
+    });
+    byId("save-svg").addEventListener("click", () => this.saveSvg());
+    byId("save-text").addEventListener("click", () => this.saveText());
+  }
+
+  /** Show this recording from now on; `title` names it, `see` says what is to be seen. */
+  show(recording, { title, see = "" }) {
+    this.recording = recording;
+    this.title = title;
+    this.player.load([], 0);
+    this.told = false;
+    byId("empty").hidden = true;
+    byId("result").hidden = false;
+    byId("run-title").textContent = title;
+    byId("run-request").textContent = recording.request ? sentenceOf(recording.request) : "";
+    byId("run-request").hidden = !recording.request;
+    byId("see-run").textContent = see;
+    byId("source").hidden = true;
+    byId("page").classList.remove("stepped");
+    this.layOut();
+    this.redraw();
+  }
+
+  layOut() {
+    byId("differences").replaceChildren();
+    byId("legend").replaceChildren();
+    this.views = [...this.recording.parts.values()].map((part) => this.viewOf(part));
+    byId("parts").replaceChildren(...this.views.map(({ section }) => section));
+  }
+
+  viewOf(part) {
+    const table = make("table", { className: "heard" });
+    const toggle = make("button", { type: "button", className: "quiet", aria: { pressed: "false" } }, "Table");
+    toggle.addEventListener("click", () => {
+      const isShown = table.classList.toggle("heard");
+      toggle.setAttribute("aria-pressed", String(!isShown));
+    });
+    const verdict = make("p", { className: "verdict" });
+    const figure = make("div", { className: "picture" });
+    const head = make("header", {}, make("h3", {}, part.title), verdict, toggle);
+    const section = make("section", { className: "part", aria: { label: part.title } }, head, figure, make("div", { className: "scroll" }, table));
+    const view = { part, table, verdict, section };
+    view.timeline = new Timeline(figure, {
+      onChoose: (t, lane) => this.jump(view, t, lane),
+      onDetails: showDetails,
+    });
+    return view;
+  }
+
+  /** Draw again what the recording holds by now, in the next frame. */
+  redraw() {
+    if (!this.recording || this.frame) return;
+    this.frame = requestAnimationFrame((at) => {
+      this.frame = null;
+      if (this.isLive && at - (this.drawn ?? 0) < FRAME) this.redraw();
+      else this.draw(at);
+    });
+  }
+
+  get isLive() {
+    return this.views.some(({ part }) => !part.ended);
+  }
+
+  draw(at) {
+    this.drawn = at;
+    const clock = performance.now();
+    const nows = this.views.map(({ part }) => nowOf(part, clock));
+    const end = Math.max(...nows, this.recording.last, 1) * 1.02;
+    const scale = this.byEvents ? byEvents(this.recording.times, end) : byTime(end);
+    const width = Math.max(byId("parts").clientWidth - 2, 240);
+    this.views.forEach((view, index) => {
+      view.timeline.draw(view.part, { width, scale, now: nows[index] });
+      this.drawWords(view);
+    });
+    this.drawDifferences();
+    this.drawLegend();
+    if (this.isLive && !calm.matches) this.redraw();
+    if (!this.isLive && !this.told) this.finish();
+  }
+
+  drawWords({ part, verdict, section }) {
+    const sentences = verdictOf(part);
+    const text = sentences.map((sentence) => sentence.text).join(" ");
+    section.classList.toggle("broken", Boolean(part.error));
+    if (verdict.textContent === text && text) return;
+    const words = sentences.flatMap(({ text: words, tone }) => [make("span", { className: tone }, words), " "]);
+    const waits = part.last ? "runs" : "waits for its turn";
+    verdict.replaceChildren(...(words.length ? words : [part.ended ? "" : waits]));
+  }
+
+  drawDifferences() {
+    const list = byId("differences");
+    const { differences, titles } = this.recording;
+    if (list.children.length === differences.length) return;
+    const names = new Map(titles);
+    const items = differences.map(({ contenders, name, what }) => {
+      const who = contenders.map((id) => names.get(id) ?? id).join(", ");
+      return make("li", {}, make("strong", {}, name), make("p", {}, titles.length > 2 ? make("small", {}, `${who}: `) : null, what));
+    });
+    list.replaceChildren(...items);
+  }
+
+  drawLegend() {
+    const bars = BARS.filter(([className]) => document.querySelector(`#parts .bar.${className.replace(" ", ".")}`));
+    const present = new Set(this.views.flatMap(({ part }) => [...part.marks.map(({ what }) => what), ...part.logs.map(({ level }) => level)]));
+    const marks = Object.keys(GLYPHS).filter((what) => present.has(what));
+    const key = JSON.stringify([bars, marks, this.recording.differences.length]);
+    if (this.legend === key && byId("legend").children.length) return;
+    this.legend = key;
+    byId("legend").innerHTML = [
+      ...bars.map(([className, name]) => sample(`<g class="bar ${className.includes(" ") ? className : `${className} ended`}"><rect class="box" x="1" y="2" width="20" height="12" rx="3"/></g>`, name)),
+      ...marks.map((what) => sample(`<g class="mark ${slug(what)}"><path class="glyph" d="${GLYPHS[what]}" transform="translate(11 8)"/></g>`, LEGEND[what] ?? what)),
+      ...(this.recording.differences.length ? [sample('<rect class="differs" x="2" y="2" width="18" height="12" rx="4"/>', "differs")] : []),
+    ].join("");
+  }
+
+  /** The run is over: fill the tables, and hand its moments to the player. */
+  finish() {
+    this.told = true;
+    for (const { table, part } of this.views) fillTable(table, part);
+    if (performance.getEntriesByName("last event").length) performance.measure("drawn", "last event");
+    byId("source").hidden = false;
+    this.drawSwitch();
+    this.activate(this.views.find(({ part }) => part.lines.length) ?? this.views[0]);
+  }
+
+  drawSwitch() {
+    const stepped = this.views.filter(({ part }) => part.lines.length);
+    const buttons = stepped.map((view) => {
+      view.button = make("button", { type: "button", onclick: () => this.activate(view) }, view.part.title);
+      return view.button;
+    });
+    byId("source-of").replaceChildren(...buttons);
+    byId("source-of").hidden = stepped.length < 2;
+    byId("page").classList.toggle("stepped", stepped.length > 0);
+    byId("source-hint").textContent = stepped.length
+      ? "Choose a bar to see its lines, or a line to see when it ran. Recording each line has slowed this run."
+      : "This run did not record its lines. Press Step to run the request again, line by line.";
+    byId("code").hidden = byId("list").hidden = !stepped.length;
+  }
+
+  /** Step through the lines of this view's part; without lines, through all that happened. */
+  activate(view) {
+    this.active = view;
+    for (const one of this.views) {
+      one.button?.setAttribute("aria-pressed", String(one === view));
+      if (one !== view) one.timeline.showRan([]);
+    }
+    if (!view.part.lines.length) {
+      const moments = this.views.flatMap(({ part }) => momentsOf(part, this.views.length > 1)).sort((a, b) => a.t - b.t);
+      this.player.load(moments, moments.length - 1);
+      return;
+    }
+    const moments = momentsOf(view.part, this.views.length > 1);
+    this.source.show(view.part).then(
+      () => this.player.load(moments, Math.max(moments.findIndex(({ type }) => type === "line"), 0)),
+      (refused) => (byId("source-hint").textContent = refused.message),
+    );
+  }
+
+  move(moment) {
+    const isLast = !this.active.part.lines.length && this.player.index === this.player.moments.length - 1;
+    for (const { timeline } of this.views) timeline.moveTo(isLast ? null : moment.t);
+    if (moment.lines !== undefined) this.source.light(moment.lines);
+  }
+
+  /** Go to what was chosen in a picture; in a stepped run, to the last line before it there. */
+  jump(view, t, lane) {
+    if (!this.told) return;
+    if (!view.part.lines.length || view !== this.active) {
+      if (view.part.lines.length) this.activate(view);
+      else return this.player.find((moment) => moment.t >= t);
+    }
+    const before = view.part.lines.findLast((line) => line.lane === lane && line.t <= t);
+    const line = before ?? view.part.lines.find((one) => one.t >= t) ?? view.part.lines.at(-1);
+    queueMicrotask(() => setTimeout(() => this.player.find(({ of }) => of === line)));
+  }
+
+  saveSvg() {
+    const request = this.recording.request ? sentenceOf(this.recording.request) : "";
+    save("minibg-lab.svg", "image/svg+xml", svgOf(this.views, { title: this.title, request }));
+  }
+
+  saveText() {
+    const request = this.recording.request ? sentenceOf(this.recording.request) : "";
+    save("minibg-lab.txt", "text/plain", textOf(this.recording, { title: this.title, request, link: this.link?.() }));
+  }
+}
+
+const LEGEND = {
+  "answer complete": "the client has the answer",
+  ERROR: "ERROR in the log",
+  WARNING: "WARNING in the log",
+};
+
+const sample = (shape, name) =>
+  `<li><svg class="timeline" width="22" height="16" aria-hidden="true">${shape}</svg>${name}</li>`;
+
+/** Up to where a part has run: while it lasts, as the page's clock says. */
+function nowOf(part, clock) {
+  if (part.ended || part.offset === undefined) return part.last;
+  return Math.max(clock - part.offset, part.last);
+}
+
+/** A part's moments for the player: each with its words, and how many lines have run by then. */
+function momentsOf(part, isOneOfMany) {
+  let lines = 0;
+  const whose = isOneOfMany ? `${part.title} · ` : "";
+  return part.moments.map(({ t, type, of }) => {
+    if (type === "line") lines += 1;
+    return { t, of, type, text: `${whose}${time(t)} · ${WORDS[type](of)}`, lines: part.lines.length ? lines : undefined };
+  });
+}
+
+const WORDS = {
+  begin: (span) => `${span.lane} · ${span.what} begins`,
+  finish: (span) => `${span.lane} · ${span.what}: ${span.how}`,
+  mark: (mark) => `${mark.lane} · ${mark.what}`,
+  log: (log) => `log · ${log.message}`,
+  line: (line) => `${line.lane} · ${line.file}, line ${line.line}`,
+};
+
+function showDetails(details) {
+  const box = byId("details");
+  box.hidden = !details;
+  if (!details) return;
+  const rows = details.rows.flatMap(([name, value]) => [make("dt", {}, name), make("dd", {}, value)]);
+  box.replaceChildren(make("strong", {}, details.title), make("dl", {}, ...rows));
+  const at = details.element.getBoundingClientRect();
+  const { width, height } = box.getBoundingClientRect();
+  const left = Math.min(Math.max(at.left, 8), innerWidth - width - 8);
+  const below = at.bottom + 8;
+  const top = below + height > innerHeight - 8 ? at.top - height - 8 : below;
+  box.style.transform = `translate(${Math.round(left)}px, ${Math.round(Math.max(top, 8))}px)`;
+}
