@@ -190,7 +190,7 @@ export class Result {
       this.player.load(moments, moments.length - 1);
       return;
     }
-    const moments = momentsOf(view.part, this.views.length > 1);
+    const moments = momentsOf(view.part, false);
     this.source.show(view.part).then(
       () => this.player.load(moments, Math.max(moments.findIndex(({ type }) => type === "line"), 0)),
       (refused) => (byId("source-hint").textContent = refused.message),
@@ -256,7 +256,7 @@ const WORDS = {
   finish: (span) => `${span.lane} · ${span.what}: ${span.how}`,
   mark: (mark) => `${mark.lane} · ${mark.what}`,
   log: (log) => `log · ${log.message}`,
-  line: (line) => `${line.lane} · ${line.file}, line ${line.line}`,
+  line: (line) => `${line.lane} · ${line.file}:${line.line}`,
 };
 
 function showDetails(details) {
