@@ -21,7 +21,7 @@ from minibg.ext.sse import EventSourceResponse, ServerSentEvent
 from minibg.lab.applications import APPLICATIONS, WITH_DEPENDENCIES, title_of, why_not
 from minibg.lab.composition import LIMITS, RunSpec, choices
 from minibg.lab.experiment import Broadcast, Experiment
-from minibg.lab.hosted import Hosted
+from minibg.lab.hosted import NAME, Hosted
 from minibg.lab.presets import PRESETS
 from minibg.lab.sources import sources_of
 from minibg.types import ASGIApp, Receive, Scope, Send
@@ -135,7 +135,8 @@ def create_app(hosted: Hosted | None = None) -> MiniBG:
 
     @app.get("/contenders")
     async def contenders() -> list[dict[str, Any]]:
-        return [contender(name) for name in APPLICATIONS]
+        own = [] if hosted is None else [contender(NAME) | {"title": hosted.app, "steps": False}]
+        return [contender(name) for name in APPLICATIONS] + own
 
     @app.get("/sources/{name}")
     async def sources(name: str) -> list[dict[str, Any]]:

@@ -1,8 +1,8 @@
 // The form in which a request is composed: presets, rows of tasks, choices, contenders.
 // Nothing about runs may live here.
 
-import { byId, make } from "./dom.js";
-import { CHOICES, MOST, requestOf, same, taskOf } from "./request.js";
+import { byId, make, prose } from "./dom.js";
+import { CHOICES, IN_WORDS, MOST, requestOf, same, taskOf } from "./request.js";
 
 const CHOSEN = ["endpoint", "dependency", "client", "server"];
 const GROUPS = {
@@ -11,7 +11,6 @@ const GROUPS = {
   misunderstandings: "The misunderstandings",
   versions: "The versions of the walkthrough",
 };
-const DOES = { exits: "calls sys.exit", "hands back": "hands back an awaitable", blocks: "blocks the loop", adds: "adds another" };
 
 /** The form. `onChange` is called whenever what it says has changed. */
 export class Composer {
@@ -111,7 +110,7 @@ export class Composer {
   appendRow(task) {
     const choose = (name, choices, chosen) => {
       const select = make("select", { name });
-      select.append(...choices.map((choice) => new Option(DOES[choice] ?? choice, choice)));
+      select.append(...choices.map((choice) => new Option(name === "does" ? (IN_WORDS[choice] ?? choice) : choice, choice)));
       select.value = chosen;
       return select;
     };
@@ -151,7 +150,7 @@ export class Composer {
     }
     const { preset } = this;
     if (!preset) byId("preset").value = "";
-    byId("see").textContent = preset?.see ?? "";
+    byId("see").replaceChildren(...prose(preset?.see ?? ""));
     byId("see").hidden = !preset;
     this.onChange();
   }

@@ -4,15 +4,15 @@
 import { Composer } from "./composer.js";
 import { byId, make } from "./dom.js";
 import { Recording } from "./recording.js";
-import { fragmentOf, readFragment, requestOf, same } from "./request.js";
+import { fragmentOf, learn, readFragment, requestOf, same } from "./request.js";
 import { Result } from "./result.js";
-import { Refused, getContenders, getPresets, listen, startRun, stopRun } from "./server.js";
+import { Refused, getComposition, getContenders, getPresets, listen, startRun, stopRun } from "./server.js";
 
 /** What a newcomer asks, and the preset that answers it. */
 const QUESTIONS = [
   { text: "The first task fails. What happens to the second?", preset: "isolate" },
   { text: "In which thread does a sync task run?", preset: "place", contenders: ["minibg", "fastapi"] },
-  { text: "What does kill -9 lose?", preset: "misunderstanding-kill" },
+  { text: "What does kill -9 lose?", preset: "misunderstanding-every-job" },
 ];
 
 const result = new Result();
@@ -29,7 +29,8 @@ const announce = (message) => (byId("progress").textContent = message);
 
 async function begin() {
   try {
-    const [presets, contenders] = await Promise.all([getPresets(), getContenders()]);
+    const [composition, presets, contenders] = await Promise.all([getComposition(), getPresets(), getContenders()]);
+    learn(composition);
     titles = new Map(contenders.map(({ id, title }) => [id, title]));
     composer = new Composer({ presets, contenders, onChange: rememberInUrl });
   } catch (refused) {
@@ -190,7 +191,10 @@ function watchApp(title) {
     byId("own-runs").replaceChildren();
   };
   const onEvent = (name, data) => {
-    if (data.run === undefined) return;
+    if (data.run === undefined) {
+      if (name === "error") complain(data.message);
+      return;
+    }
     if (!recordings.has(data.run)) recordings.set(data.run, listed(data.run, title));
     take(recordings.get(data.run), name, { ...data, contender: "app" });
   };

@@ -67,9 +67,15 @@ export class Part {
     return this.marks.find((mark) => mark.what === "answer complete")?.t ?? null;
   }
 
+  /** When the client's wait was over: with the answer, or with what ended it; null if never. */
+  get waited() {
+    const isEnd = ({ lane, what }) => lane === "client" && what !== "first byte";
+    return this.marks.find(isEnd)?.t ?? null;
+  }
+
   /** When the process was killed, in ms; null if it was not. */
   get killed() {
-    return this.marks.find((mark) => mark.what === "SIGKILL")?.t ?? null;
+    return this.marks.find((mark) => mark.what === "killed")?.t ?? null;
   }
 
   /** The tasks that have never started, once that is known. */
@@ -77,10 +83,10 @@ export class Part {
     return (this.outcome?.tasks ?? []).filter((task) => !task.started);
   }
 
-  /** The task's name as functions have it, as the log names it. */
+  /** Whether the log names a task: as one that was not run or was cut off, or as one that failed. */
   logNames(task) {
-    const name = new RegExp(`\\btask_${String(task).replace(/\W+/g, "_")}\\b`);
-    return this.logs.some(({ message }) => name.test(message));
+    const { named } = this.outcome.tasks.find((one) => one.task === task);
+    return Boolean(named) || this.logs.some(({ message }) => message.includes(`task_${task + 1} failed`));
   }
 
   /** All that happened, in order of time; each moment says what it is and where. */
@@ -128,7 +134,7 @@ export class Recording {
   differ(difference) {
     this.differences.push(difference);
     for (const id of difference.contenders) {
-      for (const task of difference.tasks ?? []) this.parts.get(id)?.differing.add(String(task));
+      for (const task of difference.tasks ?? []) this.parts.get(id)?.differing.add(task);
     }
   }
 
@@ -161,10 +167,11 @@ export function endOf(span) {
   return span.detail ? `${span.how}: ${span.detail}` : span.how;
 }
 
-/** Tasks by their names: "task 1", "tasks 1, 2 and 3". */
+/** Tasks by their numbers, which people count from 1: "task 1", "tasks 1, 2 and 3". */
 export function named(tasks) {
-  if (tasks.length < 2) return `task\u00a0${tasks[0]}`;
-  return `tasks\u00a0${tasks.slice(0, -1).join(", ")} and ${tasks.at(-1)}`;
+  const numbers = tasks.map((task) => task + 1);
+  if (numbers.length < 2) return `task\u00a0${numbers[0]}`;
+  return `tasks\u00a0${numbers.slice(0, -1).join(", ")} and ${numbers.at(-1)}`;
 }
 
 /** What a part shows, in sentences: the answer, what ran and where, what did not, who says so. */
