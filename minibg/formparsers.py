@@ -75,7 +75,8 @@ class UploadFile:
 
     async def read(self, size: int = -1) -> bytes:
         """Read so many bytes, or all that is left."""
-        return await self._call("read", size)  # type: ignore[no-any-return]  # of a `BinaryIO`
+        data: bytes = await self._call("read", size)
+        return data
 
     async def write(self, data: bytes) -> None:
         """Write where reading stands."""
@@ -189,7 +190,7 @@ class Part:
         self.headers: RawHeaders = []
         self.options: dict[bytes, bytes] = {}
         self.data = bytearray()
-        self.file: BinaryIO | None = None
+        self.file: UploadFile | None = None
 
     def begin(self) -> None:
         """Read the headers: what follows is the content."""
@@ -203,7 +204,7 @@ class Part:
             from tempfile import SpooledTemporaryFile  # noqa: PLC0415  # slow to import
 
             file: Any = SpooledTemporaryFile(MAX_MEMORY_FILE_SIZE)  # noqa: SIM115  # by release
-            self.file = file
+            self.file = UploadFile(file, headers=Headers(self.headers))
 
     def item(self, charset: str) -> tuple[str, str | UploadFile]:
         """Its name and what it holds, where text is encoded so if the part does not say how."""
@@ -212,10 +213,10 @@ class Part:
             _, options = parse_options(Headers(self.headers).get("content-type", ""))
             own = options.get(b"charset", b"").decode("latin-1")
             return name, decode(self.data, own or charset)
-        filename = plain_filename(self._option(b"filename", charset))
-        size, _ = self.file.tell(), self.file.seek(0)
-        headers = Headers(self.headers)
-        return name, UploadFile(self.file, size=size, filename=filename, headers=headers)
+        self.file.filename = plain_filename(self._option(b"filename", charset))
+        self.file.size = self.file.file.tell()
+        self.file.file.seek(0)
+        return name, self.file
 
     def _option(self, key: bytes, charset: str) -> str:
         """The text of an option, or of the extended one: `charset'language'text` (RFC 8187).
@@ -265,7 +266,7 @@ class Multipart:
     def on_part_data(self, data: bytes, start: int, end: int) -> None:
         part = self.parts[-1]
         if part.file is not None:
-            part.file.write(data[start:end])
+            part.file.file.write(data[start:end])
             return
         part.data += data[start:end]
         self.limits.check("bytes", len(part.data))
@@ -277,9 +278,8 @@ class Multipart:
         self.form = FormData([part.item(self.charset) for part in self.parts])
 
     async def close(self) -> None:
-        """Close the files, of which the form may not have come to be."""
-        files = [UploadFile(part.file) for part in self.parts if part.file is not None]
-        await FormData([("", file) for file in files]).close()
+        """Close the files, also where the form has not come to be."""
+        await FormData(("", part.file) for part in self.parts if part.file is not None).close()
 
 
 def parse_options(header: str) -> tuple[str, dict[bytes, bytes]]:

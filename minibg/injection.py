@@ -71,6 +71,18 @@ class RequestResources:
             self.lists[cls] = cls()
         return self.lists[cls]
 
+    def open_tasks(self, cls: type[BackgroundTasks]) -> BackgroundTasks:
+        """`tasks`, of a class that is an async context: it is left when the endpoint has returned.
+
+        That is after all else that lives as long as the endpoint, since nothing is opened earlier.
+        """
+        if cls not in self.lists:
+            if not self.stacks:
+                self._prepare()
+            tasks: Any = self.tasks(cls)
+            self.stacks["function"].push_async_exit(tasks)
+        return self.lists[cls]
+
     def injected_response(self) -> Response:
         """The response whose status, headers, cookies and background the answer will have."""
         if self.response is None:

@@ -94,7 +94,8 @@ def given_by_class(annotation: Any, served: type[HTTPConnection]) -> Given | Non
             signature(annotation).bind()
         except TypeError as exc:
             raise Refused(f"cannot be made without arguments: {exc}") from exc
-        return Given(methodcaller("tasks", annotation))
+        is_context = hasattr(annotation, "__aexit__")
+        return Given(methodcaller("open_tasks" if is_context else "tasks", annotation))
     given = (BackgroundTasks, HTTPConnection, Response)
     if any(_is_any_of(member, given) for member in get_args(annotation)):
         raise Refused("is never None: leave that out of its annotation")

@@ -77,6 +77,7 @@ class HTTPConnection:
 
     has_form = False
     """Whether a form was read, so that it has to be closed."""
+    _query_params: QueryParams | None = None
 
     def __init__(self, scope: Scope) -> None:
         self.scope = scope
@@ -119,10 +120,12 @@ class HTTPConnection:
         raw = self.scope["headers"] = list(self.scope.get("headers", ()))
         return Headers(raw)
 
-    @cached_property
+    @property
     def query_params(self) -> QueryParams:
         """The parameters of the query string, decoded."""
-        return QueryParams(self.scope.get("query_string", b""))
+        if self._query_params is None:  # `cached_property` takes a lock on Python 3.11: 0.5 us
+            self._query_params = QueryParams(self.scope.get("query_string", b""))
+        return self._query_params
 
     @property
     def path_params(self) -> dict[str, Any]:

@@ -1,10 +1,10 @@
 """minibg's lists in an application of FastAPI's: by annotation, or without touching an endpoint.
 
 Theory of operation. FastAPI gives all that serve a request one `fastapi.BackgroundTasks`, and runs
-it when the response has been sent. A dependency puts a list of minibg's into it, as its one task.
-FastAPI keeps what a dependency has given for the request, so all that ask share the list. The
-dependency is closed when FastAPI has run its tasks or the request has failed, and after all that
-has asked for it. What stands in the list by then is run, or named.
+it when the response has been sent. A dependency puts a list of minibg's into it, as its one task,
+and gives that list to all that ask for it. The dependency is closed when FastAPI has run its tasks
+or the request has failed, and after all that has asked for it. What stands in the list by then is
+run, or named.
 
 Rules kept here: **own list** and **nothing lost**. All others are kept by the list itself, as far
 as the host allows: FastAPI closes `yield` dependencies after the tasks, not before (**release**).
@@ -49,7 +49,8 @@ def tasks_of(cls: type[T]) -> T:
 
     Returns:
         What `fastapi.Depends` returns. Its type is that of the list, as a parameter has it as its
-        default.
+        default. A list that is handed over before the answer leaves (`handover.py`) needs FastAPI
+        0.121 or newer.
 
     Raises:
         TypeError: If the class is not minibg's `BackgroundTasks` or a subclass.
@@ -57,6 +58,8 @@ def tasks_of(cls: type[T]) -> T:
     if not (isinstance(cls, type) and issubclass(cls, BackgroundTasks)):
         name = name_of(cls)
         raise TypeError(f"tasks_of takes minibg's BackgroundTasks or a subclass, not {name}")
+    if hasattr(cls, "__aexit__"):  # it is a context that the endpoint leaves
+        return cast(T, fastapi.Depends(_Entering(cls), scope="function"))
     return cast(T, fastapi.Depends(_Giving(cls)))
 
 
@@ -65,22 +68,40 @@ class _Giving(Generic[T]):
     cls: type[T]
 
     async def __call__(self, background: fastapi.BackgroundTasks) -> AsyncIterator[T]:
-        tasks = self.cls()
-        fastapi.BackgroundTasks.add_task(background, tasks)  # a route may have replaced its own
+        funcs = [task.func for task in background.tasks]
+        tasks = next((func for func in funcs if type(func) is self.cls), None)
+        if tasks is None:  # else FastAPI gives it twice: beneath `Security` (before 0.123)
+            tasks = self.cls()
+            fastapi.BackgroundTasks.add_task(background, tasks)  # a route may have its own
         outside = sys.exception()
         try:
             yield tasks
         finally:
-            if sys.exception() is not outside:  # so too where a dependency has swallowed it
-                tasks.abandon(_why(sys.exception()))
+            _abandon_after_failure(tasks, outside)
         await tasks()  # FastAPI has not run it, or others have added to it while they were closed
 
 
-def _why(exc: BaseException | None) -> str:
-    """The reason why a request's tasks do not run, for the log."""
-    if isinstance(exc, Exception):
-        return f"the request raised {type(exc).__name__}"
-    return reason_of(exc) if exc else "the request was not answered"
+def _abandon_after_failure(tasks: BackgroundTasks, outside: BaseException | None) -> None:
+    """Name the tasks of a request that has failed, also where a dependency has swallowed that.
+
+    Args:
+        outside: What is handled around the request, and is none of its failures.
+    """
+    exc = sys.exception()
+    if exc is None or exc is outside:
+        return
+    is_failure = isinstance(exc, Exception)
+    tasks.abandon(f"the request raised {type(exc).__name__}" if is_failure else reason_of(exc))
+
+
+@dataclass(frozen=True)
+class _Entering(Generic[T]):
+    cls: type[Any]
+
+    async def __call__(self, background: fastapi.BackgroundTasks) -> AsyncIterator[T]:
+        async with self.cls() as tasks:
+            fastapi.BackgroundTasks.add_task(background, tasks)
+            yield tasks
 
 
 Tasks = Annotated[BackgroundTasks, tasks_of(BackgroundTasks)]
@@ -121,9 +142,9 @@ class BackgroundRoute(APIRoute):
         async def handle_with_tasks(request: fastapi.Request) -> fastapi.Response:
             response = await handle(request)
             background, tasks = request.scope[KEY]
-            if response.background is not background:
+            if response.background not in (background, tasks):
                 _move(response.background, tasks)
-                response.background = background
+            response.background = background
             return response
 
         return handle_with_tasks

@@ -224,13 +224,12 @@ class MonitoredTasks(BackgroundTasks):
         call = partial(super().call_task, task)
         return within(task.count.running(), call) if hasattr(task, "count") else call()
 
-    def abandon(self, reason: str) -> None:
-        rest, drained = BackgroundTasks(), self.drain()
-        rest.tasks.extend(drained)
+    def drain(self) -> Any:
+        drained: Any = super().drain()
         for task in drained:
             if count := getattr(task, "count", None):
                 count.abandon()
-        rest.abandon(reason)
+        return drained
 
 
 class BacklogLimit:

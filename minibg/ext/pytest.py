@@ -51,7 +51,6 @@ class Complaints:
 
     def check(self) -> None:
         """Fail the test, if there are any."""
-        __tracebackhide__ = True
         if told := self.take():
             pytest.fail(f"background tasks failed, or were not run:\n{told}", pytrace=False)
 
@@ -75,6 +74,7 @@ def _background_tasks(_only_garbage_of_tests: None) -> Iterator[Complaints]:
         assert "send_mail failed" in complaint
         background_tasks.clear()
     """
+    gc.collect()  # so that lists which other tests have left are none of this one's
     logger, complaints = logging.getLogger("minibg.background"), Complaints()
     handle, is_enabled_for = logger.handle, logger.isEnabledFor
 

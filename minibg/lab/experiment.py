@@ -296,10 +296,11 @@ class Account:
 
     def close(self) -> None:
         """Say of what has not ended that it never will, and what became of all."""
-        for id_ in self.open:
-            never = {"event": "finish", "id": id_, "t": None, "how": "never ended", "detail": ""}
-            self.outcome.take(never)
-            self.told(never)
+        for id_, begun in self.open.items():
+            end = {"event": "finish", "id": id_, "t": None, "how": "never ended", "detail": ""}
+            end["request"] = begun["request"]
+            self.outcome.take(end)
+            self.told(end)
         self.open.clear()
         self.told({"event": "outcome", **self.outcome.told()})
 

@@ -331,6 +331,33 @@ PRESETS = [
         f"{TRAPS}::test_a_dependency_that_fails_to_close_when_the_answer_has_left",
     ),
     Preset(
+        "trap-open",
+        "traps",
+        "release",
+        "A session is open while tasks run",
+        "FastAPI closes the yield dependency when the tasks have run, so its connection is held for "
+        "as long as they take. minibg closes it before the first task.",
+        ask("async 60", "sync 60", dependency="closes"),
+        {"minibg": "200: ended, ended", "fastapi": "200: ended, ended"},
+        ("release",),
+        f"{TRAPS}::test_what_a_dependency_holds_while_a_task_runs",
+    ),
+    Preset(
+        "trap-stream",
+        "traps",
+        "after",
+        "The client leaves a stream before its end",
+        "minibg ends the stream, runs no task, and names them. FastAPI goes on, and the tasks run as "
+        "if the client had it all.",
+        ask("async 60", "sync 60", endpoint="streams", client="hangs up within"),
+        {
+            "minibg": "no answer: never started and named, never started and named",
+            "fastapi": "no answer: ended, ended",
+        },
+        ("after",),
+        f"{TRAPS}::test_the_tasks_behind_a_stream_that_the_client_leaves",
+    ),
+    Preset(
         "misunderstanding-every-job",
         "misunderstandings",
         "nothing lost",

@@ -54,6 +54,7 @@ class Stepper:
 
     def __init__(self, contender: str, tell: Tell) -> None:
         self.tell = tell
+        self.before = sys.gettrace(), threading.gettrace()
         self.codes: dict[str, str] = {}
         for module in modules_of(contender):
             import_module(module)
@@ -70,8 +71,9 @@ class Stepper:
         exc: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        sys.settrace(None)
-        threading.settrace(None)
+        here, in_threads = self.before
+        sys.settrace(here)
+        threading.settrace(in_threads)
 
     def trace(self, frame: FrameType, event: str, arg: Any) -> Callable[..., Any] | None:
         """Trace the lines of a frame, if its function is one of the mechanism's."""

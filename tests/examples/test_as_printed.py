@@ -21,7 +21,8 @@ from tests.servers.live import LIMIT, reserved_port
 ROOT = Path(__file__).parents[2]
 EXAMPLES = sorted(
     {module.name for module in iter_modules(examples.__path__) if not module.ispkg}
-    - {"serve", "alternatives", "solutions", "waiting"}  # these do not serve, or serve the others
+    # These do not serve, or serve the others.
+    - {"serve", "alternatives", "outgrown", "solutions", "waiting"}
 )
 CURL = shutil.which("curl")
 

@@ -16,7 +16,6 @@ from starlette import background as starlette_background
 from starlette import middleware as starlette_middleware
 from starlette import responses as starlette_responses
 from starlette.applications import Starlette
-from starlette.exceptions import StarletteDeprecationWarning
 from starlette.middleware.base import BaseHTTPMiddleware, RequestResponseEndpoint
 from starlette.middleware.cors import CORSMiddleware
 from starlette.middleware.gzip import GZipMiddleware
@@ -39,7 +38,7 @@ from minibg.types import ASGIApp, Background
 
 with warnings.catch_warnings():
     # Starlette would rather have httpx's successor, and says so where it finds httpx.
-    warnings.simplefilter("ignore", StarletteDeprecationWarning)
+    warnings.simplefilter("ignore")
     from starlette.testclient import TestClient
 
 

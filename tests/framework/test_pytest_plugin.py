@@ -111,6 +111,24 @@ def test_what_failed_otherwise_is_shown_beside_its_tasks(tmp_path: Path) -> None
     assert "ERROR background task application.fail failed" in told
 
 
+def test_what_failed_otherwise_is_told_alone_where_no_task_failed(tmp_path: Path) -> None:
+    counts, told = outcome_of(tmp_path, "def test_it(background_tasks): assert [] == [1]")
+    assert counts == {"failed": 1}
+    assert "background task " not in told
+
+
+def test_what_a_policy_says_below_a_warning_fails_no_test(tmp_path: Path) -> None:
+    test = """
+import logging
+
+def test_it(background_tasks, caplog):
+    caplog.set_level("INFO")
+    logging.getLogger("minibg.background").info("a task is tried again")
+    assert "tried again" in caplog.text
+"""
+    assert outcome_of(tmp_path, test)[0] == {"passed": 1}
+
+
 def test_tasks_that_another_fixture_has_run_at_its_end_count_too(tmp_path: Path) -> None:
     test = """
 import pytest
@@ -142,10 +160,16 @@ class TestIt(unittest.TestCase):
     assert outcome_of(tmp_path, test)[0] == {"failed": 1}
 
 
-def test_what_a_test_has_left_behind_fails_no_other(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("first", "outcome"),
+    [("background_tasks", {"failed": 1, "passed": 1}), ("tmp_path", {"passed": 2})],
+)
+def test_what_a_test_has_left_behind_fails_no_other(
+    tmp_path: Path, first: str, outcome: dict[str, int]
+) -> None:
     """A list in a cycle of references is named when the garbage collector finds it."""
-    test = """
-def test_first(background_tasks):
+    test = f"""
+def test_first({first}):
     cycle = [BackgroundTasks()]
     cycle[0].add_task(print)
     cycle.append(cycle)
@@ -154,7 +178,7 @@ def test_second(background_tasks):
     import gc
     gc.collect()
 """
-    assert outcome_of(tmp_path, test)[0] == {"failed": 1, "passed": 1}
+    assert outcome_of(tmp_path, test)[0] == outcome
 
 
 def test_pytest_finds_the_plugin_where_minibg_is_installed() -> None:

@@ -231,8 +231,8 @@ BREAKS = [
         "own list",
         "give each who asks another list",
         INJECTION,
-        "if cls not in self.lists:",
-        "if True:",
+        "if cls not in self.lists:\n            self.lists",
+        "if True:\n            self.lists",
     ),
     Break(
         "own list",

@@ -17,6 +17,7 @@ from functools import partial
 from pathlib import Path
 
 import granian
+import gunicorn.config
 import hypercorn
 import pytest
 import uvicorn
@@ -69,6 +70,7 @@ GRACE = {
     "uvicorn": "--timeout-graceful-shutdown",
     "hypercorn": "--graceful-timeout",
     "granian": "--workers-kill-timeout",
+    "gunicorn": "--graceful-timeout",
 }
 """How each server is told for how many seconds it may wait."""
 
@@ -78,6 +80,8 @@ COMMANDS = {
     "hypercorn, asyncio": "hypercorn app:app --bind 127.0.0.1:0 --worker-class asyncio",
     "hypercorn, trio": "hypercorn app:app --bind 127.0.0.1:0 --worker-class trio",
     "granian": "granian app:app --interface asgi --port {port}",
+    "gunicorn": "gunicorn app:app --worker-class uvicorn_worker.UvicornWorker"
+    " --bind 127.0.0.1:{port} --no-control-socket",
 }
 
 BOTH = ["after_async", "after_sync"]
@@ -172,6 +176,7 @@ def server(request: pytest.FixtureRequest, tmp_path: Path) -> Start:
     uvicorn=(-signal.SIGTERM, BOTH),
     hypercorn=(0, BOTH),
     granian=(0, BOTH),
+    gunicorn=(0, BOTH),
 )
 def test_a_server_that_is_told_to_end_waits_for_the_tasks_however_often_it_is_told(
     server: Start, status: int, ran: list[str]
@@ -190,6 +195,7 @@ def test_a_server_that_is_told_to_end_waits_for_the_tasks_however_often_it_is_to
     uvicorn=(-signal.SIGTERM, BOTH, False),
     hypercorn=(0, BOTH, True),
     granian=(0, [], False),  # it kills its worker
+    gunicorn=(0, [], False),  # likewise
 )
 def test_what_a_server_has_no_time_for_is_named_in_the_log(
     server: Start, status: int, named: list[str], waits_for_the_thread: bool
@@ -204,7 +210,7 @@ def test_what_a_server_has_no_time_for_is_named_in_the_log(
 
 
 @on_each(
-    COMMANDS,
+    (name for name in COMMANDS if name != "gunicorn"),
     "ran, named",
     uvicorn=([], BOTH),
     hypercorn=(BOTH, []),
@@ -223,8 +229,19 @@ def test_a_second_ctrl_c_cuts_the_tasks_off_on_uvicorn_alone(
         assert running.end() == (0, ran, named)
 
 
-def test_hypercorn_alone_has_a_grace_time_where_none_is_set() -> None:
+def test_a_second_ctrl_c_on_gunicorn_loses_the_tasks_without_a_word(tmp_path: Path) -> None:
+    """The first one waits for them."""
+    with start(COMMANDS["gunicorn"], tmp_path) as running:
+        os.killpg(running.process.pid, signal.SIGINT)
+        running.lives_on()
+        os.killpg(running.process.pid, signal.SIGINT)
+        running.wait_until_cut_off("sync", "async")
+        assert running.end() == (0, [], [])
+
+
+def test_a_grace_time_is_set_by_default_on_hypercorn_and_gunicorn_alone() -> None:
     granian_options = inspect.signature(granian.Granian).parameters
+    assert gunicorn.config.GracefulTimeout.default == 30
     assert uvicorn.Config("app:app", log_config=None).timeout_graceful_shutdown is None
     assert hypercorn.Config().graceful_timeout == 3
     assert granian_options["workers_kill_timeout"].default is None
@@ -237,7 +254,7 @@ def test_what_is_killed_loses_its_tasks_without_a_word(server: Start) -> None:
         assert running.end() == (-signal.SIGKILL, [], [])
 
 
-@on_each(COMMANDS, "has_a_worker", uvicorn=False, hypercorn=True, granian=True)
+@on_each(COMMANDS, "has_a_worker", uvicorn=False, hypercorn=True, granian=True, gunicorn=True)
 def test_a_worker_and_its_tasks_outlive_the_process_that_was_started(
     server: Start, has_a_worker: bool
 ) -> None:

@@ -12,9 +12,11 @@ from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import contextmanager
 from typing import Any, NamedTuple
 
+import anyio
 import fastapi
 import pytest
 from anyio.to_thread import current_default_thread_limiter
+from fastapi.responses import StreamingResponse
 
 import minibg
 from minibg.concurrency import background_limiter
@@ -30,6 +32,7 @@ class Framework(NamedTuple):
     """By what a list is asked for, and how one is made for a response."""
     own: type[Any]
     response: type[Any]
+    stream: type[Any]
     depends: Callable[..., Any]
 
 
@@ -40,8 +43,8 @@ def routed() -> fastapi.FastAPI:
     return app
 
 
-OF_MINIBG = (minibg.BackgroundTasks, minibg.Response, minibg.Depends)
-OF_FASTAPI = (fastapi.BackgroundTasks, fastapi.Response, fastapi.Depends)
+OF_MINIBG = (minibg.BackgroundTasks, minibg.Response, minibg.StreamingResponse, minibg.Depends)
+OF_FASTAPI = (fastapi.BackgroundTasks, fastapi.Response, StreamingResponse, fastapi.Depends)
 MINIBG = Framework(minibg.MiniBG, minibg.BackgroundTasks, *OF_MINIBG)
 FASTAPI = Framework(fastapi.FastAPI, fastapi.BackgroundTasks, *OF_FASTAPI)
 IN_FASTAPI = {
@@ -432,3 +435,32 @@ def test_what_a_dependency_holds_while_a_task_runs(
     with server(app) as live:
         assert live.get("/").status == 200
     assert events == expected
+
+
+@outcome(minibg=[], fastapi=["task"], in_fastapi=["task"])
+def test_the_tasks_behind_a_stream_that_the_client_leaves(
+    server: Server, framework: Framework, expected: list[str]
+) -> None:
+    ran: list[str] = []
+    app = framework.app()
+    closed = threading.Event()
+
+    async def pieces() -> AsyncIterator[bytes]:
+        try:
+            while True:
+                yield b"piece"
+                await anyio.sleep(0.01)
+        finally:
+            closed.set()
+
+    @app.get("/")
+    def endpoint(tasks: framework.tasks) -> Any:
+        tasks.add_task(ran.append, "task")
+        return framework.stream(pieces())
+
+    with server(app) as live, live.connect() as connection:
+        connection.ask("/")
+        assert connection.read_head().status == 200
+        connection.hang_up()
+        assert closed.wait(LIMIT)
+    assert ran == expected

@@ -29,6 +29,7 @@ from tests.walkthrough.figures import sentence_of
 PRINTING = {
     "timeline": "minibg",
     "alternatives": "minibg.examples.alternatives",
+    "outgrown": "minibg.examples.outgrown",
     "waiting": "minibg.examples.waiting",
 }
 """For each recording, the module that prints it."""

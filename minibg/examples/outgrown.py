@@ -1,0 +1,255 @@
+"""What becomes of accepted tasks when the process that runs them is killed, seen on real processes.
+
+Each way of running them is served by a server of its own. It accepts 200 tasks, is killed with -9
+when 60 have ended, and is started again. Then each task is drawn: as one that has ended, that has
+started twice, or that was lost.
+
+* `BackgroundTasks` live in the process, and die with it.
+* `DurableTasks` stand in a file until they have ended. The next start takes up what is left.
+
+The endpoint is the same; its annotation decides. A task leaves two marks, at its start and at its
+end, in a file to which it appends a line in one piece, so the marks outlive it.
+
+A way may have the tasks run by a worker of its own; then that is killed, and the server lives on.
+"""
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from http.client import HTTPConnection
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from rich.console import Console
+from rich.table import Column, Table
+from rich.text import Text
+
+from minibg import BackgroundTasks, MiniBG
+from minibg.examples.serve import directory
+from minibg.ext.durable import DurableTasks, Journal
+
+REQUESTS, TASKS_EACH = 10, 20
+ENDED_AT_DEATH = 60
+SECONDS = 0.01
+"""How long a task takes."""
+LIMIT = 60.0
+"""How many seconds it waits at most for anything."""
+
+
+# --- what is served ------------------------------------------------------------------------------
+
+HERE = directory()
+DurableTasks.journal = Journal(HERE / "tasks.sqlite")
+
+
+def mark(word: str, key: int) -> None:
+    """Leave a mark of a task."""
+    with (HERE / "marks").open("a") as file:
+        file.write(f"{word} {key}\n")  # one call of the system, when the file is closed
+
+
+def job(key: int) -> None:
+    """The task: it takes a while, and does not like to be killed."""
+    mark("start", key)
+    time.sleep(SECONDS)
+    mark("end", key)
+
+
+def serve(app: MiniBG, cls: type[BackgroundTasks], task: Callable[[int], Any] = job) -> MiniBG:
+    """The application, with an endpoint whose list is of that class."""
+
+    @app.post("/orders/{number}", status_code=202)
+    async def order(number: int, tasks: cls) -> dict[str, int]:  # type: ignore[valid-type]
+        for key in range(TASKS_EACH):
+            tasks.add_task(task, TASKS_EACH * number + key)  # type: ignore[attr-defined]
+        return {"accepted": TASKS_EACH}
+
+    return app
+
+
+plain = serve(MiniBG(), BackgroundTasks)
+durable = serve(MiniBG(lifespan=DurableTasks.lifespan), DurableTasks)
+
+
+# --- what is killed ------------------------------------------------------------------------------
+
+
+class Way(NamedTuple):
+    """A way of running tasks: its name, the name of its application, and what is to be killed.
+
+    That is the server; or, if it has one, the worker that this command starts.
+    """
+
+    name: str
+    app: str
+    worker: Sequence[str] = ()
+
+
+WAYS = [Way("BackgroundTasks", "plain"), Way("DurableTasks", "durable")]
+
+
+class Seen(NamedTuple):
+    """How often each task has started, and ended."""
+
+    started: Counter[int]
+    ended: Counter[int]
+
+
+def seen(place: Path) -> Seen:
+    """The marks that the tasks have left in that directory."""
+    found = Seen(Counter(), Counter())
+    file = place / "marks"
+    for line in file.read_text().splitlines() if file.exists() else ():
+        word, key = line.split()
+        (found.started if word == "start" else found.ended)[int(key)] += 1
+    return found
+
+
+def until(holds: Callable[[], bool]) -> bool:
+    """Wait until that is so, and return True; False if it takes longer than `LIMIT`."""
+    give_up = time.monotonic() + LIMIT
+    while not holds():
+        if time.monotonic() > give_up:
+            return False
+        time.sleep(0.005)
+    return True
+
+
+@contextmanager
+def running(command: Sequence[str], place: Path) -> Iterator["subprocess.Popen[bytes]"]:
+    """Run a program of Python's with its files in that directory, and kill it in the end."""
+    environment = {**os.environ, "MINIBG_EXAMPLES_DIR": str(place)}
+    with (place / "log").open("ab") as log:
+        process = subprocess.Popen(
+            [sys.executable, "-m", *command],
+            env=environment,
+            stdout=log,
+            stderr=log,
+            start_new_session=True,  # Ctrl-C is for us; a worker is killed with its children
+        )
+    try:
+        yield process
+    finally:
+        kill(process)
+
+
+def kill(process: "subprocess.Popen[bytes]") -> None:
+    """End a program, and what it has started, without a chance to say a word."""
+    if process.poll() is None:
+        os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
+
+
+@contextmanager
+def serving(way: Way, place: Path, port: int) -> Iterator["subprocess.Popen[bytes]"]:
+    """Serve a way's application until the context is left."""
+
+    def answers() -> bool:
+        with socket.socket() as client:
+            return client.connect_ex(("127.0.0.1", port)) == 0
+
+    app = f"minibg.examples.outgrown:{way.app}"
+    with running(["uvicorn", app, "--port", str(port)], place) as process:
+        if not until(lambda: process.poll() is not None or answers()) or process.poll() is not None:
+            raise RuntimeError(f"the server did not start: see {place / 'log'}")
+        yield process
+
+
+def accept(port: int) -> int:
+    """Have the server accept all tasks, by requests at once, and return how many it has."""
+
+    def ask(number: int) -> int:
+        connection = HTTPConnection("127.0.0.1", port, timeout=LIMIT)
+        connection.request("POST", f"/orders/{number}")
+        status = connection.getresponse().status
+        connection.close()
+        return TASKS_EACH if status == 202 else 0
+
+    with ThreadPoolExecutor(REQUESTS) as clients:
+        return sum(clients.map(ask, range(REQUESTS)))
+
+
+def try_out(way: Way, place: Path, port: int) -> tuple[int, Seen]:
+    """Accept, kill, start again; return how many were accepted, and what was seen of them."""
+
+    def so_many_have_ended(number: int) -> bool:
+        return until(lambda: len(seen(place).ended) >= number)
+
+    with serving(way, place, port) as server:
+        if way.worker:
+            with running(way.worker, place) as worker:
+                accepted = accept(port)
+                so_many_have_ended(ENDED_AT_DEATH)
+                kill(worker)
+            with running(way.worker, place):
+                so_many_have_ended(accepted)
+            return accepted, seen(place)
+        accepted = accept(port)
+        so_many_have_ended(ENDED_AT_DEATH)
+        kill(server)
+    with serving(way, place, port):
+        if way.app != "plain":  # a plain list has left nothing to wait for
+            so_many_have_ended(accepted)
+        return accepted, seen(place)
+
+
+# --- what is drawn -------------------------------------------------------------------------------
+
+
+def strip(found: Seen, ascii_only: bool = False) -> Text:
+    """Each task as one character, each request's list as a line."""
+    once, lost = ("=", ".") if ascii_only else ("━", "·")
+    text = Text()
+    for number in range(REQUESTS):
+        for key in range(TASKS_EACH * number, TASKS_EACH * (number + 1)):
+            if found.ended[key] == 0:
+                text.append(lost, "bold red")
+            elif found.started[key] > 1:
+                text.append("2", "yellow")
+            else:
+                text.append(once, "green")
+        text.append("\n" if number + 1 < REQUESTS else "")
+    return text
+
+
+def draw(results: dict[str, tuple[int, Seen]], ascii_only: bool = False) -> Table:
+    """What became of the tasks, way by way."""
+    tasks = Column("the tasks", min_width=TASKS_EACH, no_wrap=True)
+    table = Table("", tasks, "accepted", "ended", "lost", "twice", show_lines=True)
+    for name, (accepted, found) in results.items():
+        ended = len(found.ended)
+        twice = sum(number > 1 for number in found.started.values())
+        told = map(str, (accepted, ended, accepted - ended, twice))
+        table.add_row(name, strip(found, ascii_only), *told)
+    return table
+
+
+def main() -> None:
+    """Try each way out, and draw what became of the tasks."""
+    console = Console(highlight=False)
+    results = {}
+    for way in WAYS:
+        place = HERE / way.app
+        place.mkdir(exist_ok=True)
+        with socket.create_server(("127.0.0.1", 0)) as free:
+            port = free.getsockname()[1]
+        dies = "worker" if way.worker else "server"
+        console.print(f"{way.name}: the {dies} is killed with -9 in the middle of 200 tasks")
+        results[way.name] = try_out(way, place, port)
+    ascii_only = console.options.ascii_only
+    console.print(draw(results, ascii_only))
+    once, lost = ("=", ".") if ascii_only else ("━", "·")
+    console.print(f"A line is a request's list: {once} ended, 2 started twice, {lost} lost.")
+    console.print("A task that runs when its process dies runs again: at least once, not once.")
+    console.print(f"Kept in {HERE}: marks, logs, and the file of what has not ended")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,109 @@
+"""A call as text: a function that another process finds by its name, and arguments as JSON.
+
+**capture** is by value here. What a task is called with is what its text will be read as, the first
+time too; otherwise a program would work until its first crash. The arguments are written by the
+names of the parameters, and read as what those are annotated with. A call that would come back as
+another is refused when it is added. Nothing is pickled, so a file cannot bring code of its own.
+
+What may live here: calls and their text. Where the text is kept is the business of `journal.py`.
+"""
+
+import re
+from contextlib import suppress
+from functools import cache
+from inspect import BoundArguments, Parameter, Signature, unwrap
+from pkgutil import resolve_name
+from typing import Any, NamedTuple
+
+import msgspec
+
+from minibg.ext.handover import refuse_what_changes
+from minibg.naming import name_of
+from minibg.signatures import parameters_of
+
+
+class Function(NamedTuple):
+    """A function that another process can find, and how its arguments are read there."""
+
+    path: str
+    signature: Signature
+    decoder: msgspec.json.Decoder[Any]
+
+    def copy(self, /, *args: Any, **kwargs: Any) -> tuple[str, BoundArguments]:
+        """Arguments as text, and what that will be read as.
+
+        Raises:
+            TypeError: If they are not those of the function, or it is not the same.
+        """
+        try:
+            given = self.signature.bind(*args, **kwargs)
+            written = msgspec.json.encode(given.arguments, enc_hook=_encode).decode()
+        except (TypeError, ValueError) as exc:
+            raise TypeError(f"{self.path}: {exc}") from exc
+        copies = self.read(written)
+        refuse_what_changes(self.path, given.arguments, copies.arguments)
+        return written, copies
+
+    def read(self, arguments: str) -> BoundArguments:
+        """The arguments that are written there, as what the parameters are annotated with.
+
+        Raises:
+            TypeError: If they do not fit. It names the parameter, and no value.
+        """
+        try:
+            given = self.decoder.decode(arguments)
+        except msgspec.ValidationError as exc:
+            where = re.sub(r".* - at `\$\.", "`", str(exc))
+            raise TypeError(
+                f"{self.path} is not given what it is annotated with: {where}"
+            ) from None
+        values = {name: getattr(given, name) for name in self.signature.parameters}
+        values = {name: value for name, value in values.items() if value is not msgspec.UNSET}
+        return BoundArguments(self.signature, values)
+
+
+@cache
+def function_of(func: Any) -> Function:
+    """How calls of a function are written down.
+
+    Raises:
+        TypeError: If nothing that is imported finds it, or its signature cannot be read.
+    """
+    named = unwrap(func)  # a decorator need not give its name to what it makes
+    path = f"{getattr(named, '__module__', None)}:{getattr(named, '__qualname__', None)}"
+    found = None
+    with suppress(ValueError, ImportError, AttributeError):
+        found = resolve_name(path)
+    if found != func:  # methods of a class are equal, and not the same
+        raise TypeError(
+            f"{name_of(func)} is not found by its name in another process: name a "
+            "function of a module"
+        )
+    try:
+        parameters = parameters_of(func)
+        fields = [(name, _type_of(each), msgspec.UNSET) for name, each in parameters.items()]
+        arguments = msgspec.defstruct("Arguments", fields, forbid_unknown_fields=True)
+        decoder = msgspec.json.Decoder(arguments, dec_hook=_decode)
+    except Exception as exc:
+        raise TypeError(f"the parameters of {name_of(func)} cannot be read back: {exc}") from exc
+    return Function(path, Signature([*parameters.values()]), decoder)
+
+
+def _type_of(parameter: Parameter) -> Any:
+    hint: Any = Any if parameter.annotation is Parameter.empty else parameter.annotation
+    if parameter.kind is Parameter.VAR_POSITIONAL:
+        return tuple[hint, ...]
+    return dict[str, hint] if parameter.kind is Parameter.VAR_KEYWORD else hint
+
+
+def _encode(value: Any) -> Any:
+    """What JSON has for a value that msgspec does not know: pydantic's models say so themselves."""
+    if hasattr(value, "model_dump"):
+        return value.model_dump(mode="json")
+    raise TypeError(f"JSON has nothing for a {type(value).__name__}")
+
+
+def _decode(cls: Any, value: Any) -> Any:
+    if hasattr(cls, "model_validate"):
+        return cls.model_validate(value)
+    raise TypeError(f"JSON does not become a {cls.__name__}")

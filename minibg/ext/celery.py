@@ -1,0 +1,235 @@
+"""Tasks that are run by Celery's workers: on other machines, and again if a worker dies.
+
+`tasks: CeleryTasks` in place of `tasks: BackgroundTasks`, and the endpoint stays as it is. What is
+added has to be a task of Celery's, `@celery.task`. The same function can be added to any list of
+minibg's: other lists call it in this process.
+
+The list is sent when the endpoint has returned, and before the answer leaves: a 202 says that the
+broker has it. So a broker that is away is a 500, and a worker may be quicker than the answer
+(**after** does not hold). What holds otherwise is said by the table in the README.
+
+Celery's defaults lose what a worker has taken when that is killed: `safe_settings` does not.
+
+What may live here: handing a list to Celery, its settings, and awaiting what is async in a worker.
+All else (retries, schedules, routes, results) is Celery's, by Celery's names. It needs the extra
+`celery`.
+"""
+
+import logging
+from collections.abc import Iterator
+from inspect import isawaitable
+from typing import Any, ClassVar
+from urllib.parse import urlsplit
+
+import anyio
+
+from minibg.background import BackgroundTask
+from minibg.concurrency import run_in_threadpool
+from minibg.ext.handover import HandedOverTasks, refuse_what_changes
+from minibg.naming import name_of
+
+try:
+    from celery import Celery, Task
+    from celery.local import Proxy
+    from kombu import serialization
+    from kombu.exceptions import DecodeError, EncodeError
+except ModuleNotFoundError as exc:
+    raise ModuleNotFoundError(
+        "minibg.ext.celery needs Celery: pip install 'minibg[celery]'", name=exc.name
+    ) from exc
+
+logger = logging.getLogger("minibg.ext.celery")
+
+SECONDS = 5.0
+"""How long a broker may take for one message, by default."""
+AMQP = ("amqp", "amqps", "pyamqp")
+REDIS = ("redis", "rediss")
+
+
+class AwaitingTask(Task):  # type: ignore[misc]  # Celery has no types
+    """A class of tasks whose `async def` functions are awaited: `Celery(task_cls=AwaitingTask)`.
+
+    In a worker each has an event loop of its own. In a list of minibg's that is not sent, the
+    request's loop awaits it.
+    """
+
+    abstract = True
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        result = super().__call__(*args, **kwargs)
+        return anyio.run(_await, result) if isawaitable(result) and self.request.id else result
+
+
+async def _await(result: Any) -> Any:
+    return await result
+
+
+class CeleryTasks(HandedOverTasks):
+    """`BackgroundTasks` that Celery's workers run.
+
+    Messages are sent in the order of the list, from a thread, so that no other request waits for
+    the broker. If it fails in between, those before have been sent, and the rest is named.
+
+    Raises:
+        TypeError: In `add_task`, if what is added is not a task of Celery's that is registered,
+            does not take these arguments, or would be given others by the serializer.
+        kombu.exceptions.OperationalError: When the list is sent, if the broker refuses, or says
+            nothing for `seconds`. The client is answered 500, or what a handler of the
+            application's says.
+    """
+
+    seconds: ClassVar[float] = SECONDS
+
+    def prepare(self, task: BackgroundTask) -> BackgroundTask:
+        """Check that Celery can make the call elsewhere."""
+        celerys = _task_of(task.func)
+        _check_arguments(celerys, task.args, task.kwargs)
+        _warn_of_losses(celerys.app)
+        task.func = celerys
+        return super().prepare(task)
+
+    async def hand_over(self) -> None:
+        """Send all tasks, and wait until the broker has them."""
+        await run_in_threadpool(self._send)
+
+    def _send(self) -> None:
+        celerys: Any = self.tasks[0].func
+        app = celerys.app
+        with app.connection_for_write() as connection:
+            connection.transport_options = {
+                **connection.transport_options,
+                **_limits(connection.transport.driver_type, self.seconds),
+            }
+            connection.connect_timeout = self.seconds
+            with app.amqp.Producer(connection) as producer:
+                while self.tasks:
+                    task = self.tasks[0]
+                    celerys = task.func
+                    celerys.apply_async(
+                        task.args,
+                        dict(task.kwargs),
+                        producer=producer,
+                        retry=False,
+                        timeout=self.seconds,
+                        confirm_timeout=self.seconds,
+                    )
+                    self.tasks.popleft()
+
+
+def safe_settings(broker_url: str) -> dict[str, Any]:
+    """Settings with which no task is lost when a worker is killed: `app.conf.update(...)`.
+
+    Args:
+        broker_url: The broker's, whose kind decides on half of them: RabbitMQ or Redis.
+
+    Raises:
+        ValueError: If the broker is of another kind, of which that is not known.
+    """
+    scheme = urlsplit(broker_url).scheme.partition("+")[0]
+    if scheme not in AMQP + REDIS:
+        known = "amqp:// (RabbitMQ) or redis://"
+        raise ValueError(f"safe settings are known for {known}, not for {scheme or broker_url!r}")
+    return {
+        "broker_url": broker_url,
+        # A message is acknowledged when its task has ended, not when a worker has taken it.
+        "task_acks_late": True,
+        # A worker process that was killed gives its message back, and does not acknowledge it.
+        "task_reject_on_worker_lost": True,
+        # A task that failed has ended: it is not tried again for ever.
+        "task_acks_on_failure_or_timeout": True,
+        # A worker takes one message for each of its processes, so that few are in its hands.
+        "worker_prefetch_multiplier": 1,
+        # Where the connection is lost, what is in a worker's hands will be sent to another.
+        "worker_cancel_long_running_tasks_on_connection_loss": True,
+        # The queue, and the messages in it, survive a restart of the broker.
+        "task_default_delivery_mode": "persistent",
+        "broker_connection_timeout": SECONDS,
+        "broker_connection_retry_on_startup": True,
+        "broker_transport_options": _transport_options(scheme),
+    }
+
+
+def _transport_options(scheme: str) -> dict[str, Any]:
+    if scheme in AMQP:
+        # The broker says that it has a message; without that, to have sent it is a hope.
+        return {"confirm_publish": True, **_limits("amqp", SECONDS)}
+    return {
+        # After so many seconds a message that nobody has acknowledged is given to another worker.
+        # A task that takes longer is run twice: make this longer than your longest task.
+        "visibility_timeout": 3600,
+        # How often that is looked at; by default it is every hundred seconds.
+        "unacked_restore_interval": 1,
+        "unacked_restore_throttle": 1,
+        **_limits("redis", SECONDS),
+    }
+
+
+def _limits(driver: str, seconds: float) -> dict[str, Any]:
+    """How long a connection of that kind may be silent."""
+    if driver == "amqp":
+        return {"read_timeout": seconds, "write_timeout": seconds}
+    return {
+        "socket_timeout": seconds,
+        "socket_connect_timeout": seconds,
+        "retry_on_timeout": False,
+        "max_retries": 0,
+    }
+
+
+def _task_of(func: Any) -> Any:
+    """The task behind a decorated function, which Celery makes when it is first asked for."""
+    task = func._get_current_object() if isinstance(func, Proxy) else func
+    if not isinstance(task, Task):
+        raise TypeError(f"{name_of(func)} is not a task of Celery's: decorate it with @celery.task")
+    if task.name not in task.app.tasks:
+        raise TypeError(f"{task.name} is not registered with its application of Celery's")
+    return task
+
+
+def _check_arguments(task: Any, args: tuple[Any, ...], kwargs: Any) -> None:
+    if task.typing:
+        try:
+            task.__header__(*args, **kwargs)
+        except TypeError as exc:
+            raise TypeError(f"{task.name}: {exc}") from None
+    serializer = task.serializer or task.app.conf.task_serializer
+    written: Any = serialization  # it has no types
+    try:
+        content_type, encoding, data = written.dumps([args, dict(kwargs)], serializer=serializer)
+        copied, named = written.loads(data, content_type, encoding, accept=[content_type])
+    except (EncodeError, DecodeError, TypeError, ValueError) as exc:
+        raise TypeError(f"{task.name}: {serializer} cannot write an argument: {exc}") from exc
+    refuse_what_changes(task.name, dict(enumerate(args)), dict(enumerate(copied)))
+    refuse_what_changes(task.name, kwargs, named)
+
+
+def _warn_of_losses(app: Celery) -> None:
+    """Say once what the settings of an application would lose."""
+    if app not in _warned:
+        _warned.append(app)
+        if losses := list(_losses(app.conf)):
+            logger.warning(
+                "the settings of the Celery application %r lose tasks: %s. See "
+                "minibg.ext.celery.safe_settings",
+                app.main,
+                "; ".join(losses),
+            )
+
+
+_warned: list[Celery] = []
+
+
+def _losses(conf: Any) -> Iterator[str]:
+    """What would be lost, and by which setting."""
+    if not conf.task_acks_late:
+        yield "what a worker that is killed has taken (task_acks_late)"
+    elif not conf.task_reject_on_worker_lost:
+        yield "what a worker's process that is killed runs (task_reject_on_worker_lost)"
+    options = conf.broker_transport_options
+    scheme = urlsplit(conf.broker_url or "amqp://").scheme.partition("+")[0]
+    if scheme in AMQP and not options.get("confirm_publish"):
+        yield "what the broker has not taken (broker_transport_options: confirm_publish)"
+    if scheme in REDIS and not options.get("unacked_restore_interval"):
+        yield "for a hundred seconds what a dead worker has had (unacked_restore_interval)"
+    if conf.task_default_delivery_mode not in ("persistent", 2):
+        yield "what waits when the broker ends (task_default_delivery_mode)"

@@ -1,0 +1,103 @@
+"""Lists that are handed over after the endpoint has returned, and before the answer leaves.
+
+A list of `BackgroundTasks` begins when the answer is out, so the answer promises nothing. Where a
+202 is to promise something, "this is written down" or "the broker has it", the list has to be
+handed over at one moment. It is after the endpoint has returned, so an endpoint that raises hands
+over nothing. And it is before the response is sent, so a failure to hand over is still a 500.
+
+Such a list is an async context, and the end of its block is that moment. minibg leaves the context
+of a list by itself: the class is the annotation, and no more is needed. Elsewhere it is a
+dependency: `async with MyTasks() as tasks: yield tasks`, closed with the scope "function".
+
+Rule changed here: **capture** is by value, since whoever runs the task has none of our memory.
+
+What may live here: when a list is handed over. To whom is the business of the subclasses.
+"""
+
+from collections.abc import Mapping
+from types import TracebackType
+from typing import Any, Self
+
+from minibg.background import BackgroundTasks
+
+
+class HandedOverTasks(BackgroundTasks):
+    """`BackgroundTasks` that are handed over before the answer leaves.
+
+    A subclass says to whom, in `hand_over`, and checks in `prepare` what is added: what that raises
+    is raised by `add_task`, in the endpoint.
+    """
+
+    async def hand_over(self) -> None:
+        """Hand over what stands in the list and has not been handed over yet.
+
+        What it leaves in the list runs in this process, after the answer. What it takes out is gone
+        from here, so it takes a task out when that one has been handed over, and no earlier. It is
+        called once more when the list runs, for what has been added since.
+
+        Raises:
+            Exception: If it fails. The answer is a 500 then, unless the application has a handler
+                for that exception, and what stands in the list is named as not run.
+        """
+        raise NotImplementedError
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self,
+        cls: type[BaseException] | None,
+        exc: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        if exc is None:
+            await self._hand_over()
+        else:
+            self.abandon(f"the endpoint raised {type(exc).__name__}")
+
+    async def __call__(self) -> None:
+        await self._hand_over()
+        await super().__call__()
+
+    async def _hand_over(self) -> None:
+        try:
+            if self.tasks:
+                await self.hand_over()
+        except BaseException as exc:
+            self.abandon(f"not handed over, {type(exc).__name__}")
+            raise
+
+
+def refuse_what_changes(name: str, given: Mapping[Any, Any], back: Mapping[Any, Any]) -> None:
+    """Compare arguments with their copies, in each of which a task would find another value.
+
+    Args:
+        name: The task's, for the error.
+        given: The arguments, by name or by position.
+        back: The copies, likewise.
+
+    Raises:
+        TypeError: If one is not what it was. It names the types, and never a value.
+    """
+    for where, value in given.items():
+        if not _is_same(value, back[where]):
+            kind, other = type(value).__name__, type(back[where]).__name__
+            becomes = "with another value" if kind == other else f"as a {other}"
+            raise TypeError(
+                f"argument {where!r} of {name} is a {kind} and would come back {becomes}: annotate "
+                "the parameter with its type, or pass plain data"
+            )
+
+
+def _is_same(one: Any, other: Any) -> bool:
+    """Whether they are equal, and of the same types all through: 1 is not True, nor an IntEnum.
+
+    Where a float is annotated an int will do (typing specification, "Special cases for float").
+    """
+    if type(one) is int and type(other) is float:
+        return one == other
+    if type(one) is not type(other) or one != other:
+        return False
+    if isinstance(one, Mapping):
+        return all(map(_is_same, one.items(), other.items()))
+    return not isinstance(one, list | tuple) or all(map(_is_same, one, other))

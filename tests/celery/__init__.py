@@ -1,0 +1,1 @@
+"""Celery's lists, against real brokers and real workers that are killed."""

