@@ -135,8 +135,11 @@ def create_app(hosted: Hosted | None = None) -> MiniBG:
 
     @app.get("/contenders")
     async def contenders() -> list[dict[str, Any]]:
-        own = [] if hosted is None else [contender(NAME) | {"title": hosted.app, "steps": False}]
-        return [contender(name) for name in APPLICATIONS] + own
+        all_ = [contender(name) for name in APPLICATIONS]
+        if hosted is not None:
+            own = {"title": hosted.app, "url": hosted.url, "steps": False}
+            all_.append(contender(NAME) | own)
+        return all_
 
     @app.get("/sources/{name}")
     async def sources(name: str) -> list[dict[str, Any]]:

@@ -2,6 +2,7 @@
 // Nothing about runs may live here.
 
 import { byId, make, prose } from "./dom.js";
+import { OWN } from "./recording.js";
 import { CHOICES, IN_WORDS, MOST, requestOf, same, taskOf } from "./request.js";
 
 const CHOSEN = ["endpoint", "dependency", "client", "server"];
@@ -16,7 +17,8 @@ const GROUPS = {
 export class Composer {
   constructor({ presets, contenders, onChange }) {
     this.presets = presets;
-    this.contenders = contenders.filter((contender) => contender.id !== "app");
+    this.contenders = contenders.filter(({ id }) => id !== OWN);
+    this.own = contenders.find(({ id }) => id === OWN);
     this.onChange = onChange;
     for (const field of CHOSEN) byId(field).append(...CHOICES[field].map((choice) => new Option(choice)));
     this.fillPresets();

@@ -59,7 +59,7 @@ function lanesOf(part) {
     marks: part.marks.filter((mark) => mark.lane === name),
   }));
   const client = lanes.find(({ name }) => name === "client");
-  if (client.marks.length || (part.last > 0 && !part.ended)) client.spans.push(waitOf(part));
+  if (client && (client.marks.length || (part.last > 0 && !part.ended))) client.spans.push(waitOf(part));
   if (part.logs.length) {
     const marks = part.logs.map((log) => ({ ...log, what: log.level, log }));
     lanes.push({ name: "log", spans: [], marks });

@@ -52,7 +52,7 @@ export class Result {
     byId("result").hidden = false;
     byId("run-title").textContent = title;
     byId("run-request").textContent = recording.request ? sentenceOf(recording.request) : "";
-    byId("run-request").hidden = !recording.request;
+    byId("run-request").hidden = byId("share").hidden = !recording.request;
     byId("see-run").replaceChildren(...prose(see));
     byId("source").hidden = true;
     byId("page").classList.remove("stepped");
@@ -172,10 +172,14 @@ export class Result {
     byId("source-of").replaceChildren(...buttons);
     byId("source-of").hidden = stepped.length < 2;
     byId("page").classList.toggle("stepped", stepped.length > 0);
-    byId("source-hint").textContent = stepped.length
-      ? "Choose a bar to see its lines, or a line to see when it ran. Recording each line has slowed this run."
-      : "This run did not record its lines. Press Step to run the request again, line by line.";
+    byId("source-hint").textContent = this.sourceHint(stepped.length);
     byId("code").hidden = byId("list").hidden = !stepped.length;
+  }
+
+  sourceHint(isStepped) {
+    if (isStepped) return "Choose a bar to see its lines, or a line to see when it ran. Recording each line has slowed this run.";
+    if (!this.recording.request) return "The lines of your own application's requests are not recorded.";
+    return "This run did not record its lines. Press Step to run the request again, line by line.";
   }
 
   /** Step through the lines of this view's part; without lines, through all that happened. */
