@@ -86,9 +86,6 @@ def _injecting(spec: RequestSpec, framework: Framework) -> ASGIApp:
         Work(spec).endpoint(tasks.add_task)
         return framework.streaming(pieces()) if spec.endpoint == "streams" else ACCEPTED
 
-    async def answer_404(request: object, exc: Exception) -> Any:
-        return framework.json({"handled": True}, status_code=404)
-
     parameter = partial(Parameter, kind=Parameter.KEYWORD_ONLY)
     parameters = [parameter("tasks", annotation=framework.tasks)]
     dependency.__signature__ = Signature(parameters)  # type: ignore[attr-defined]  # as it is asked
@@ -98,7 +95,7 @@ def _injecting(spec: RequestSpec, framework: Framework) -> ASGIApp:
     app = framework.app
     app.get("/")(endpoint)
     app.get("/sync")(answer_in_a_thread)
-    app.exception_handler(HandledError)(answer_404)
+    app.exception_handler(HandledError)(lambda request, exc: framework.json({}, status_code=404))
     served: ASGIApp = app
     return served
 
@@ -118,12 +115,11 @@ def starlette_app(spec: RequestSpec) -> ASGIApp:
     def sync_endpoint(request: object) -> Any:
         return responses.JSONResponse(answer_in_a_thread())
 
-    async def answer_404(request: object, exc: Exception) -> Any:
-        return responses.JSONResponse({"handled": True}, status_code=404)
-
     app: ASGIApp = import_module("starlette.applications").Starlette(
         routes=[routing.Route("/", endpoint), routing.Route("/sync", sync_endpoint)],
-        exception_handlers={HandledError: answer_404},
+        exception_handlers={
+            HandledError: lambda request, exc: responses.JSONResponse({}, status_code=404)
+        },
     )
     return app
 

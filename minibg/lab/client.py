@@ -7,7 +7,6 @@ What may live here: the client's end of the connection.
 """
 
 import json
-import select
 import socket
 import sys
 import time
@@ -78,11 +77,9 @@ class Exchange:
             self.http.receive_data(data)
         return event
 
-    def is_closed(self) -> bool:
-        """Whether the server closes the connection; that is waited for."""
-        return bool(select.select([self.connection], [], [], SECONDS)[0]) and not (
-            self.connection.recv(1)
-        )
+    def wait_until_closed(self) -> None:
+        """Wait until the server closes the connection, on which it sends nothing more."""
+        self.connection.recv(1)
 
 
 def ask(port: int, client: str) -> None:
@@ -124,8 +121,8 @@ def _behave(exchange: Exchange, client: str) -> None:
         status = exchange.read_head()
         exchange.read_rest()
         mark("second answer complete", status)
-    if exchange.is_closed():
-        mark("connection closed", "by the server")
+    exchange.wait_until_closed()
+    mark("connection closed", "by the server")
 
 
 if __name__ == "__main__":

@@ -14,6 +14,7 @@ from typing import Any
 
 import msgspec
 import uvicorn
+from anyio import sleep_forever
 
 from minibg.lab.applications import APPLICATIONS
 from minibg.lab.composition import RequestSpec, TaskSpec
@@ -22,33 +23,25 @@ from minibg.lab.recorder import Recording, RecordingHandler, RecordingMiddleware
 from minibg.lab.stepping import Stepper
 from minibg.types import ASGIApp, Message
 
+SCOPE = {
+    "type": "http",
+    "asgi": {"version": "3.0"},
+    "http_version": "1.1",
+    "method": "GET",
+    "scheme": "http",
+    "path": "/",
+    "root_path": "",
+    "query_string": b"",
+    "headers": [(b"host", b"lab")],
+    "server": ("127.0.0.1", 0),
+    "client": ("127.0.0.1", 0),
+}
 WARM_UP = RequestSpec((TaskSpec("async", 0), TaskSpec("sync", 0)))
+"""A request of nobody's."""
 
 
-async def warm_up(name: str) -> None:
-    """Serve a request of nobody's: what happens once, as imports do, is not the mechanism."""
-
-    async def receive() -> Message:
-        return {"type": "http.request", "body": b"", "more_body": False}
-
-    async def send(message: Message) -> None: ...
-
-    scope = {
-        "type": "http",
-        "asgi": {"version": "3.0"},
-        "http_version": "1.1",
-        "method": "GET",
-        "scheme": "http",
-        "path": "/",
-        "root_path": "",
-        "query_string": b"",
-        "headers": [(b"host", b"lab")],
-        "server": ("127.0.0.1", 0),
-        "client": ("127.0.0.1", 0),
-    }
-    app = RecordingMiddleware(APPLICATIONS[name](WARM_UP), on_end=lambda recording: None)
-    with suppress(TypeError):  # versions 0 to 2 await what a sync function returns
-        await app(scope, receive, send)
+async def nobody_reads(message: Message) -> None:
+    """The `send` of such a request."""
 
 
 class Contender(uvicorn.Server):
@@ -58,9 +51,9 @@ class Contender(uvicorn.Server):
         self.name = name
         self.is_telling = threading.Event()
         self.pipe = standard_output()
-        teller = Teller(self.tell)
-        logging.basicConfig(handlers=[RecordingHandler(Recording(on_change=teller))])
-        recorded = RecordingMiddleware(app, self.tell_end, teller)
+        self.teller = Teller(self.tell)
+        logging.basicConfig(handlers=[RecordingHandler(Recording(on_change=self.teller))])
+        recorded = RecordingMiddleware(app, self.tell_end, self.teller)
         options: dict[str, Any] = {"log_config": None, "lifespan": "off", "ws": "none"}
         super().__init__(uvicorn.Config(recorded, host="127.0.0.1", port=0, **options))
 
@@ -74,10 +67,17 @@ class Contender(uvicorn.Server):
         recording.note("application has returned")
         self.tell("over", request=recording.number)
 
+    async def warm_up(self) -> None:
+        """Serve a request of nobody's: what happens once, as imports do, is not the mechanism."""
+        app = RecordingMiddleware(APPLICATIONS[self.name](WARM_UP), self.tell_end, self.teller)
+        receive: Any = sleep_forever  # no application here asks for a body
+        with suppress(TypeError):  # versions 0 to 2 await what a sync function returns
+            await app(dict(SCOPE), receive, nobody_reads)
+
     async def startup(self, sockets: Any = None) -> None:
         """Start as uvicorn does, and warm up."""
         await super().startup(sockets)
-        await warm_up(self.name)
+        await self.warm_up()
         self.is_telling.set()
         self.tell("ready", port=self.servers[0].sockets[0].getsockname()[1])
 

@@ -32,6 +32,8 @@ SECONDS = 30
 """How long one contender may take."""
 PATIENCE = 0.1
 """Seconds in which the client may still hear that the connection is closed."""
+GRACE = 1
+"""Seconds in which a process may end by itself when it is told to."""
 THREADS = 5
 """Seconds in which a thread that was left behind may still end."""
 BETWEEN_SIGNALS = 0.2
@@ -114,8 +116,8 @@ class Experiment(Broadcast):
                     await trial.ready.wait()
                 for trial in trials:
                     await trial.ask()
-            for difference in differences(self.outcomes):
-                self.tell({"event": "difference", **difference})
+                for difference in differences(self.outcomes):
+                    self.tell({"event": "difference", **difference})
 
 
 class Trial:
@@ -215,8 +217,7 @@ class Trial:
         assert self.server is not None
         if not self.ended.is_set():
             self._mark("killed" if number == signal.SIGKILL else number.name, number.name)
-            with suppress(ProcessLookupError):
-                os.killpg(self.server.pid, number)
+            _send(self.server, number)
 
     def _mark(self, what: str, detail: str = "") -> None:
         mark = {"event": "mark", "t": time.perf_counter(), "lane": "loop"}
@@ -295,10 +296,11 @@ class Account:
 
     def close(self) -> None:
         """Say of what has not ended that it never will, and what became of all."""
-        for id_ in self.open:
-            never = {"event": "finish", "id": id_, "t": None, "how": "never ended", "detail": ""}
-            self.outcome.take(never)
-            self.told(never)
+        for id_, begun in self.open.items():
+            end = {"event": "finish", "id": id_, "t": None, "how": "never ended", "detail": ""}
+            end["request"] = begun["request"]
+            self.outcome.take(end)
+            self.told(end)
         self.open.clear()
         self.told({"event": "outcome", **self.outcome.told()})
 
@@ -332,10 +334,18 @@ async def started(*command: str, **options: Any) -> AsyncIterator[Process]:
     try:
         yield process
     finally:
-        with suppress(ProcessLookupError):
-            os.killpg(process.pid, signal.SIGKILL)
         with anyio.CancelScope(shield=True):
+            _send(process, signal.SIGTERM)
+            with anyio.move_on_after(GRACE):
+                await process.wait()
+            _send(process, signal.SIGKILL)
             await process.aclose()
+
+
+def _send(process: Process, number: signal.Signals) -> None:
+    """Send a signal to a process and to all that it has started."""
+    with suppress(ProcessLookupError):
+        os.killpg(process.pid, number)
 
 
 async def read_events(process: Process, on_event: Callable[[Event], None]) -> None:

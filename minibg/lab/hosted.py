@@ -105,22 +105,19 @@ class Server(uvicorn.Server):
     async def startup(self, sockets: Any = None) -> None:
         """Start as uvicorn does."""
         await super().startup(sockets)
-        if not self.should_exit:
-            self.pipe.tell("ready", port=self.servers[0].sockets[0].getsockname()[1])
+        self.pipe.tell("ready", port=self.servers[0].sockets[0].getsockname()[1])
 
 
-def main() -> int:
-    """Serve the application that is named on the command line, and return the exit status."""
+def main() -> None:
+    """Serve the application that is named on the command line."""
     end_with_parent()
     sys.path.insert(0, ".")
     try:
         app = import_from_string(sys.argv[1])
     except ImportFromStringError as exc:
-        print(exc, file=sys.stderr)
-        return 1
+        sys.exit(str(exc))
     Server(app).run()
-    return 0
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main()

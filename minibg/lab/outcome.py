@@ -80,9 +80,7 @@ class Outcome:
             task.how = "never ended"
 
     def _take_finish(self, event: dict[str, Any]) -> None:
-        begun = self._open.pop(event["id"], None)
-        if begun is None:
-            return
+        begun = self._open.pop(event["id"])
         if begun["kind"] == "task":
             task = self.task(begun["task"])
             task.how, task.end = event["how"], event["t"]

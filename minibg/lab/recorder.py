@@ -226,7 +226,7 @@ def _note_unrecorded(recording: Recording) -> None:
         last = max(last, end)
 
 
-UNRECORDED = "not recorded: a list that is not minibg's, or what is closed after the answer"
+UNRECORDED = "not recorded: a list that is not minibg's, or waiting, or what is closed"
 
 
 class RecordingHandler(logging.Handler):

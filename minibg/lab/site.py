@@ -21,7 +21,7 @@ from minibg.ext.sse import EventSourceResponse, ServerSentEvent
 from minibg.lab.applications import APPLICATIONS, WITH_DEPENDENCIES, title_of, why_not
 from minibg.lab.composition import LIMITS, RunSpec, choices
 from minibg.lab.experiment import Broadcast, Experiment
-from minibg.lab.hosted import Hosted
+from minibg.lab.hosted import NAME, Hosted
 from minibg.lab.presets import PRESETS
 from minibg.lab.sources import sources_of
 from minibg.types import ASGIApp, Receive, Scope, Send
@@ -135,7 +135,11 @@ def create_app(hosted: Hosted | None = None) -> MiniBG:
 
     @app.get("/contenders")
     async def contenders() -> list[dict[str, Any]]:
-        return [contender(name) for name in APPLICATIONS]
+        all_ = [contender(name) for name in APPLICATIONS]
+        if hosted is not None:
+            own = {"title": hosted.app, "url": hosted.url, "steps": False}
+            all_.append(contender(NAME) | own)
+        return all_
 
     @app.get("/sources/{name}")
     async def sources(name: str) -> list[dict[str, Any]]:

@@ -25,7 +25,7 @@ SHOWN: dict[str, tuple[str, ...]] = {
         "BackgroundTasks._react",
     ),
     "minibg.outcomes": ("left_of", "failure_of"),
-    "minibg.concurrency": ("_run_in_thread", "_hop", "_until_done", "_settle"),
+    "minibg.concurrency": ("_run_in_thread", "_hop", "_Call.make"),
     "minibg.responses": ("respond", "run_in_turn"),
     "starlette.background": ("BackgroundTask.__call__", "BackgroundTasks.__call__"),
 }
@@ -54,14 +54,15 @@ class Stepper:
 
     def __init__(self, contender: str, tell: Tell) -> None:
         self.tell = tell
+        self.before = sys.gettrace(), threading.gettrace()
         self.codes: dict[str, str] = {}
         for module in modules_of(contender):
             import_module(module)
             self.codes[str(file_of(module))] = module
 
     def __enter__(self) -> Self:
-        threading.settrace(self._trace)
-        sys.settrace(self._trace)
+        threading.settrace(self.trace)
+        sys.settrace(self.trace)
         return self
 
     def __exit__(
@@ -70,10 +71,12 @@ class Stepper:
         exc: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        sys.settrace(None)
-        threading.settrace(None)
+        here, in_threads = self.before
+        sys.settrace(here)
+        threading.settrace(in_threads)
 
-    def _trace(self, frame: FrameType, event: str, arg: Any) -> Callable[..., Any] | None:
+    def trace(self, frame: FrameType, event: str, arg: Any) -> Callable[..., Any] | None:
+        """Trace the lines of a frame, if its function is one of the mechanism's."""
         code = frame.f_code
         module = self.codes.get(code.co_filename)
         if module is None or code.co_name == "<module>":
@@ -81,9 +84,10 @@ class Stepper:
         shown = SHOWN.get(module)
         if shown is not None and code.co_qualname not in shown:
             return None
-        return self._line
+        return self.line
 
-    def _line(self, frame: FrameType, event: str, arg: Any) -> Callable[..., Any]:
+    def line(self, frame: FrameType, event: str, arg: Any) -> Callable[..., Any]:
+        """Tell a line of such a frame."""
         if event == "line":
             self.tell(
                 "line",
@@ -92,7 +96,7 @@ class Stepper:
                 line=frame.f_lineno,
                 list=self._list(frame),
             )
-        return self._line
+        return self.line
 
     @staticmethod
     def _list(frame: FrameType) -> list[str] | None:

@@ -107,12 +107,11 @@ class Work:
                     await pause(seconds)
                 return self.end(task, number)
 
-        def generator(**given: str) -> Iterator[None]:
-            yield from [sync_task(**given)]
-
-        func: Callable[..., Any] = sync_task if task.kind == "sync" else async_task
-        if task.does == "is a generator":
-            func = generator
+        func: Callable[..., Any] = {
+            "sync": sync_task,
+            "async": async_task,
+            "is a generator": lambda **given: (yield),
+        }[task.does if task.does == "is a generator" else task.kind]
         func.__name__ = func.__qualname__ = name.replace(" ", "_")
         return func
 
@@ -140,8 +139,8 @@ class Work:
 
     def cancel(self) -> None:
         """Cancel the run, as a server does that has no more time."""
-        if self.run is not None:
-            self.run.cancel()
+        assert self.run is not None
+        self.run.cancel()
 
 
 async def pause(seconds: float) -> None:

@@ -1,5 +1,8 @@
 """What is recorded of a contender is what the rules' model says, and whatever is done to it."""
 
+import sys
+import threading
+from types import CodeType, SimpleNamespace
 from typing import Any
 
 import anyio
@@ -8,10 +11,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from minibg import BackgroundTasks
 from minibg.lab import experiment as module
 from minibg.lab.composition import RequestSpec, RunSpec, TaskSpec
+from minibg.lab.contender import main
 from minibg.lab.experiment import Experiment
 from minibg.lab.sources import sources_of
+from minibg.lab.stepping import Stepper
+from minibg.responses import respond
 from tests.lab.trying import events_of, said, tried
 from tests.rules.model import expected
 from tests.rules.words import Program, Task
@@ -122,6 +129,7 @@ SLOW = (TaskSpec("async", 300), TaskSpec("sync", 40))
             "200: ended, failed",
         ),
         (RequestSpec(), "200: no task", "200: no task"),
+        (RequestSpec(server="SIGTERM twice"), "200: no task", "200: no task"),
     ],
     ids=str,
 )
@@ -150,11 +158,42 @@ def test_what_a_kill_cuts_short_never_ends() -> None:
 
 
 def test_a_contender_that_takes_too_long_is_stopped(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "SECONDS", 0.3)
-    experiment = tried(RequestSpec((TaskSpec("async", 2000),)), "v3")
+    monkeypatch.setattr(module, "SECONDS", 2)
+    experiment = tried(RequestSpec((TaskSpec("async", 2000),) * 5), "v3")
     (error,) = events_of(experiment, "error")
-    assert error["message"] == "it was stopped after 0.3 seconds"
-    assert said(experiment) == {"v3": "200: never ended"}
+    assert error["message"] == "it was stopped after 2 seconds"
+    assert "never started" in said(experiment)["v3"]
+
+
+def test_all_contenders_stream() -> None:
+    experiment = tried(RequestSpec(TWO, endpoint="streams"), "starlette", "v3")
+    assert said(experiment) == {"starlette": "200: ended, ended", "v3": "200: ended, ended"}
+    taken = [event["detail"] for event in events_of(experiment, "mark") if "body" in event["what"]]
+    assert taken[:4] == ["piece taken"] * 3 + ["last byte taken"]
+
+
+def test_what_the_second_request_leaves_open_is_no_task_of_the_first() -> None:
+    request = RequestSpec(SLOW, client="pipelines", server="SIGKILL")
+    experiment = tried(request, "minibg")
+    assert said(experiment) == {"minibg": "200: never ended, never started"}
+
+
+def test_the_machine_may_have_no_process_left(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def refuse(*args: Any, **options: Any) -> None:
+        raise OSError("Resource temporarily unavailable")
+
+    monkeypatch.setattr("anyio.open_process", refuse)
+    experiment = tried(RequestSpec(), "minibg", "v1")
+    assert [event["contender"] for event in events_of(experiment, "error")] == ["minibg", "v1"]
+    assert "temporarily unavailable" in events_of(experiment, "error")[0]["message"]
+    assert experiment.is_over
+
+
+def test_not_more_lines_are_told_than_can_be_shown(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "LINES", 10)
+    experiment = tried(RequestSpec(TWO), "minibg", step=True)
+    assert len(events_of(experiment, "line")) == 10
+    assert said(experiment) == {"minibg": "200: ended, ended"}
 
 
 def test_a_contender_that_cannot_be_started_is_said_so(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -207,3 +246,41 @@ def test_the_lines_of_a_row_run_in_its_thread() -> None:
     lanes = {line["lane"] for line in lines if line["file"] == "outcomes.py"}
     assert lanes == {"worker 1"}
     assert {line["lane"] for line in lines} == {"loop", "worker 1"}
+
+
+def test_only_functions_of_the_mechanism_are_traced() -> None:
+    """Asked as the interpreter asks, since what a tracer does is hidden from those that measure."""
+    told: list[dict[str, Any]] = []
+    stepper = Stepper("minibg", lambda event, **fields: told.append({"event": event, **fields}))
+
+    def frame_of(code: CodeType, **names: Any) -> Any:
+        return SimpleNamespace(f_code=code, f_lineno=7, f_locals=names)
+
+    tasks = BackgroundTasks()
+    tasks.add_task(told.clear)
+    for code in (BackgroundTasks.__call__.__code__, respond.__code__):
+        frame = frame_of(code, self=tasks, lists=[tasks, tasks])
+        assert stepper.trace(frame, "call", None) == stepper.line
+        stepper.line(frame, "line", None)
+        stepper.line(frame, "return", None)
+    assert [line["list"] for line in told] == [["clear", "clear"]] * 2
+    for other in (BackgroundTasks.drain.__code__, frame_of.__code__):
+        assert stepper.trace(frame_of(other), "call", None) is None
+    stepper.line(frame_of(respond.__code__), "line", None)
+    assert told[-1]["list"] is None
+
+
+def test_a_tracer_leaves_those_that_were_there() -> None:
+    before = sys.gettrace(), threading.gettrace()
+    stepper = Stepper("v3", lambda event, **fields: None)
+    with stepper:
+        assert sys.gettrace() == threading.gettrace() == stepper.trace
+    assert (sys.gettrace(), threading.gettrace()) == before
+    stepper.__exit__(None, None, None)  # once more, for those that measure what is run
+    assert (sys.gettrace(), threading.gettrace()) == before
+
+
+def test_a_contender_that_there_is_not_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sys.argv", ["contender", "django", "{}"])
+    with pytest.raises(SystemExit):
+        main()

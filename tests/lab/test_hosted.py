@@ -92,7 +92,8 @@ def test_a_request_to_any_application_is_recorded(
     recorded.save(tmp_path / "order.txt")
     text = (tmp_path / "order.txt").read_text()
     assert ("work: ended" in text) == (framework is MiniBG)
-    assert ("not recorded: a list that is not minibg's" in text) == (framework is FastAPI)
+    if framework is FastAPI:
+        assert "not recorded: a list that is not minibg's" in text
     recorded.save(tmp_path / "order.svg")
     ElementTree.fromstring((tmp_path / "order.svg").read_text())
 

@@ -7,11 +7,15 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import anyio
 import psutil
 import pytest
 
 from minibg.lab.__main__ import main
-from tests.lab.test_command_line import assert_refused, python
+from minibg.lab.applications import why_not
+from minibg.lab.composition import RequestSpec, RunSpec
+from minibg.lab.site import KEPT, Runs
+from tests.lab.test_command_line import WITHOUT_A_PACKAGE, assert_refused, python
 from tests.lab.trying import TIMEOUT, Lab, is_alive, served
 
 SHORT = {"tasks": [{"kind": "sync", "ms": 20, "does": "fails"}, {"kind": "async", "ms": 20}]}
@@ -172,6 +176,25 @@ def test_the_page_is_told_what_there_is(lab: Lab) -> None:
     assert lab.ask("GET", "/app/events").status == 404
 
 
+def test_only_the_last_runs_are_kept() -> None:
+    async def main() -> None:
+        runs = Runs()
+        names = []
+        for _ in range(KEPT + 2):
+            names.append(runs.add(RunSpec(RequestSpec(), ("minibg",)), "ada"))
+            runs.get(names[-1]).tell({"event": "end"})
+        assert [*runs.runs] == names[1:]
+
+    anyio.run(main)
+
+
+@pytest.mark.parametrize("contender", ["starlette", "fastapi"])
+def test_what_is_not_installed_is_named(monkeypatch: pytest.MonkeyPatch, contender: str) -> None:
+    monkeypatch.setattr("minibg.lab.applications.find_spec", lambda name: None)
+    assert why_not(contender) == f"{contender} is not installed: pip install {contender}"
+    assert why_not("v3") == ""
+
+
 def wait_until_gone(pids: list[int]) -> None:
     """Wait until no such process is there.
 
@@ -228,6 +251,13 @@ def test_the_browser_is_opened_unless_it_is_declined(
 )
 def test_a_mistake_is_named_in_one_line(tmp_path: Path, arguments: list[str], line: str) -> None:
     assert_refused(python("-m", "minibg.lab", *arguments, directory=tmp_path), line)
+
+
+@pytest.mark.parametrize("package", ["rich", "uvicorn", "pygments"])
+def test_a_missing_package_is_named_with_what_installs_it(tmp_path: Path, package: str) -> None:
+    program = WITHOUT_A_PACKAGE.replace('"minibg"', '"minibg.lab"')
+    done = python("-c", program, package, directory=tmp_path)
+    assert_refused(done, f"{package} is not installed: pip install 'minibg[standard]'")
 
 
 def test_a_port_in_use_is_refused(tmp_path: Path, lab: Lab) -> None:

@@ -8,7 +8,7 @@ export function rowsOf(part) {
   const rows = part.moments.filter(({ type }) => type !== "line").map(({ t, type, of }) => ({ t, ...ROWS[type](of) }));
   for (const { task } of part.unstarted) {
     const how = part.logNames(task) ? "named in the log" : "named nowhere";
-    rows.push({ t: null, where: "", what: `task ${task} never starts`, how });
+    rows.push({ t: null, where: "", what: `task ${task + 1} never starts`, how });
   }
   return rows;
 }
