@@ -129,7 +129,9 @@ def test_a_request_is_composed_and_run(open_page: Callable[..., Page]) -> None:
     page.get_by_role("checkbox", name="FastAPI").uncheck()
     assert page.get_by_role("combobox", name="Preset").input_value() == ""
     press(page)
-    assert any("task 1: sync, 30 ms, fails failed: ValueError" in row for row in rows(page, "minibg"))
+    assert any(
+        "task 1: sync, 30 ms, fails failed: ValueError" in row for row in rows(page, "minibg")
+    )
     assert page.get_by_role("table").count() == 1
 
 
@@ -254,9 +256,7 @@ def test_a_link_to_a_preset_says_what_is_to_be_seen(open_page: Callable[..., Pag
 
 
 @pytest.mark.parametrize("fragment", ["#run=%25", "#preset=none"])
-def test_a_link_that_cannot_be_read_is_told(
-    open_page: Callable[..., Page], fragment: str
-) -> None:
+def test_a_link_that_cannot_be_read_is_told(open_page: Callable[..., Page], fragment: str) -> None:
     page = open_page(fragment)
     assert page.get_by_role("alert").is_visible()
     assert page.get_by_role("button", name="Run", exact=True).is_enabled()
