@@ -97,7 +97,7 @@ export class Result {
   }
 
   get isLive() {
-    return this.views.some(({ part }) => !part.ended);
+    return !this.recording.isOver;
   }
 
   draw(at) {
