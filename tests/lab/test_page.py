@@ -10,6 +10,7 @@ import sys
 import time
 from base64 import urlsafe_b64encode
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from shutil import which
 from typing import Any
@@ -29,18 +30,23 @@ LIMIT = 20_000
 WIDE, NARROW = {"width": 1280, "height": 800}, {"width": 390, "height": 844}
 
 
-@pytest.fixture(scope="module")
-def lab() -> Iterator[str]:
-    """The address of a lab that has been started as a person starts it."""
-    command = [sys.executable, "-m", "minibg.lab", "--no-browser"]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+@contextmanager
+def started(*options: str, addresses: int = 1, **where: Path) -> Iterator[list[str]]:
+    """A lab that has been started as a person starts it, and the addresses that it prints."""
+    command = [sys.executable, "-m", "minibg.lab", "--no-browser", *options]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, **where) as process:
         try:
             assert process.stdout is not None
-            found = re.search(r"http://\S+/", process.stdout.readline())
-            assert found is not None
-            yield found[0]
+            lines = (line for line in process.stdout if "http://" in line)
+            yield [re.findall(r"http://[\d.:]+/", next(lines))[0] for _ in range(addresses)]
         finally:
             process.terminate()
+
+
+@pytest.fixture(scope="module")
+def lab() -> Iterator[str]:
+    with started() as (address,):
+        yield address
 
 
 @pytest.fixture(scope="module")
@@ -56,7 +62,10 @@ def open_page(browser: Any, lab: str) -> Iterator[Callable[..., Page]]:
     """Opens the lab in a fresh browser context; in the end nothing must have gone wrong there."""
     contexts, wrong, expected = [], [], []
 
-    def opened(fragment: str = "", *, refusals: int = 0, **options: Any) -> Page:
+    def opened(
+        fragment: str = "", *, address: str = lab, refusals: int = 0, **options: Any
+    ) -> Page:
+        addresses.add(urlsplit(address).netloc)
         context = browser.new_context(**{"viewport": WIDE, **options})
         contexts.append(context)
         expected.extend([None] * refusals)
@@ -65,16 +74,17 @@ def open_page(browser: Any, lab: str) -> Iterator[Callable[..., Page]]:
         page.on("console", lambda message: wrong.append(message.text))
         page.on("pageerror", lambda error: wrong.append(str(error)))
         page.on("request", lambda request: hosts.add(urlsplit(request.url).netloc))
-        page.goto(f"{lab}{fragment}")
+        page.goto(f"{address}{fragment}")
         page.get_by_role("checkbox", name="minibg").wait_for()
         return page
 
     hosts: set[str] = set()
+    addresses: set[str] = set()
     yield opened
     for context in contexts:
         context.close()
     assert len(wrong) == len(expected), wrong
-    assert hosts - {""} == {urlsplit(lab).netloc}  # a blob that is saved has no host
+    assert hosts - {""} == addresses  # a blob that is saved has no host
 
 
 def press(page: Page, button: str = "Run") -> None:
@@ -233,7 +243,7 @@ def test_all_can_be_done_by_keyboard(open_page: Callable[..., Page]) -> None:
         page.keyboard.press("ArrowLeft")
     assert "outcome" in page.locator("#details").inner_text()
     page.keyboard.press("Enter")
-    assert "task 3: sync, 40 ms begins" in page.locator("#now").inner_text()
+    assert "task 3: sync, 40 ms: begins" in page.locator("#now").inner_text()
 
 
 def test_a_link_carries_the_whole_request(open_page: Callable[..., Page]) -> None:
@@ -277,6 +287,7 @@ def test_a_run_is_saved_as_svg_and_as_text(open_page: Callable[..., Page], tmp_p
     assert "FastAPI" in words
     assert "task 1 failed" in words
     assert not re.search(r"class=|var\(|<script|light-dark", svg)
+    assert "paint-order" in svg  # without it, the halo of a label covers the label
     text = (tmp_path / "text").read_text()
     assert re.search(r"worker 1 +task 1: sync, 40 ms, fails +failed: ValueError", text)
     assert "Differs (isolate)" in text
@@ -304,6 +315,50 @@ def test_no_label_overlaps_another_and_nothing_overflows(open_page: Callable[...
                 page.evaluate(DRAWN)
                 assert page.evaluate(OVERFLOW) == 0
                 assert page.evaluate(OVERLAPS) == []
+
+
+def test_requests_to_an_application_of_ones_own_are_listed(
+    open_page: Callable[..., Page], tmp_path: Path
+) -> None:
+    """A list that is not minibg's is shown as not recorded."""
+    (tmp_path / "own.py").write_text(OWN)
+    with started("--app", "own:app", addresses=2, cwd=tmp_path) as (address, own):
+        page = open_page(address=address)
+        for path in ("ours", "theirs"):
+            with urlopen(f"{own}{path}") as answer:
+                answer.read()
+        page.get_by_role("button", name="Request 2").wait_for()
+        page.get_by_role("button", name="not recorded").wait_for()
+        page.get_by_role("button", name="Request 1").click()
+        assert verdict(page, "own:app").startswith("Answered with 200. send_mail ran in worker")
+        assert any("send_mail ended" in row for row in rows(page, "own:app"))
+        page.close()  # before the lab ends, which would be an error in the console
+
+
+OWN = """
+import time
+from starlette.background import BackgroundTask
+from starlette.responses import PlainTextResponse
+from minibg import BackgroundTasks, MiniBG
+
+app = MiniBG()
+
+def send_mail(seconds):
+    time.sleep(seconds)
+
+@app.get("/ours")
+def ours(tasks: BackgroundTasks) -> str:
+    tasks.add_task(send_mail, 0.01)
+    return "ours"
+
+async def theirs(scope, receive, send):
+    response = PlainTextResponse("theirs", background=BackgroundTask(send_mail, 0.05))
+    await response(scope, receive, send)
+
+@app.get("/theirs")
+def other():
+    return theirs
+"""
 
 
 def test_what_the_lab_refuses_is_told_in_its_words(open_page: Callable[..., Page]) -> None:

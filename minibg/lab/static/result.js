@@ -256,7 +256,7 @@ function momentsOf(part, isOneOfMany) {
 }
 
 const WORDS = {
-  begin: (span) => `${span.lane} · ${span.what} begins`,
+  begin: (span) => `${span.lane} · ${span.what}: begins`,
   finish: (span) => `${span.lane} · ${span.what}: ${span.how}`,
   mark: (mark) => `${mark.lane} · ${mark.what}`,
   log: (log) => `log · ${log.message}`,
