@@ -24,9 +24,9 @@ from functools import partial
 from inspect import isawaitable
 from typing import Any, ParamSpec, Self
 
-from anyio import TaskInfo, from_thread, get_current_task, lowlevel
+from anyio import TaskInfo, get_current_task, lowlevel
 
-from minibg.concurrency import given_by, run_in_background_thread
+from minibg.concurrency import given_by, run_in_background_thread, told_in_thread
 from minibg.naming import name_of, reason_of
 from minibg.outcomes import failure_of, left_of
 from minibg.types import Background
@@ -139,19 +139,23 @@ class BackgroundTasks:
 
     async def __call__(self) -> None:
         """Run the tasks, each when the one before has ended (**order**), until none is left."""
-        run = get_current_task()
+        run: TaskInfo | None = None  # asked for once, and only if a task is async
         call = self.call_task
         if around := around_tasks.get():
             call = partial(around, call)
         try:
             while self.tasks:
-                while run.has_pending_cancellation():  # the task before may not have noticed it
-                    await lowlevel.checkpoint()
                 if self.tasks[0].is_async:
+                    run = run or get_current_task()
+                    while run.has_pending_cancellation():  # the task before may not have noticed it
+                        await lowlevel.checkpoint()
                     task = self.tasks.popleft()
                     left = None  # the call itself is still to be made
                 elif ended := await run_in_background_thread(
-                    self._run_row, call, run, on_cancel=lambda: self.abandon("cancelled")
+                    self._run_row,
+                    call,
+                    told_in_thread(),
+                    on_cancel=lambda: self.abandon("cancelled"),
                 ):
                     task, left = ended
                 else:
@@ -164,14 +168,15 @@ class BackgroundTasks:
             self.abandon(reason_of(exc))
             raise
 
-    def _run_row(self, call: Call, run: TaskInfo) -> tuple[BackgroundTask, Awaitable[Any]] | None:
+    def _run_row(
+        self, call: Call, is_cancelled: Callable[[], object]
+    ) -> tuple[BackgroundTask, Awaitable[Any]] | None:
         """In a thread, run the row that stands at the head of the list.
 
         Returns the task that has ended the row early, and what is left of it.
         """
         with suppress(IndexError):  # none is left, or the loop has abandoned the rest meanwhile
-            while not (self.tasks[0].is_async or run.has_pending_cancellation()):
-                from_thread.check_cancelled()  # asyncio tells the thread, trio the run, at once
+            while not (self.tasks[0].is_async or is_cancelled()):
                 task = self.tasks.popleft()
                 left = left_of(copy_context().run, call, task)
                 if left is not None:

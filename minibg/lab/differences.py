@@ -1,7 +1,7 @@
 """What differs between two contenders, found in what became of their tasks, and why.
 
-What may live here: for each kind of difference, how it is recognised in two outcomes, its name,
-which is that of a rule, and two sentences about it.
+What may live here: for each kind of difference, how it is recognised in two outcomes, the rule that
+it is about, and two sentences about it.
 """
 
 from collections.abc import Callable, Iterator
@@ -20,14 +20,20 @@ def differences(outcomes: list[Outcome]) -> Iterator[dict[str, Any]]:
     for pair in combinations(outcomes, 2):
         for right, wrong in (pair, pair[::-1]):
             explained: set[int] = set()
-            for name, find in KINDS.items():
+            for name, (rule, find) in KINDS.items():
                 found = find(right, wrong)
                 if found is None or (found[1] and explained.issuperset(found[1])):
                     continue
                 what, tasks = found
                 explained.update(tasks)
                 contenders = [right.contender, wrong.contender]
-                yield {"contenders": contenders, "name": name, "what": what, "tasks": tasks}
+                yield {
+                    "contenders": contenders,
+                    "name": name,
+                    "rule": rule,
+                    "what": what,
+                    "tasks": tasks,
+                }
 
 
 def both(right: Outcome, wrong: Outcome) -> Iterator[tuple[int, Any, Any]]:
@@ -315,22 +321,23 @@ def capital(text: str) -> str:
     return text if text == "minibg" else text[0].upper() + text[1:]
 
 
-KINDS: dict[str, Callable[[Outcome, Outcome], Found]] = {
-    "isolate": isolate,
-    "place": place,
-    "capture": capture,
-    "generator": generator,
-    "handler": handler,
-    "unheard": unheard,
-    "room": room,
-    "handed back": handed_back,
-    "after": after,
-    "cancel": cancel,
-    "left behind": waits,
-    "nothing lost": nothing_lost,
-    "dropped": dropped,
-    "release": release,
-    "connection": connection,
-    "row": row,
+KINDS: dict[str, tuple[str, Callable[[Outcome, Outcome], Found]]] = {
+    "isolate": ("isolate", isolate),
+    "place": ("place", place),
+    "capture": ("capture", capture),
+    "generator": ("capture", generator),
+    "handler": ("isolate", handler),
+    "unheard": ("isolate", unheard),
+    "room": ("room", room),
+    "handed back": ("place", handed_back),
+    "after": ("after", after),
+    "cancel": ("cancel", cancel),
+    "left behind": ("cancel", waits),
+    "nothing lost": ("nothing lost", nothing_lost),
+    "dropped": ("nothing lost", dropped),
+    "release": ("release", release),
+    "connection": ("isolate", connection),
+    "row": ("place", row),
 }
-"""For each kind, how it is found: in which contender it is right, and in which it is not."""
+"""For each kind, the rule that it is about, and how it is found: in which contender the rule holds,
+and in which it does not."""

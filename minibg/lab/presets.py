@@ -335,9 +335,8 @@ PRESETS = [
         "traps",
         "release",
         "A session is open while tasks run",
-        "FastAPI closes the yield dependency when the tasks have run, so its connection is "
-        "held for "
-        "as long as they take. minibg closes it before the first task.",
+        "FastAPI closes the `yield` dependency when the tasks have run, so its connection is held "
+        "for as long as they take. minibg closes it before the first task.",
         ask("async 60", "sync 60", dependency="closes"),
         {"minibg": "200: ended, ended", "fastapi": "200: ended, ended"},
         ("release",),
@@ -348,9 +347,8 @@ PRESETS = [
         "traps",
         "after",
         "The client leaves a stream before its end",
-        "minibg ends the stream, runs no task, and names them. FastAPI goes on, and the tasks"
-        " run as "
-        "if the client had it all.",
+        "minibg ends the stream, runs no task, and names them. In FastAPI the tasks run as if the "
+        "client had it all.",
         ask("async 60", "sync 60", endpoint="streams", client="hangs up within"),
         {
             "minibg": "no answer: never started and named, never started and named",

@@ -25,7 +25,7 @@ SHOWN: dict[str, tuple[str, ...]] = {
         "BackgroundTasks._react",
     ),
     "minibg.outcomes": ("left_of", "failure_of"),
-    "minibg.concurrency": ("_run_in_thread", "_hop", "_until_done", "_settle"),
+    "minibg.concurrency": ("_run_in_thread", "_hop", "_Call.make"),
     "minibg.responses": ("respond", "run_in_turn"),
     "starlette.background": ("BackgroundTask.__call__", "BackgroundTasks.__call__"),
 }

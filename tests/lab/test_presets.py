@@ -23,6 +23,7 @@ def test_a_preset_shows_what_it_says(preset: Preset) -> None:
     experiment = tried(preset.request, *preset.contenders)
     assert events_of(experiment, "error") == []
     assert said(experiment) == preset.shows
+    assert {event["rule"] for event in events_of(experiment, "difference")} <= set(RULES)
     found = [event["name"] for event in events_of(experiment, "difference")]
     assert [name for name in found if name not in TIMED] == [
         name for name in preset.differs if name not in TIMED
