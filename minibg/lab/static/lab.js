@@ -11,7 +11,7 @@ import { Refused, getComposition, getContenders, getPresets, listen, startRun, s
 /** What a newcomer asks, and the preset that answers it. */
 const QUESTIONS = [
   { text: "The first task fails. What happens to the second?", preset: "isolate" },
-  { text: "In which thread does a sync task run?", preset: "place", contenders: ["minibg", "fastapi"] },
+  { text: "In which thread does a sync task run?", preset: "order" },
   { text: "What does kill -9 lose?", preset: "misunderstanding-every-job" },
 ];
 
@@ -57,10 +57,10 @@ async function begin() {
 
 function showQuestions() {
   const known = QUESTIONS.filter(({ preset }) => composer.presets.some(({ id }) => id === preset));
-  const items = known.map(({ text, preset, contenders }) => {
+  const items = known.map(({ text, preset }) => {
     const ask = () => {
-      composer.usePreset(preset, contenders);
-      run(false);
+      composer.usePreset(preset);
+      run(false, text);
     };
     return make("li", {}, make("button", { type: "button", onclick: ask }, text));
   });
@@ -107,13 +107,13 @@ async function share() {
   }
 }
 
-async function run(step) {
+async function run(step, question) {
   const { request, chosen } = composer;
   if (!chosen.length) return complain("No contender is chosen. Choose one, two or three.");
   if (running) return;
   complain("");
   rememberInUrl();
-  const { title, see } = captionOf(composer.preset);
+  const caption = { ...captionOf(composer.preset), ...(question && { title: question }) };
   const names = chosen.map((id) => [id, titles.get(id) ?? id]);
   const who = names.map(([, name]) => name).join(", ");
   busy({ id: null });
@@ -128,7 +128,7 @@ async function run(step) {
     return;
   }
   announce(`${step ? "Stepping" : "Running"} on ${who}…`);
-  follow(new Recording(names, { request, step }), { title, see }, running.id, who);
+  follow(new Recording(names, { request, step }), caption, running.id, who);
 }
 
 function captionOf(preset) {

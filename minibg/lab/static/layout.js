@@ -7,7 +7,7 @@
 
 import { endOf } from "./recording.js";
 
-const STRIP = 18;
+const STRIP = 20;
 const BAR = 20;
 const ROW = BAR + 3;
 const PAD = 6;

@@ -160,6 +160,11 @@ export class Recording {
     }
   }
 
+  /** Whether nothing more will come: the last event has, or a visitor's own request is over. */
+  get isOver() {
+    return this.ended || [...this.parts.values()].every(({ isOwn, ended }) => isOwn && ended);
+  }
+
   /** The times of all that happened, lines left out. */
   get times() {
     return [...this.parts.values()].flatMap(({ spans, marks, logs }) => [

@@ -97,7 +97,7 @@ export class Result {
   }
 
   get isLive() {
-    return this.views.some(({ part }) => !part.ended);
+    return !this.recording.isOver;
   }
 
   draw(at) {
@@ -256,7 +256,7 @@ function momentsOf(part, isOneOfMany) {
 }
 
 const WORDS = {
-  begin: (span) => `${span.lane} · ${span.what} begins`,
+  begin: (span) => `${span.lane} · ${span.what}: begins`,
   finish: (span) => `${span.lane} · ${span.what}: ${span.how}`,
   mark: (mark) => `${mark.lane} · ${mark.what}`,
   log: (log) => `log · ${log.message}`,

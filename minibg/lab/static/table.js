@@ -14,9 +14,9 @@ export function rowsOf(part) {
 }
 
 const ROWS = {
-  begin: (span) => ({ where: span.lane, what: `${span.what} begins`, how: "" }),
+  begin: (span) => ({ where: span.lane, what: span.what, how: "begins" }),
   finish: (span) => ({ where: span.lane, what: span.what, how: endOf(span) }),
-  mark: (mark) => ({ where: mark.lane, what: mark.what, how: mark.detail ?? "" }),
+  mark: (mark) => ({ where: mark.lane, what: mark.what, how: mark.what.endsWith(mark.detail) ? "" : mark.detail }),
   log: (log) => ({ where: "log", what: log.message, how: `${log.level} of ${log.logger}` }),
 };
 
