@@ -12,7 +12,7 @@ has handed back, or to decide about its failure. So the run is three steps: whic
 next (`__call__`), a row in its thread (`_run_row`), and what a failure means (`_react`).
 
 Rules kept here: **capture**, **order**, **place**, **isolate**, **nothing lost**, **grow**,
-**cancel**, **context**. Nothing about HTTP may live here, nor about how a thread is obtained.
+**cancel**, **context**, and **room** as far as a row is concerned. Nothing about HTTP may live here, nor about how a thread is obtained.
 """
 
 import logging
@@ -22,6 +22,7 @@ from contextlib import suppress
 from contextvars import ContextVar, copy_context
 from functools import partial
 from inspect import isawaitable
+from time import monotonic
 from typing import Any, ParamSpec, Self
 
 from anyio import TaskInfo, get_current_task, lowlevel
@@ -34,6 +35,9 @@ from minibg.types import Background
 P = ParamSpec("P")
 Call = Callable[["BackgroundTask"], Any]
 logger = logging.getLogger("minibg.background")
+
+LONGEST_ROW = 0.05
+"""After how many seconds a row gives its thread to others that wait for one (**room**)."""
 
 around_tasks = ContextVar[Callable[[Call, "BackgroundTask"], Any] | None]("around", default=None)
 """Set by a middleware: the `call_task` of all lists of a request. It is given the list's own."""
@@ -171,16 +175,19 @@ class BackgroundTasks:
     def _run_row(
         self, call: Call, is_cancelled: Callable[[], object]
     ) -> tuple[BackgroundTask, Awaitable[Any]] | None:
-        """In a thread, run the row that stands at the head of the list.
+        """In a thread, run the row that stands at the head of the list, or `LONGEST_ROW` of it.
 
         Returns the task that has ended the row early, and what is left of it.
         """
+        end = monotonic() + LONGEST_ROW
         with suppress(IndexError):  # none is left, or the loop has abandoned the rest meanwhile
             while not (self.tasks[0].is_async or is_cancelled()):
                 task = self.tasks.popleft()
                 left = left_of(copy_context().run, call, task)
                 if left is not None:
                     return task, left
+                if monotonic() >= end:
+                    break
         return None
 
     async def _react(self, task: BackgroundTask, exc: BaseException) -> None:

@@ -486,6 +486,13 @@ BREAKS = [
         "background_limiter(), on_cancel)",
         "current_default_thread_limiter(), on_cancel)",
     ),
+    Break(
+        "room",
+        "keep the thread for the whole row",
+        BACKGROUND,
+        "                if monotonic() >= end:\n                    break\n",
+        "",
+    ),
     Break("room", "have room for 4", CONCURRENCY, "CapacityLimiter(40)", "CapacityLimiter(4)"),
     Break(
         "room",
