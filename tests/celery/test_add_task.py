@@ -1,14 +1,21 @@
 """What `add_task` refuses, in the endpoint; and the same function under each annotation."""
 
+import importlib
 import logging
+import re
+import sys
+from contextlib import nullcontext
+from pathlib import Path
 from typing import Any
 
+import anyio
 import pytest
 from celery import Celery, shared_task
 
 from minibg import BackgroundTasks, MiniBG
 from minibg.ext import celery as module
 from minibg.ext.celery import AwaitingTask, CeleryTasks, safe_settings
+from minibg.ext.durable import DurableTasks, Journal
 from tests.framework.asgi import ask
 
 app = Celery("test", broker="memory://", task_cls=AwaitingTask)
@@ -26,7 +33,8 @@ async def work_async(key: int) -> None:
 
 
 @app.task(bind=True)
-def bound(self: Any, key: int) -> None: ...
+def bound(self: Any, key: int) -> None:
+    ran.append(key)
 
 
 def plain() -> None: ...
@@ -73,17 +81,31 @@ def test_what_is_refused_is_a_500_and_nothing_is_sent() -> None:
     assert ask(server, fails=TypeError).status == 500
 
 
-def test_the_same_functions_run_in_this_process_under_another_annotation() -> None:
+@pytest.mark.parametrize("kind", [BackgroundTasks, DurableTasks])
+def test_the_same_functions_run_in_this_process_under_another_annotation(
+    kind: type[BackgroundTasks], tmp_path: Path
+) -> None:
+    class Tasks(kind):  # type: ignore[misc, valid-type]
+        journal = Journal(tmp_path / "tasks.sqlite")
+
+    async def served() -> None:
+        tasks = Tasks()
+        async with tasks if isinstance(tasks, DurableTasks) else nullcontext():
+            tasks.add_task(work, 1, times=2)
+            tasks.add_task(work_async, 3)
+            tasks.add_task(bound, 4)
+        await tasks()
+
+    async def run() -> None:
+        if issubclass(Tasks, DurableTasks):
+            async with Tasks.lifespan():
+                await served()
+        else:
+            await served()
+
     ran.clear()
-    server = MiniBG()
-
-    @server.get("/")
-    async def endpoint(tasks: BackgroundTasks) -> None:
-        tasks.add_task(work, 1, times=2)
-        tasks.add_task(work_async, 3)
-
-    assert ask(server).status == 200
-    assert ran == [(1, 2), 3]
+    anyio.run(run)
+    assert ran == [(1, 2), 3, 4]
 
 
 def test_a_message_holds_what_was_given_when_it_was_added() -> None:
@@ -125,23 +147,85 @@ def test_safe_settings_of_another_broker_are_refused(url: str) -> None:
 def test_safe_settings_are_settings_that_lose_nothing(url: str) -> None:
     safe = Celery("safe")
     safe.conf.update(safe_settings(url))
-    assert list(module._losses(safe.conf)) == []
+
+    @safe.task(shared=False)
+    def task() -> None: ...
+
+    assert list(module._losses(task)) == []
 
 
-@pytest.mark.parametrize(("url", "losses"), [("amqp://localhost", 2), ("redis://localhost/0", 2)])
+def warnings_of(caplog: pytest.LogCaptureFixture, *tasks: Any) -> list[str]:
+    """What is logged where each of these is added, and added again."""
+    caplog.clear()
+    with caplog.at_level(logging.WARNING, "minibg.ext.celery"):
+        for task in tasks * 2:
+            added = CeleryTasks()
+            added.add_task(task)
+            added.drain()
+    return caplog.messages
+
+
+DEFAULTS = {
+    "amqp://localhost": ["task_acks_late", "confirm_publish"],
+    "redis://localhost/0": ["task_acks_late", "unacked_restore_interval"],
+}
+
+
+@pytest.mark.parametrize("url", DEFAULTS)
 def test_a_warning_names_once_what_the_settings_would_lose(
-    url: str, losses: int, caplog: pytest.LogCaptureFixture
+    url: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     careless = Celery("careless", broker=url)
 
-    @careless.task(name=f"task of {url}")
+    @careless.task(shared=False)
     def task() -> None: ...
 
-    with caplog.at_level(logging.WARNING, "minibg.ext.celery"):
-        for _ in range(2):
-            tasks = CeleryTasks()
-            tasks.add_task(task)
-            tasks.drain()
-    (record,) = caplog.records
-    assert "task_acks_late" in record.getMessage()
-    assert record.getMessage().count(";") == losses - 1
+    @careless.task(shared=False)
+    def other() -> None: ...
+
+    (warning,) = warnings_of(caplog, task, other)
+    assert re.findall(r"\((\w+)\)", warning) == DEFAULTS[url]
+
+
+@pytest.mark.parametrize(
+    ("setting", "value"),
+    [
+        ("task_reject_on_worker_lost", False),
+        ("task_default_delivery_mode", "transient"),
+        ("task_acks_late", False),
+    ],
+)
+def test_a_setting_that_is_taken_back_is_named(
+    setting: str, value: object, caplog: pytest.LogCaptureFixture
+) -> None:
+    careless = Celery("careless")
+    careless.conf.update({**safe_settings("amqp://localhost"), setting: value})
+
+    @careless.task(shared=False)
+    def task() -> None: ...
+
+    (warning,) = warnings_of(caplog, task)
+    assert re.findall(r"\((\w+)\)", warning) == [setting]
+
+
+def test_a_task_that_has_other_settings_than_its_application_is_named(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    safe = Celery("safe")
+    safe.conf.update(safe_settings("amqp://localhost"))
+
+    @safe.task(shared=False)
+    def task() -> None: ...
+
+    @safe.task(shared=False, acks_late=False)
+    def early() -> None: ...
+
+    (warning,) = warnings_of(caplog, task, early)
+    assert "early" in warning
+
+
+def test_what_is_not_imported_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "celery", None)
+    monkeypatch.delitem(sys.modules, "minibg.ext.celery")
+    with pytest.raises(ModuleNotFoundError, match=r"pip install 'minibg\[celery\]'"):
+        importlib.import_module("minibg.ext.celery")
