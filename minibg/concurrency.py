@@ -118,6 +118,9 @@ _background_limiter: RunVar[CapacityLimiter] = RunVar("minibg background limiter
 def background_limiter() -> CapacityLimiter:
     """The limiter of the threads in which background tasks run (**room**).
 
+    A row of sync tasks gives its thread to others that wait for one, after
+    `minibg.background.LONGEST_ROW` seconds, and goes on when it is had again.
+
     It belongs to the running event loop and holds 40 threads. To change that, set its
     `total_tokens`, at startup for example: `background_limiter().total_tokens = 100`.
     """

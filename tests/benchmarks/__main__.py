@@ -69,6 +69,16 @@ def in_process_rows(
         yield Row(ONE_MORE, "s", in_process.one_more(found["few"], found["many"], MORE), {})
 
 
+UNDER_GUNICORN = ("an empty list", "1 async task", "1 sync task")
+
+
+def gunicorn_rows(effort: Effort, peers: list[str], only: str) -> Iterator[Row]:
+    how = ([16], effort.load_rounds, effort.load_seconds, "gunicorn")
+    for row in UNDER_GUNICORN:
+        if only in under_uvicorn.name_of(row, 16, "gunicorn"):
+            yield from under_uvicorn.measure_row(row, peers, *how)
+
+
 def uvicorn_rows(effort: Effort, peers: list[str], only: str, is_quick: bool) -> Iterator[Row]:
     for row, connections in UNDER_UVICORN.items():
         wanted = [
@@ -102,6 +112,8 @@ def all_rows(
         yield from instructions.rows(peers, only)
     if under_uvicorn.is_possible():
         yield from uvicorn_rows(effort, peers, only, is_quick)
+    if under_uvicorn.is_possible("gunicorn") and not is_quick:
+        yield from gunicorn_rows(effort, peers, only)
 
 
 def parser_of_options() -> argparse.ArgumentParser:
@@ -156,6 +168,8 @@ def say_what_is_missing(console: Console, peers: list[str], loop: str, wanted: s
             console.print(f"left out, as it is not installed: {peer}")
     if not under_uvicorn.is_possible():
         console.print("left out, as wrk is not installed: the rows under uvicorn")
+    if under_uvicorn.is_possible() and not under_uvicorn.is_possible("gunicorn"):
+        console.print("left out, as gunicorn or uvicorn-worker is not installed: its rows")
     if not instructions.is_possible():
         console.print(f"left out, as {instructions.MISSING}: the counts of instructions")
     if loop != wanted:
@@ -179,7 +193,7 @@ def write(
     pictured = {  # how requests a second grow with connections is the other picture's
         name: row
         for name, row in rows.items()
-        if row.unit != "instructions" and ("uvicorn" not in name or ", 16 " in name)
+        if row.unit != "instructions" and ("connection" not in name or ", 16 " in name)
     }
     if pictured:
         picture.draw_results(pictured, directory / "results.svg")
