@@ -48,7 +48,12 @@ def test_a_target_bounds_minibg_from_its_own_side(
 
 
 def test_there_are_targets_for_each_framework_that_is_compared_with() -> None:
-    assert {target.peer for target in TARGETS} == {"raw ASGI", "Starlette", "FastAPI"}
+    assert {target.peer for target in TARGETS} == {
+        "raw ASGI",
+        "Starlette",
+        "FastAPI",
+        "Litestar",
+    }
 
 
 def test_a_slice_lasts_until_tasks_have_run_that_the_application_did_not_await() -> None:
@@ -95,6 +100,7 @@ def test_a_request_takes_the_slope_between_few_and_many(monkeypatch: pytest.Monk
 
 
 @pytest.mark.skipif(not instructions.is_possible(), reason=instructions.MISSING)
+@pytest.mark.timeout(300)
 def test_callgrind_counts_more_for_more_requests() -> None:
     few, many = (instructions.count("minibg", "no task", number) for number in (1, 20))
     assert 0 < few < many
