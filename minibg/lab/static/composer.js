@@ -3,7 +3,7 @@
 
 import { byId, make, prose } from "./dom.js";
 import { OWN } from "./recording.js";
-import { CHOICES, IN_WORDS, MOST, requestOf, same, taskOf } from "./request.js";
+import { CHOICES, MOST, requestOf, same, taskOf } from "./request.js";
 
 const CHOSEN = ["endpoint", "dependency", "client", "server"];
 const GROUPS = {
@@ -112,7 +112,7 @@ export class Composer {
   appendRow(task) {
     const choose = (name, choices, chosen) => {
       const select = make("select", { name });
-      select.append(...choices.map((choice) => new Option(name === "does" ? (IN_WORDS[choice] ?? choice) : choice, choice)));
+      select.append(...choices.map((choice) => new Option(choice)));
       select.value = chosen;
       return select;
     };

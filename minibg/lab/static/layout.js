@@ -104,31 +104,31 @@ function placeRow(row, y, { x, now, right, measure }, boxes) {
 
 const WEIGHT = ["client", "task", "not recorded", "on_error", "endpoint", "dependency"];
 
+/** Inside the bar if one of its wordings fits there, else beside it, else nowhere. */
 function label(bar, taken, right, measure) {
-  const cross = bar.span.how === "failed" ? 16 : 0;
-  for (const text of wordings(bar.span)) {
-    const width = measure(text);
-    if (width + 12 + cross <= bar.width) {
-      Object.assign(bar, { label: text, labelX: bar.x + 7 });
-      return;
-    }
-    const from = bar.x + bar.width + 4;
-    if (!isFree(from, from + width + GAP, taken, right)) continue;
-    taken.push([from, from + width + GAP]);
-    Object.assign(bar, { label: text, labelX: from, outside: true });
-    return;
-  }
+  const { span } = bar;
+  const room = bar.width - 12 - (span.how === "failed" ? 16 : 0);
+  const words = wordings(span);
+  const shortest = span.kind === "task" && span.task !== null ? [`${span.task + 1}`] : [];
+  const inside = [...words, ...shortest].find((text) => measure(text) <= room);
+  if (inside) return Object.assign(bar, { label: inside, labelX: bar.x + 7 });
+  const x = bar.x + bar.width + 4;
+  const beside = words.find((text) => isFree(x, x + measure(text) + GAP, taken, right));
+  if (!beside) return bar;
+  taken.push([x, x + measure(beside) + GAP]);
+  return Object.assign(bar, { label: beside, labelX: x, outside: true });
 }
 
 /** What a span may be called, from the fullest down. */
 function wordings(span) {
   if (span.kind === "client") return [span.what, "waits"];
   if (span.kind !== "task") return [span.what];
-  if (!span.what.startsWith("task ")) return [span.what, ...(span.how === "failed" ? [endOf(span)] : [])];
+  if (span.what.endsWith("handed back")) return [span.what, "handed back"];
+  if (!span.what.startsWith("task ")) return [span.what];
   const whose = span.request > 1 ? `request ${span.request}, ` : "";
   const plain = `${whose}task ${span.task + 1}`;
   const how = span.how && span.how !== "ended" ? [`${plain} ${endOf(span)}`, `${plain} ${span.how}`] : [`${whose}${span.what}`];
-  return [...how, plain, `${span.task + 1}`];
+  return [...how, plain];
 }
 
 const isFree = (from, to, taken, right) =>

@@ -99,10 +99,12 @@ export class Part {
     return this.spans.find((span) => span.kind === "task" && span.task === task)?.what ?? "";
   }
 
-  /** Tasks by their names: "task 1", "tasks 1, 2 and 3"; a visitor's own by their functions. */
+  /** Tasks by their names: "task 1", "tasks 1 and 3", "tasks 1 to 3"; a visitor's own by their functions. */
   named(tasks) {
     const names = tasks.map((task) => (this.isOwn ? this.functionOf(task) : task + 1));
-    const all = [names.slice(0, -1).join(", "), names.at(-1)].filter(Boolean).join(" and ");
+    const isRow = names.length > 2 && names.every((name, index) => name === names[0] + index);
+    const listed = [names.slice(0, -1).join(", "), names.at(-1)].filter(Boolean).join(" and ");
+    const all = isRow ? `${names[0]} to ${names.at(-1)}` : listed;
     return this.isOwn ? all : `${names.length > 1 ? "tasks" : "task"}\u00a0${all}`;
   }
 

@@ -84,7 +84,7 @@ export function sentenceOf(request) {
 }
 
 /** Choices whose own words do not make a sentence. */
-export const IN_WORDS = {
+const IN_WORDS = {
   adds: "adds another",
   "hands back": "hands back an awaitable",
   blocks: "blocks the loop",
