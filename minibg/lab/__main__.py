@@ -29,7 +29,7 @@ def main() -> int:
 
         from minibg.lab import run  # noqa: PLC0415
         from minibg.lab.hosted import Hosted  # noqa: PLC0415
-        from minibg.lab.site import create_app  # noqa: PLC0415
+        from minibg.lab.site import Server, create_app  # noqa: PLC0415
     except ModuleNotFoundError as exc:
         parser.error(f"{exc.name} is not installed: pip install 'minibg[standard]'")
     try:
@@ -42,14 +42,15 @@ def main() -> int:
         opener = Timer(0.5, webbrowser.open, [f"{url}/"])
         opener.daemon = True
         opener.start()
+    app = create_app(Hosted(options.app) if options.app else None)
     config = uvicorn.Config(
-        create_app(Hosted(options.app) if options.app else None),
+        app,
         log_level="warning",
         ws="none",
         timeout_graceful_shutdown=1,
     )
     with suppress(KeyboardInterrupt):
-        uvicorn.Server(config).run(sockets=[sock])
+        Server(config, app).run(sockets=[sock])
     return 0
 
 

@@ -6,6 +6,7 @@ run, whatever name leads to 127.0.0.1. JSON is read as JSON only.
 What may live here: what the lab answers. What a run does is the business of `experiment.py`.
 """
 
+import socket
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from functools import cache
@@ -14,6 +15,7 @@ from secrets import token_urlsafe
 from typing import Any
 
 import anyio
+import uvicorn
 from anyio.abc import TaskGroup
 
 from minibg import HTTPException, MiniBG, PlainTextResponse, Request, Response
@@ -169,7 +171,28 @@ def create_app(hosted: Hosted | None = None) -> MiniBG:
             raise HTTPException(404, "there is no application: python -m minibg.lab --app NAME")
         return told(hosted)
 
+    def end() -> None:
+        """End what goes on, and so all streams that tell of it."""
+        for run in runs.runs.values():
+            run.stop()
+        if hosted is not None:
+            hosted.tell({"event": "end"})
+
+    app.state.end = end
     return app
+
+
+class Server(uvicorn.Server):
+    """Ends the lab's streams first: uvicorn waits for them, and they would go on for ever."""
+
+    def __init__(self, config: uvicorn.Config, app: MiniBG) -> None:
+        super().__init__(config)
+        self.app = app
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """Shut down as uvicorn does."""
+        self.app.state.end()
+        await super().shutdown(sockets)
 
 
 def told(broadcast: Broadcast) -> EventSourceResponse:

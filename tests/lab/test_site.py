@@ -1,9 +1,13 @@
 """What the lab answers: to its own page, to visitors one run at a time, and to nobody else."""
 
+import json
 import os
 import signal
+import subprocess
+import sys
 import time
 from collections.abc import Iterator
+from http.client import HTTPConnection
 from pathlib import Path
 from typing import Any
 
@@ -222,6 +226,26 @@ def test_all_that_a_lab_started_ends_with_it(tmp_path: Path, how: signal.Signals
         assert len(children) == 3
         wait_until_gone(children)
     assert [*tmp_path.iterdir()] == []
+
+
+def test_an_interrupt_ends_the_streams_too_and_says_nothing(tmp_path: Path) -> None:
+    """A page that listens to a run does not keep the server, which would complain of that."""
+    command = [sys.executable, "-m", "minibg.lab", "--no-browser"]
+    with subprocess.Popen(
+        command, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+    ) as lab:
+        assert lab.stdout is not None
+        port = int(lab.stdout.readline().split("127.0.0.1:")[1].split("/")[0])
+        spec = {"request": LONG, "contenders": ["minibg"]}
+        page = HTTPConnection("127.0.0.1", port, timeout=TIMEOUT)
+        page.request("POST", "/runs", json.dumps(spec), {"content-type": "application/json"})
+        name = json.loads(page.getresponse().read())["id"]
+        page.request("GET", f"/runs/{name}/events")
+        assert page.getresponse().status == 200
+        lab.send_signal(signal.SIGINT)
+        assert lab.wait(TIMEOUT) == 0
+        assert lab.stdout.read() == ""
+        page.close()
 
 
 def test_the_browser_is_opened_unless_it_is_declined(
