@@ -12,8 +12,8 @@ has handed back, or to decide about its failure. So the run is three steps: whic
 next (`__call__`), a row in its thread (`_run_row`), and what a failure means (`_react`).
 
 Rules kept here: **capture**, **order**, **place**, **isolate**, **nothing lost**, **grow**,
-**cancel**, **context**, and **room** as far as a row is concerned. Nothing about HTTP may live
-here, nor about how a thread is obtained.
+**cancel**, **context**. For the sake of **room** a row does not keep its thread for long. Nothing
+about HTTP may live here, nor about how a thread is obtained.
 """
 
 import logging
