@@ -31,6 +31,7 @@ def main() -> int:
     add("--port", type=_port, default=0, help="serve on this port, not on a free one")
     add("--fail-fast", action="store_true", help="let the first failure stop the other tasks")
     add("--plain", action="store_true", help="no colours, nothing that moves")
+    add("--save", type=_picture, metavar="FILE", help="save the picture too: FILE.svg or FILE.txt")
     options = parser.parse_args()
     try:
         from minibg.lab import run  # noqa: PLC0415  # the rest works without the extra
@@ -42,7 +43,7 @@ def main() -> int:
     except run.UsageError as exc:
         parser.error(str(exc))
     try:
-        run.watch(sock, payload, options.requests, options.fail_fast, options.plain)
+        run.watch(sock, payload, options.requests, options.fail_fast, options.plain, options.save)
     except KeyboardInterrupt:
         return 130  # what shells call a program that Ctrl-C ended
     except BrokenPipeError:
@@ -56,6 +57,12 @@ def _positive(text: str) -> int:
     if not (text.isdecimal() and int(text) > 0):
         raise argparse.ArgumentTypeError(f"{text!r} is not a positive integer")
     return int(text)
+
+
+def _picture(text: str) -> Path:
+    if not text.endswith((".svg", ".txt")):
+        raise argparse.ArgumentTypeError(f"{text!r} ends neither in .svg nor in .txt")
+    return Path(text)
 
 
 def _port(text: str) -> int:

@@ -12,7 +12,8 @@ has handed back, or to decide about its failure. So the run is three steps: whic
 next (`__call__`), a row in its thread (`_run_row`), and what a failure means (`_react`).
 
 Rules kept here: **capture**, **order**, **place**, **isolate**, **nothing lost**, **grow**,
-**cancel**, **context**. Nothing about HTTP may live here, nor about how a thread is obtained.
+**cancel**, **context**, and **room** as far as a row is concerned. Nothing about HTTP may live
+here, nor about how a thread is obtained.
 """
 
 import logging
@@ -22,11 +23,12 @@ from contextlib import suppress
 from contextvars import ContextVar, copy_context
 from functools import partial
 from inspect import isawaitable
+from time import monotonic
 from typing import Any, ParamSpec, Self
 
-from anyio import TaskInfo, from_thread, get_current_task, lowlevel
+from anyio import TaskInfo, get_current_task, lowlevel
 
-from minibg.concurrency import given_by, run_in_background_thread
+from minibg.concurrency import given_by, run_in_background_thread, told_in_thread
 from minibg.naming import name_of, reason_of
 from minibg.outcomes import failure_of, left_of
 from minibg.types import Background
@@ -34,6 +36,9 @@ from minibg.types import Background
 P = ParamSpec("P")
 Call = Callable[["BackgroundTask"], Any]
 logger = logging.getLogger("minibg.background")
+
+LONGEST_ROW = 0.05
+"""After how many seconds a row gives its thread to others that wait for one (**room**)."""
 
 around_tasks = ContextVar[Callable[[Call, "BackgroundTask"], Any] | None]("around", default=None)
 """Set by a middleware: the `call_task` of all lists of a request. It is given the list's own."""
@@ -139,19 +144,23 @@ class BackgroundTasks:
 
     async def __call__(self) -> None:
         """Run the tasks, each when the one before has ended (**order**), until none is left."""
-        run = get_current_task()
+        run: TaskInfo | None = None  # asked for once, and only if a task is async
         call = self.call_task
         if around := around_tasks.get():
             call = partial(around, call)
         try:
             while self.tasks:
-                while run.has_pending_cancellation():  # the task before may not have noticed it
-                    await lowlevel.checkpoint()
                 if self.tasks[0].is_async:
+                    run = run or get_current_task()
+                    while run.has_pending_cancellation():  # the task before may not have noticed it
+                        await lowlevel.checkpoint()
                     task = self.tasks.popleft()
                     left = None  # the call itself is still to be made
                 elif ended := await run_in_background_thread(
-                    self._run_row, call, run, on_cancel=lambda: self.abandon("cancelled")
+                    self._run_row,
+                    call,
+                    told_in_thread(),
+                    on_cancel=lambda: self.abandon("cancelled"),
                 ):
                     task, left = ended
                 else:
@@ -164,18 +173,22 @@ class BackgroundTasks:
             self.abandon(reason_of(exc))
             raise
 
-    def _run_row(self, call: Call, run: TaskInfo) -> tuple[BackgroundTask, Awaitable[Any]] | None:
-        """In a thread, run the row that stands at the head of the list.
+    def _run_row(
+        self, call: Call, is_cancelled: Callable[[], object]
+    ) -> tuple[BackgroundTask, Awaitable[Any]] | None:
+        """In a thread, run the row that stands at the head of the list, or `LONGEST_ROW` of it.
 
         Returns the task that has ended the row early, and what is left of it.
         """
+        end = monotonic() + LONGEST_ROW
         with suppress(IndexError):  # none is left, or the loop has abandoned the rest meanwhile
-            while not (self.tasks[0].is_async or run.has_pending_cancellation()):
-                from_thread.check_cancelled()  # asyncio tells the thread, trio the run, at once
+            while not (self.tasks[0].is_async or is_cancelled()):
                 task = self.tasks.popleft()
                 left = left_of(copy_context().run, call, task)
                 if left is not None:
                     return task, left
+                if monotonic() >= end:
+                    break
         return None
 
     async def _react(self, task: BackgroundTask, exc: BaseException) -> None:

@@ -17,14 +17,14 @@ about requests may live here.
 import inspect
 import sys
 from collections.abc import AsyncIterator, Callable, Iterable
-from concurrent.futures import Future, wait
 from contextlib import suppress
 from functools import partial
+from threading import Lock
 from types import FunctionType, MethodType
-from typing import Any, Literal, ParamSpec, Self, TypeVar, TypeVarTuple
+from typing import Any, Generic, Literal, ParamSpec, Self, TypeVar, TypeVarTuple
 
 import anyio
-from anyio import CancelScope, CapacityLimiter, to_thread
+from anyio import CancelScope, CapacityLimiter, from_thread, to_thread
 from anyio.lowlevel import RunVar
 from anyio.to_thread import current_default_thread_limiter
 
@@ -95,27 +95,21 @@ async def run_in_extra_thread(func: Callable[[*Ts], T], /, *args: *Ts) -> T:
     threads could wait for each other for ever. If asyncio cancels meanwhile, the outcome comes
     first, and the cancellation with the caller's next await.
     """
-    outcome: Future[T] = Future()
-    settle = partial(_settle, outcome, partial(func, *args))
     cancelled: BaseException | None = None
+    with CancelScope(shield=True):
+        while True:
+            call = _Call(partial(func, *args))
+            try:
+                cancelled = await _hop(call) or cancelled
+                break
+            except anyio.get_cancelled_exc_class() as exc:  # before the call has begun
+                cancelled = exc
     try:
-        while not outcome.done():  # asyncio may cancel before the call has begun
-            cancelled = await _run_shielded(settle) or cancelled
         if cancelled is not None:
             _cancel_again(cancelled)
-        return outcome.result()
+        return call.outcome()
     finally:
-        del outcome, cancelled, settle  # as in `_run_in_thread`
-
-
-async def _run_shielded(call: Callable[[], None]) -> BaseException | None:
-    """Make the call in a thread, and return asyncio's cancellation if there is one meanwhile."""
-    with CancelScope(shield=True):
-        try:
-            await _run_in_thread(call, CapacityLimiter(1))
-        except anyio.get_cancelled_exc_class() as exc:
-            return exc
-    return None
+        del call, cancelled  # as in `_run_in_thread`
 
 
 _background_limiter: RunVar[CapacityLimiter] = RunVar("minibg background limiter")
@@ -123,6 +117,9 @@ _background_limiter: RunVar[CapacityLimiter] = RunVar("minibg background limiter
 
 def background_limiter() -> CapacityLimiter:
     """The limiter of the threads in which background tasks run (**room**).
+
+    A row of sync tasks gives its thread to others that wait for one, after
+    `minibg.background.LONGEST_ROW` seconds, and goes on when it is had again.
 
     It belongs to the running event loop and holds 40 threads. To change that, set its
     `total_tokens`, at startup for example: `background_limiter().total_tokens = 100`.
@@ -160,59 +157,86 @@ class iterate_in_threadpool(AsyncIterator[T]):  # noqa: N801  # Starlette's name
             await run_in_extra_thread(close)
 
 
+class _Call(Generic[T]):
+    """A call on its way to a thread: made there once, or never, if the loop claims it first.
+
+    `concurrent.futures.Future` does more than that, and makes a hop 7 % longer.
+    """
+
+    result: T
+    exception: BaseException | None = None
+
+    def __init__(self, func: Callable[[], T]) -> None:
+        self.func = func
+        self.unclaimed = Lock()
+        self.running = Lock()
+
+    def claim(self) -> bool:
+        """Whether it is the caller who decides: the thread that calls, or the loop that cancels."""
+        return self.unclaimed.acquire(blocking=False)
+
+    def make(self) -> None:
+        """Make the call, in this thread, and keep what comes of it."""
+        with self.running:  # before the claim: where the loop has lost that, it can `wait`
+            if self.claim():
+                try:
+                    self.result = self.func()
+                except BaseException as exc:  # noqa: BLE001  # `outcome` raises it
+                    self.exception = exc
+        del self  # an exception's traceback holds this frame: no reference cycle
+
+    def wait(self) -> None:
+        """Wait, in another thread, until the call is over."""
+        with self.running:
+            pass
+
+    def outcome(self) -> T:
+        """Return what the call has returned, or raise what it has raised."""
+        try:
+            if self.exception is not None:
+                raise self.exception
+            return self.result
+        finally:
+            del self  # as in `make`
+
+
 async def _run_in_thread(
-    call: Callable[[], T], limiter: CapacityLimiter, on_cancel: Callable[[], None] | None = None
+    func: Callable[[], T], limiter: CapacityLimiter, on_cancel: Callable[[], None] | None = None
 ) -> T:
-    outcome: Future[T] = Future()
+    call = _Call(func)
     cancelled: BaseException | None = None
     try:
-        limiter.acquire_on_behalf_of_nowait(outcome)  # saves a turn of the loop
+        limiter.acquire_on_behalf_of_nowait(call)  # saves a turn of the loop
     except anyio.WouldBlock:
-        await limiter.acquire_on_behalf_of(outcome)
+        await limiter.acquire_on_behalf_of(call)
     try:
-        cancelled = await _hop(outcome, call, on_cancel)
+        cancelled = await _hop(call, on_cancel)
         if cancelled is not None:
-            if on_cancel is None or outcome.exception() is not None or outcome.result() is None:
+            if on_cancel is None or call.exception is not None or call.result is None:
                 raise cancelled
             _cancel_again(cancelled)
-        return outcome.result()
+        return call.outcome()
     finally:
-        limiter.release_on_behalf_of(outcome)
-        del outcome, cancelled  # an exception's traceback holds this frame: no reference cycle
+        limiter.release_on_behalf_of(call)
+        del call, cancelled  # as in `_Call.make`
 
 
-async def _hop(
-    outcome: Future[T], call: Callable[[], T], on_cancel: Callable[[], None] | None
-) -> BaseException | None:
+async def _hop(call: _Call[T], on_cancel: Callable[[], None] | None = None) -> BaseException | None:
     """Go to a thread and back, and return asyncio's cancellation if one arrives meanwhile."""
     with CancelScope() as scope:
         try:
-            await to_thread.run_sync(_settle, outcome, call, limiter=_NO_LIMIT)
+            await to_thread.run_sync(call.make, limiter=_NO_LIMIT)
         except anyio.get_cancelled_exc_class() as exc:
-            if outcome.cancel():
+            if call.claim():
                 raise  # the call has not begun, and never will
             scope.cancel()  # so that anyio.from_thread.check_cancelled() raises in the thread
             if on_cancel is not None:
                 on_cancel()
-            await _until_done(outcome)
+            while call.running.locked():  # however often the task is cancelled meanwhile
+                with CancelScope(shield=True), suppress(anyio.get_cancelled_exc_class()):
+                    await to_thread.run_sync(call.wait, limiter=_NO_LIMIT)
             return exc
     return None
-
-
-async def _until_done(outcome: Future[Any]) -> None:
-    """Wait for the thread, in another one, however often the task is cancelled meanwhile."""
-    while not outcome.done():
-        with CancelScope(shield=True), suppress(anyio.get_cancelled_exc_class()):
-            await to_thread.run_sync(wait, [outcome], limiter=_NO_LIMIT)
-
-
-def _settle(outcome: Future[T], call: Callable[[], T]) -> None:
-    if outcome.set_running_or_notify_cancel():
-        try:
-            outcome.set_result(call())
-        except BaseException as exc:  # noqa: BLE001  # raised where the outcome is asked for
-            outcome.set_exception(exc)
-        del outcome  # as in `_run_in_thread`
 
 
 class _NoLimit(CapacityLimiter):
@@ -235,6 +259,22 @@ def _cancel_again(cancelled: BaseException) -> None:
     task = _asyncio_task()
     task.uncancel()
     task.cancel(*cancelled.args)
+
+
+def told_in_thread() -> Callable[[], object]:
+    """Return a function that tells a worker thread whether the current task is cancelled.
+
+    It raises where the thread has been told. trio may tell it late, so its task is asked as well.
+    """
+    if _asyncio_task() is not None:
+        return from_thread.check_cancelled
+    run = anyio.get_current_task()
+
+    def is_told() -> bool:
+        from_thread.check_cancelled()
+        return run.has_pending_cancellation()
+
+    return is_told
 
 
 def cancellation_types() -> tuple[type[BaseException], ...]:

@@ -9,7 +9,7 @@ What may live here: turning content into ASGI messages (ASGI specification, "Res
 """
 
 from collections.abc import AsyncIterable, AsyncIterator, Iterable, Mapping
-from contextlib import AbstractAsyncContextManager, nullcontext
+from contextlib import AbstractAsyncContextManager
 from copy import copy
 from datetime import UTC, datetime
 from functools import cached_property, lru_cache
@@ -28,9 +28,6 @@ from minibg.datastructures import URL, MutableHeaders, RawHeaders, encode_header
 from minibg.naming import reason_of
 from minibg.requests import ClientDisconnect
 from minibg.types import ASGIApp, Background, Message, Receive, Scope, Send
-
-NOTHING_HELD = nullcontext()
-
 
 NO_BODY = frozenset({*range(200), 204, 205, 304})
 """The statuses of responses that have no content (RFC 9110, sections 6.4.1 and 15.3.6)."""
@@ -426,7 +423,7 @@ async def respond(
     receive: Receive,
     send: Send,
     injected: Iterable[BackgroundTasks] = (),
-    resources: AbstractAsyncContextManager[Any] = NOTHING_HELD,
+    resources: AbstractAsyncContextManager[Any] | None = None,
 ) -> None:
     """Send a response, then release what the request holds, then run the background.
 
@@ -435,7 +432,7 @@ async def respond(
         scope, send: Those of the request.
         receive: That of the request, or `Request.receive_disconnect`, which leaves its body alone.
         injected: Lists that run before the response's own background.
-        resources: What the request holds. It is left between response and background.
+        resources: What the request holds, if anything. It is left between response and background.
     """
     lists = [*injected]
     own = response.background
@@ -443,9 +440,12 @@ async def respond(
         lists.append(own if isinstance(own, BackgroundTasks) else BackgroundTasks([own]))
     reason = "the response was not sent"
     try:
-        async with resources:
+        if resources is None:
             await response.send_response(scope, receive, send)
-            reason = "cancelled"  # what else fails while the resources are released is logged
+        else:
+            async with resources:
+                await response.send_response(scope, receive, send)
+                reason = "cancelled"  # what else fails while the resources are released is logged
     except BaseException as exc:
         for tasks in lists:
             tasks.abandon(f"{reason}, {type(exc).__name__}")

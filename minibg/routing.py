@@ -20,7 +20,6 @@ from minibg.injection import RequestResources
 from minibg.lifespan import Runs
 from minibg.requests import HTTPConnection, Request
 from minibg.responses import (
-    NOTHING_HELD,
     ASGIResponse,
     JSONResponse,
     RedirectResponse,
@@ -92,6 +91,7 @@ class Route:
         self.status_code = status_code
         self.path_regex, self.convertors = compile_path(path)
         self.dependant = Dependant(endpoint, self.convertors, self.connection)
+        self.in_scope: dict[str, Any] = {"route": self, "endpoint": endpoint}
 
     def match(self, path: str) -> dict[str, Any] | None:
         """The values of the path's parameters, or None where the path is not this route's."""
@@ -113,25 +113,27 @@ class Route:
         answered = None
         try:
             try:
-                dependant = self.dependant_for(request) if self.dependant.steps else self.dependant
+                dependant = self.dependant
+                if dependant.steps:  # others may stand in their place
+                    dependant = self.dependant_for(request)
                 result = await dependant.solve_and_call(resources)
                 response = self.response_to(result, resources.response)
             except BaseException as exc:  # noqa: BLE001  # raised, or answered
                 response, answered = await _recovered(request, resources, exc)
             if (scope["method"] not in BODILESS or answered) and request.has_unread_body:
                 send = request.lingering(send)
-            receive, lists = request.receive_disconnect, resources.lists.values()
+            receive, lists = request.receive_disconnect, resources.lists
             # What is open may still add a task, and so may a stream, which may read the form too.
             is_open = resources.stacks or request.has_form or isinstance(response, STREAMS)
-            if is_open or response.background or any(map(tasks_of, lists)):
-                held = resources if is_open else NOTHING_HELD
-                answer = respond(response, scope, receive, send, lists, held)
+            if is_open or response.background or (lists and any(map(tasks_of, lists.values()))):
+                held = resources if is_open else None
+                answer = respond(response, scope, receive, send, lists.values(), held)
                 runs = lists or response.background
                 await (scope["router"].runs.include(answer) if runs else answer)
             else:
                 await response.send_response(scope, receive, send)
                 if lists:  # a response of the user's own may have added to them
-                    await run_in_turn(list(lists))
+                    await run_in_turn([*lists.values()])
         finally:
             if "inbox" in vars(request):
                 request.inbox.close()
@@ -243,6 +245,7 @@ def compile_path(path: str) -> tuple[re.Pattern[str], dict[str, Callable[[str], 
 
 
 END = ("", "", "", "")
+NO_METHODS: dict[str, Route] = {}
 
 
 def _may_hold(pattern: str, text: str) -> bool:
@@ -295,7 +298,8 @@ async def _method_not_allowed(request: Request) -> None:
 TO_OTHER_SLASH = Route("/", _redirect)
 METHOD_NOT_ALLOWED = Route("/", _method_not_allowed)
 NOT_FOUND = {"http": Route("/", _not_found), "websocket": WebSocketRoute("/", _not_found)}
-OWN_ROUTES = (TO_OTHER_SLASH, METHOD_NOT_ALLOWED, *NOT_FOUND.values())
+for own in (TO_OTHER_SLASH, METHOD_NOT_ALLOWED, *NOT_FOUND.values()):
+    own.in_scope = {}  # what is named by its route is named by one of the application's
 
 
 class Router:
@@ -346,7 +350,7 @@ class Router:
         scope_type = scope["type"]
         path = _route_path(scope)
         method = scope.get("method", "GET")  # a WebSocket has none
-        methods = self.static[scope_type].get(path, {})
+        methods = self.static[scope_type].get(path, NO_METHODS)
         if method in methods:
             return methods[method], {}
         others = []
@@ -378,8 +382,6 @@ class Router:
     def __call__(self, scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:
         if scope["type"] == "lifespan":
             return self.live(scope, receive, send)
-        scope["router"] = self
-        route, scope["path_params"] = self.find(scope)
-        if route not in OWN_ROUTES:
-            scope["route"], scope["endpoint"] = route, route.endpoint
+        route, path_params = self.find(scope)
+        scope.update(route.in_scope, router=self, path_params=path_params)
         return route.handle(scope, receive, send)

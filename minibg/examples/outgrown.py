@@ -10,7 +10,8 @@ started twice, or that was lost.
 The endpoint is the same; its annotation decides. A task leaves two marks, at its start and at its
 end, in a file to which it appends a line in one piece, so the marks outlive it.
 
-A way may have the tasks run by a worker of its own; then that is killed, and the server lives on.
+With `CELERY_BROKER_URL=amqp://localhost` (or `redis://...`), and the extra `celery`, lists that are
+sent to Celery follow: with its own settings, and with safe ones. There the worker is killed.
 """
 
 import os
@@ -39,7 +40,9 @@ REQUESTS, TASKS_EACH = 10, 20
 ENDED_AT_DEATH = 60
 SECONDS = 0.01
 """How long a task takes."""
-LIMIT = 60.0
+QUIET = 10.0
+"""After how many seconds without one that ends no more are waited for."""
+LIMIT = 120.0
 """How many seconds it waits at most for anything."""
 
 
@@ -84,15 +87,29 @@ durable = serve(MiniBG(lifespan=DurableTasks.lifespan), DurableTasks)
 class Way(NamedTuple):
     """A way of running tasks: its name, the name of its application, and what is to be killed.
 
-    That is the server; or, if it has one, the worker that this command starts.
+    That is the server; or, if it has one, the worker that this command starts. What keeps nothing
+    has nothing to be waited for when it starts again.
     """
 
     name: str
     app: str
     worker: Sequence[str] = ()
+    keeps: bool = True
 
 
-WAYS = [Way("BackgroundTasks", "plain"), Way("DurableTasks", "durable")]
+WAYS = [
+    Way("BackgroundTasks", "outgrown:plain", keeps=False),
+    Way("DurableTasks", "outgrown:durable"),
+]
+
+
+def ways() -> list[Way]:
+    """Those that can be tried here."""
+    if "CELERY_BROKER_URL" not in os.environ:
+        return WAYS
+    from minibg.examples import outgrown_celery  # noqa: PLC0415  # it imports this module
+
+    return [*WAYS, *outgrown_celery.WAYS]
 
 
 class Seen(NamedTuple):
@@ -155,8 +172,7 @@ def serving(way: Way, place: Path, port: int) -> Iterator["subprocess.Popen[byte
         with socket.socket() as client:
             return client.connect_ex(("127.0.0.1", port)) == 0
 
-    app = f"minibg.examples.outgrown:{way.app}"
-    with running(["uvicorn", app, "--port", str(port)], place) as process:
+    with running(["uvicorn", f"minibg.examples.{way.app}", "--port", str(port)], place) as process:
         if not until(lambda: process.poll() is not None or answers()) or process.poll() is not None:
             raise RuntimeError(f"the server did not start: see {place / 'log'}")
         yield process
@@ -179,8 +195,17 @@ def accept(port: int) -> int:
 def try_out(way: Way, place: Path, port: int) -> tuple[int, Seen]:
     """Accept, kill, start again; return how many were accepted, and what was seen of them."""
 
-    def so_many_have_ended(number: int) -> bool:
-        return until(lambda: len(seen(place).ended) >= number)
+    def so_many_have_ended(number: int) -> None:
+        """Wait for that, or until none ends any more."""
+        ended, changed = 0, time.monotonic()
+
+        def is_over() -> bool:
+            nonlocal ended, changed
+            if (now := len(seen(place).ended)) != ended:
+                ended, changed = now, time.monotonic()
+            return ended >= number or time.monotonic() > changed + QUIET
+
+        until(is_over)
 
     with serving(way, place, port) as server:
         if way.worker:
@@ -195,7 +220,7 @@ def try_out(way: Way, place: Path, port: int) -> tuple[int, Seen]:
         so_many_have_ended(ENDED_AT_DEATH)
         kill(server)
     with serving(way, place, port):
-        if way.app != "plain":  # a plain list has left nothing to wait for
+        if way.keeps:
             so_many_have_ended(accepted)
         return accepted, seen(place)
 
@@ -235,13 +260,13 @@ def main() -> None:
     """Try each way out, and draw what became of the tasks."""
     console = Console(highlight=False)
     results = {}
-    for way in WAYS:
-        place = HERE / way.app
+    for way in ways():
+        place = HERE / way.app.partition(":")[2]
         place.mkdir(exist_ok=True)
         with socket.create_server(("127.0.0.1", 0)) as free:
             port = free.getsockname()[1]
         dies = "worker" if way.worker else "server"
-        console.print(f"{way.name}: the {dies} is killed with -9 in the middle of 200 tasks")
+        console.print(f"{way.name}: the {dies} is killed with -9 in the middle of its tasks")
         results[way.name] = try_out(way, place, port)
     ascii_only = console.options.ascii_only
     console.print(draw(results, ascii_only))

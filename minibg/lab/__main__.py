@@ -22,11 +22,13 @@ def main() -> int:
         "--port", type=_port, default=0, help="serve on this port, not on a free one"
     )
     parser.add_argument("--no-browser", action="store_true", help="do not open the browser")
+    parser.add_argument("--app", metavar="my_app:app", help="show requests to your own application")
     options = parser.parse_args()
     try:
         import uvicorn  # noqa: PLC0415  # the rest works without the extra
 
         from minibg.lab import run  # noqa: PLC0415
+        from minibg.lab.hosted import Hosted  # noqa: PLC0415
         from minibg.lab.site import create_app  # noqa: PLC0415
     except ModuleNotFoundError as exc:
         parser.error(f"{exc.name} is not installed: pip install 'minibg[standard]'")
@@ -41,7 +43,10 @@ def main() -> int:
         opener.daemon = True
         opener.start()
     config = uvicorn.Config(
-        create_app(), log_level="warning", ws="none", timeout_graceful_shutdown=1
+        create_app(Hosted(options.app) if options.app else None),
+        log_level="warning",
+        ws="none",
+        timeout_graceful_shutdown=1,
     )
     with suppress(KeyboardInterrupt):
         uvicorn.Server(config).run(sockets=[sock])

@@ -1,19 +1,26 @@
 """The client of a contender: `python -m minibg.lab.client PORT CLIENT`, in a process outside.
 
-It speaks HTTP over a plain socket, so that it can hang up where a visitor wants it to, and tells on
-stdout what it sees, an event a line.
+It speaks HTTP over a socket of its own, so that it can hang up wherever a visitor wants it to, and
+tells on standard output what it sees, an event a line. It ends when the server has, or in time.
 
 What may live here: the client's end of the connection.
 """
 
 import json
-import select
 import socket
 import sys
 import time
+from contextlib import ExitStack
+from typing import Self
 
-REQUEST = b"GET / HTTP/1.1\r\nhost: lab\r\n\r\n"
-SECONDS = 15
+import h11
+
+SECONDS = 40
+"""How long it waits for anything."""
+
+
+OTHERS = 40
+"""How many requests come before, where the client comes after others."""
 
 
 def tell(event: str, /, **fields: object) -> None:
@@ -23,84 +30,99 @@ def tell(event: str, /, **fields: object) -> None:
 
 def mark(what: str, detail: str = "") -> None:
     """Tell of a moment in the client's lane."""
-    tell("mark", lane="client", what=what, detail=detail)
+    tell("mark", lane="client", what=what, detail=detail, request=1)
 
 
-class Answer:
-    """One answer, as it comes in."""
+class Exchange:
+    """A connection on which requests are sent and answers read."""
 
-    def __init__(self, connection: socket.socket, left: bytes = b"") -> None:
-        self.connection = connection
-        self.data = left
-        self.has_begun = False
+    def __init__(self, port: int, path: str = "/") -> None:
+        self.connection = socket.create_connection(("127.0.0.1", port), timeout=SECONDS)
+        self.http = h11.Connection(h11.CLIENT)
+        self.request = h11.Request(method="GET", target=path, headers=[("host", "lab")])
 
-    def read_until_it(self, is_there: bool = False) -> None:
-        """Read until the whole answer is there, or its first piece.
+    def __enter__(self) -> Self:
+        return self
 
-        Raises:
-            ConnectionError: If the connection ends before.
-        """
-        while not (self.length if not is_there else b"\r\n\r\n" in self.data):
-            piece = self.connection.recv(65536)
-            if not piece:
-                raise ConnectionError
-            if not self.has_begun:
-                self.has_begun = True
-                mark("first byte")
-            self.data += piece
+    def __exit__(self, *exc_info: object) -> None:
+        self.connection.close()
 
-    @property
-    def length(self) -> int:
-        """How many bytes the whole answer has; 0, if it is not complete."""
-        head, there, body = self.data.partition(b"\r\n\r\n")
-        if not there:
-            return 0
-        lengths = [line for line in head.lower().split(b"\r\n") if b"content-length:" in line]
-        if lengths:
-            whole = len(head) + 4 + int(lengths[0].split(b":")[1])
-            return whole if len(self.data) >= whole else 0
-        end = body.find(b"0\r\n\r\n")
-        return len(head) + 4 + end + 5 if end >= 0 else 0
+    def ask(self, times: int = 1) -> None:
+        """Send the request, or as many of them one behind the other."""
+        data = self.http.send(self.request) or b""
+        self.http.send(h11.EndOfMessage())
+        self.connection.sendall(data * times)
 
-    @property
-    def status(self) -> str:
-        """Its status."""
-        return self.data.split(b" ", 2)[1].decode()
+    def expect_next(self) -> None:
+        """Turn to the answer of the next request, which has been sent."""
+        self.http.start_next_cycle()
+        self.http.send(self.request)
+        self.http.send(h11.EndOfMessage())
+
+    def read_head(self) -> str:
+        """The status of the answer, when its head is there."""
+        event = self._next()
+        return str(event.status_code if isinstance(event, h11.Response) else "")
+
+    def read_rest(self) -> None:
+        """Read the answer to its end."""
+        while not isinstance(self._next(), h11.EndOfMessage):
+            pass
+
+    def _next(self) -> object:
+        while (event := self.http.next_event()) is h11.NEED_DATA:
+            data = self.connection.recv(65536)
+            if not data:
+                raise ConnectionError("it was closed before the answer was complete")
+            self.http.receive_data(data)
+        return event
+
+    def wait_until_closed(self) -> None:
+        """Wait until the server closes the connection, on which it sends nothing more."""
+        self.connection.recv(1)
 
 
 def ask(port: int, client: str) -> None:
     """Send the request, and behave as that client does."""
-    connection = socket.create_connection(("127.0.0.1", port), timeout=SECONDS)
-    tell("begin", id="client", lane="client", what="waits for the answer", kind="client", task=None)
-    connection.sendall(REQUEST * (2 if client == "pipelines" else 1))
-    how = "ended"
-    try:
-        if client == "hangs up before":
-            mark("hung up")
-            return
-        answer = Answer(connection)
-        if client == "hangs up within":
-            answer.read_until_it(is_there=True)
-            mark("hung up")
-            return
-        answer.read_until_it()
-        mark("answer complete", answer.status)
-        tell("finish", id="client", how="ended", detail=answer.status)
-        if client == "hangs up after":
-            mark("hung up")
-            return
-        if client == "pipelines":
-            second = Answer(connection, answer.data[answer.length :])
-            second.read_until_it()
-            mark("second answer complete", second.status)
-        if select.select([connection], [], [], SECONDS)[0] and not connection.recv(1):
-            mark("connection closed", "by the server")
-    except (ConnectionError, TimeoutError):
-        how = "failed"
-        mark("connection lost")
-    finally:
-        tell("finish", id="client", how=how, detail="")
-        connection.close()
+    with ExitStack() as stack:
+        path = "/"
+        if client == "after 40 others":
+            path = "/sync"
+            others = [stack.enter_context(Exchange(port)) for _ in range(OTHERS)]
+            for other in others:
+                other.ask()
+                other.read_head()
+                other.read_rest()
+        exchange = stack.enter_context(Exchange(port, path))
+        tell("asks")
+        exchange.ask(2 if client == "pipelines" else 1)
+        try:
+            _behave(exchange, client)
+        except (OSError, h11.RemoteProtocolError):
+            mark("connection lost")
+
+
+def _behave(exchange: Exchange, client: str) -> None:
+    if client == "hangs up before":
+        mark("hung up")
+        return
+    status = exchange.read_head()
+    mark("first byte")
+    if client == "hangs up within":
+        mark("hung up")
+        return
+    exchange.read_rest()
+    mark("answer complete", status)
+    if client == "hangs up after":
+        mark("hung up")
+        return
+    if client == "pipelines":
+        exchange.expect_next()
+        status = exchange.read_head()
+        exchange.read_rest()
+        mark("second answer complete", status)
+    exchange.wait_until_closed()
+    mark("connection closed", "by the server")
 
 
 if __name__ == "__main__":

@@ -4,7 +4,7 @@ What may live here: the other end of the connection, where GitHub would be.
 """
 
 import json
-from collections.abc import Generator
+from collections.abc import Generator, Mapping
 from contextlib import closing
 from http.client import HTTPConnection, HTTPException
 from multiprocessing import get_context
@@ -89,15 +89,22 @@ def deliver(url: str, body: bytes, secret: bytes, count: int) -> Generator[Answe
                 "x-github-event": "push",
                 "x-hub-signature-256": signature,
             }
-            status, sent = None, perf_counter()
-            try:
-                connection.request("POST", target.path, body, headers)
-                with connection.getresponse() as response:
-                    response.read()
-                    status = response.status
-            except (OSError, HTTPException):
-                connection.close()
-            yield Answer(status, sent, perf_counter())
+            yield ask_once(connection, "POST", target.path, body, headers)
+
+
+def ask_once(
+    connection: HTTPConnection, method: str, path: str, body: bytes, headers: Mapping[str, str]
+) -> Answer:
+    """Send a request and read its answer. A connection that is lost is closed."""
+    status, sent = None, perf_counter()
+    try:
+        connection.request(method, path, body, headers)
+        with connection.getresponse() as response:
+            response.read()
+            status = response.status
+    except (OSError, HTTPException):
+        connection.close()
+    return Answer(status, sent, perf_counter())
 
 
 def deliver_from_outside(url: str, body: bytes, secret: bytes, count: int) -> Generator[Answer]:

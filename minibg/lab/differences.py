@@ -1,187 +1,343 @@
 """What differs between two contenders, found in what became of their tasks, and why.
 
-What may live here: for each kind of difference, how it is recognised, its name, which is that of a
-rule, and two sentences about it.
+What may live here: for each kind of difference, how it is recognised in two outcomes, the rule that
+it is about, and two sentences about it.
 """
 
 from collections.abc import Callable, Iterator
 from itertools import combinations, pairwise
+from statistics import median
 from typing import Any
 
-from minibg.lab.outcome import Outcome
+from minibg.lab.outcome import Outcome, TaskOutcome
+
+Found = tuple[str, list[int]] | None
+"""Two sentences, and the tasks of which they speak; or there is no such difference."""
 
 
 def differences(outcomes: list[Outcome]) -> Iterator[dict[str, Any]]:
     """What differs, for each two of them; the kinds that explain most come first."""
-    for one, other in combinations(outcomes, 2):
-        for name, find in KINDS.items():
-            for first, second in ((one, other), (other, one)):
-                found = find(first, second)
-                if found is not None:
-                    what, tasks = found
-                    yield {
-                        "contenders": [first.contender, second.contender],
-                        "name": name,
-                        "what": what,
-                        "tasks": tasks,
-                    }
-                    break
+    for pair in combinations(outcomes, 2):
+        for right, wrong in (pair, pair[::-1]):
+            explained: set[int] = set()
+            for name, (rule, find) in KINDS.items():
+                found = find(right, wrong)
+                if found is None or (found[1] and explained.issuperset(found[1])):
+                    continue
+                what, tasks = found
+                explained.update(tasks)
+                contenders = [right.contender, wrong.contender]
+                yield {
+                    "contenders": contenders,
+                    "name": name,
+                    "rule": rule,
+                    "what": what,
+                    "tasks": tasks,
+                }
 
 
-Found = tuple[str, list[str]] | None
-"""Two sentences, and the tasks of which they speak."""
+def both(right: Outcome, wrong: Outcome) -> Iterator[tuple[int, Any, Any]]:
+    """The tasks that are known to both."""
+    for number, (ours, theirs) in enumerate(zip(right.tasks, wrong.tasks, strict=False)):
+        yield number, ours, theirs
 
 
-def _failed(outcome: Outcome) -> str | None:
-    """The first task that failed."""
-    return next((n for n, task in outcome.tasks.items() if task.how == "failed"), None)
-
-
-def _isolate(right: Outcome, wrong: Outcome) -> Found:
-    failed = _failed(wrong)
-    missing = [
-        n
-        for n, t in wrong.tasks.items()
-        if not t.started and n in right.tasks and right.tasks[n].started
-    ]
-    if failed is None or not missing or right.tasks[failed].how != "failed":
+def isolate(right: Outcome, wrong: Outcome) -> Found:
+    """A failure ends the run in one, and in the other the next task runs."""
+    failed = [n for n, ours, theirs in both(right, wrong) if ours.how == theirs.how == "failed"]
+    missing = [n for n, ours, theirs in both(right, wrong) if ours.started and not theirs.started]
+    if not failed or not missing:
         return None
     what = (
-        f"In {wrong.title} the failure of task {failed} ends the run, so {_tasks(missing)} "
-        f"never started. In {right.title} a failure goes to on_error, which logs it, and "
-        "the next task runs."
+        f"In {wrong.title} the failure of task {failed[0] + 1} ends the run, and {tasks(missing)} "
+        f"{never(missing)} started. In {right.title} a failure goes to `on_error`, which logs it, "
+        "and the next task runs."
     )
     return what, missing
 
 
-def _order(right: Outcome, wrong: Outcome) -> Found:
-    """Whether one awaits what the other does not."""
-    missing = [n for n, t in right.tasks.items() if t.started and n not in wrong.tasks]
-    handed = [n for n in missing if "handed back" in n]
-    if not handed:
+def place(right: Outcome, wrong: Outcome) -> Found:
+    """A sync task runs on the loop in one, and in a thread in the other."""
+    on_loop = [
+        number
+        for number, ours, theirs in both(right, wrong)
+        if theirs.lane == "loop" and ours.lane.startswith("worker")
+    ]
+    if not on_loop:
         return None
-    task = handed[0].split(" ", 1)[0]
     what = (
-        f"Task {task} is a sync function that hands back a coroutine. {right.title} awaits "
-        f"that on the loop, and {wrong.title} throws it away: what is in it never runs."
+        f"{capital(wrong.title)} calls {tasks(on_loop)} on the event loop, where nobody else is "
+        f"served meanwhile. {capital(right.title)} calls sync functions in a worker thread."
     )
-    return what, handed
+    return what, on_loop
 
 
-def _nothing_lost(right: Outcome, wrong: Outcome) -> Found:
+def handed_back(right: Outcome, wrong: Outcome) -> Found:
+    """What a task hands back is awaited in one, and thrown away in the other."""
+    found = [
+        number
+        for number, ours, theirs in both(right, wrong)
+        if ours.handed_back and theirs.started and not theirs.handed_back
+    ]
+    if not found:
+        return None
+    what = (
+        f"{capital(tasks(found))} is sync and hands back a coroutine, as a lambda does. "
+        f"{capital(right.title)} awaits it on the loop; {wrong.title} throws it away, and what "
+        "stands in it never runs."
+    )
+    return what, found
+
+
+def after(right: Outcome, wrong: Outcome) -> Found:
+    """The answer is never complete, and tasks start all the same."""
+    started = [n for n, ours, theirs in both(right, wrong) if theirs.started and not ours.started]
+    if not started or right.status is not None or wrong.status is not None:
+        return None
+    what = (
+        f"The client has no complete answer, and {wrong.title} starts {tasks(started)} all the "
+        f"same. In {right.title} no task starts after an answer that was never completed, and "
+        "the log names them."
+    )
+    return what, started
+
+
+def cancel(right: Outcome, wrong: Outcome) -> Found:
+    """The run is cancelled, and one starts further tasks."""
+    started = [
+        number
+        for number, ours, theirs in both(right, wrong)
+        if theirs.started and not ours.started and ours.named
+    ]
+    cancelled = any(task.does.startswith("cancels") for task in wrong.spec.tasks)
+    if not started or right.status is None or not cancelled:
+        return None
+    what = (
+        f"The run is cancelled, and {wrong.title} starts {tasks(started)} all the same. "
+        f"{capital(right.title)} asks before each task whether its run is cancelled."
+    )
+    return what, started
+
+
+def nothing_lost(right: Outcome, wrong: Outcome) -> Found:
+    """What does not run to its end is named by one, and by the other it is not."""
     named = [
-        n
-        for n, t in right.tasks.items()
-        if t.named
-        and n in wrong.tasks
-        and not wrong.tasks[n].named
-        and wrong.tasks[n].how in ("never started", "never ended", "cut off")
+        number
+        for number, ours, theirs in both(right, wrong)
+        if ours.named and not theirs.named and theirs.how not in ("ended", "failed")
     ]
     if not named:
         return None
     what = (
-        f"{_tasks(named).capitalize()} did not run to the end on either. {right.title} names "
-        f"them in a WARNING with the reason; {wrong.title} says nothing of them."
+        f"{capital(tasks(named))} {'does' if len(named) == 1 else 'do'} not run to the end in "
+        f"either. {capital(right.title)} says so in a WARNING, by name and with the reason; "
+        f"{wrong.title} says nothing."
     )
     return what, named
 
 
-def _connection(right: Outcome, wrong: Outcome) -> Found:
-    lost = (wrong.closed_by_server or wrong.lost) and not (right.closed_by_server or right.lost)
-    if not lost or wrong.spec.server != "goes on" or not wrong.reaches_server:
+def release(right: Outcome, wrong: Outcome) -> Found:
+    """A dependency is closed before the tasks in one, and after them in the other."""
+
+    def is_closed_first(outcome: Outcome) -> bool | None:
+        starts = [task.begin for task in outcome.tasks if task.started]
+        closed = outcome.dependency_closed
+        return None if closed is None or not starts else closed <= min(starts)
+
+    if not is_closed_first(right) or is_closed_first(wrong) is not False:
         return None
     what = (
-        f"In {wrong.title} the exception reaches the server, which closes the connection "
-        f"although the answer was complete. In {right.title} it stays open for the next request."
+        f"{capital(wrong.title)} closes the `yield` dependency when the tasks have run, so what it "
+        f"holds is held for as long as they take. {capital(right.title)} closes it before the "
+        "first task."
     )
     return what, []
 
 
-def _place(right: Outcome, wrong: Outcome) -> Found:
-    on_loop = [
-        n
-        for n, spec in enumerate(wrong.spec.tasks, 1)
-        if spec.kind == "sync"
-        and wrong.tasks[str(n)].lane == "loop"
-        and right.tasks[str(n)].lane.startswith("worker")
-    ]
-    if not on_loop:
+def connection(right: Outcome, wrong: Outcome) -> Found:
+    """A task's failure costs the connection in one, and not in the other."""
+    costs = wrong.connection != "kept" and wrong.reaches_server and wrong.status is not None
+    if (
+        right.connection != "kept"
+        or not costs
+        or wrong.status == 500
+        or wrong.spec.server != "goes on"
+    ):
         return None
-    names = [str(n) for n in on_loop]
+    lost = right.second_status is not None and wrong.second_status is None
     what = (
-        f"{wrong.title} calls {_tasks(names)} on the event loop, so no other request is served "
-        f"meanwhile. {right.title} calls sync functions in a worker thread."
-    )
-    return what, names
-
-
-def _cancel(right: Outcome, wrong: Outcome) -> Found:
-    went_on = [
-        n
-        for n, t in wrong.tasks.items()
-        if t.started and n in right.tasks and not right.tasks[n].started and right.tasks[n].named
-    ]
-    if not went_on:
-        return None
-    what = (
-        f"The run was told to stop, and {wrong.title} started {_tasks(went_on)} all the same. "
-        f"{right.title} asks before each task whether the run is cancelled."
-    )
-    return what, went_on
-
-
-def _release(right: Outcome, wrong: Outcome) -> Found:
-    def first_task(outcome: Outcome) -> float | None:
-        return min((t.begin for t in outcome.tasks.values() if t.started), default=None)
-
-    ours, theirs = first_task(right), first_task(wrong)
-    if None in (right.dependency_closed, wrong.dependency_closed, ours, theirs):
-        return None
-    assert right.dependency_closed is not None
-    assert wrong.dependency_closed is not None
-    assert ours is not None
-    assert theirs is not None
-    if not (right.dependency_closed <= ours and wrong.dependency_closed > theirs):
-        return None
-    what = (
-        f"{wrong.title} closes the yield dependency when the tasks have run, so its connection "
-        f"is held for as long as they take. {right.title} closes it before the first task."
+        f"In {wrong.title} the exception reaches the server, which closes the connection after an "
+        f"answer that was complete{', and the pipelined request has none' if lost else ''}. "
+        f"In {right.title} the connection stays open for the next request."
     )
     return what, []
 
 
-def _room(right: Outcome, wrong: Outcome) -> Found:
-    """A row, or a hop for each task."""
+def room(right: Outcome, wrong: Outcome) -> Found:
+    """Tasks of others keep a sync endpoint waiting in one, and not in the other."""
+    if wrong.spec.client != "after 40 others" or right.answered is None or wrong.answered is None:
+        return None
+    if wrong.answered < 50 + right.answered:
+        return None
+    what = (
+        f"In {wrong.title} sync tasks hold the 40 threads that sync endpoints need too, and the "
+        f"client waits {wrong.answered:.0f} ms. In {right.title} tasks have threads of their own, "
+        f"and it waits {right.answered:.0f} ms."
+    )
+    return what, []
 
-    def gap(outcome: Outcome) -> float | None:
-        tasks = [t for n, t in outcome.tasks.items() if t.started and t.lane.startswith("worker")]
-        pairs = list(pairwise(tasks))
-        if len(tasks) < 2 or len(tasks) != len(outcome.tasks):
-            return None
-        return sum(later.begin - before.end for before, later in pairs) / len(pairs)
+
+def capture(right: Outcome, wrong: Outcome) -> Found:
+    """A keyword of the task's is taken by the list's own `add_task`."""
+    given = [n for n, task in enumerate(wrong.spec.tasks) if task.does == "is given func"]
+    if not given or wrong.status != 500 or right.status == 500:
+        return None
+    what = (
+        f"`add_task(f, func=...)` is a TypeError in {wrong.title}, and the client has a 500. In "
+        f"{right.title} any keyword goes through to the task, and it is called with it."
+    )
+    return what, given
+
+
+def generator(right: Outcome, wrong: Outcome) -> Found:
+    """A generator function is refused in one, and in the other it is a task that does nothing."""
+    added = [n for n, task in enumerate(wrong.spec.tasks) if task.does == "is a generator"]
+    if not added or right.status != 500 or wrong.status == 500:
+        return None
+    what = (
+        f"{capital(tasks(added))} is a generator function, and to call it runs nothing: "
+        f"{wrong.title} calls it and says nothing. {capital(right.title)} refuses it with a "
+        "TypeError where it is added."
+    )
+    return what, added
+
+
+def unheard(right: Outcome, wrong: Outcome) -> Found:
+    """A failure is logged in one, and lost in the other."""
+    lost = [
+        number
+        for number, ours, theirs in both(right, wrong)
+        if ours.how == theirs.how == "failed"
+        and right.failure_is_logged(number)
+        and not wrong.failure_is_logged(number)
+    ]
+    if not lost or handler(right, wrong):
+        return None
+    what = (
+        f"{capital(tasks(lost))} fails in both. {capital(right.title)} has the failure in its "
+        f"log; in {wrong.title} the cancellation takes its place, and nobody hears of it."
+    )
+    return what, lost
+
+
+def waits(right: Outcome, wrong: Outcome) -> Found:
+    """A run that is cancelled waits for its thread in one, and leaves it behind in the other."""
+
+    def left(outcome: Outcome) -> list[int]:
+        over = outcome.returned
+        ends = ((n, task.end) for n, task in enumerate(outcome.tasks))
+        return [n for n, end in ends if over is not None and end is not None and end > over]
+
+    behind = left(wrong)
+    if not behind or left(right):
+        return None
+    what = (
+        f"The run of {wrong.title} is over while the thread of {tasks(behind)} still works. "
+        f"{capital(right.title)} waits for it, as a thread cannot be interrupted."
+    )
+    return what, behind
+
+
+def dropped(right: Outcome, wrong: Outcome) -> Found:
+    """Tasks run in one and not in the other, whatever the reason."""
+    missing = [
+        number
+        for number, task in enumerate(right.tasks)
+        if task.started and (number >= len(wrong.tasks) or wrong.tasks[number] == TaskOutcome())
+    ]
+    if not missing or wrong.status == 500:
+        return None
+    what = f"{capital(tasks(missing))} {'runs' if len(missing) == 1 else 'run'} in {right.title}"
+    reason = DROPPED.get(wrong.spec.endpoint) or DROPPED.get(wrong.spec.dependency)
+    if reason is None:
+        ends = f"There the run ends with a {wrong.reaches_server}."
+        reason = ends if wrong.reaches_server else "No log says why."
+    return f"{what}, and not in {wrong.title}. {reason}", missing
+
+
+DROPPED = {
+    "own background": "Where a response has a background of its own, the injected list is dropped.",
+    "adds": "The dependency adds it while it closes, when the list has run already.",
+}
+
+
+def handler(right: Outcome, wrong: Outcome) -> Found:
+    """The error of a task is replaced by another, since a handler wants to answer."""
+    replaced = [text for text in wrong.errors if "already started" in text]
+    if not replaced or any("already started" in text for text in right.errors):
+        return None
+    what = (
+        f"The task's exception has a handler, which {wrong.title} calls to answer a request that "
+        "has its answer: the log speaks of that, and not of the failure. In "
+        f"{right.title} a task's failure goes to `on_error`, and the log names it."
+    )
+    return what, [n for n, task in enumerate(wrong.tasks) if task.how == "failed"]
+
+
+def row(right: Outcome, wrong: Outcome) -> Found:
+    """Sync tasks share a way to the thread in one, and have one each in the other."""
+
+    def gap(outcome: Outcome) -> float:
+        if not all(t.end is not None and t.lane.startswith("worker") for t in outcome.tasks):
+            return 0.0
+        gaps = [after.begin - (before.end or 0.0) for before, after in pairwise(outcome.tasks)]
+        return median(gaps) if len(gaps) > 1 else 0.0
 
     ours, theirs = gap(right), gap(wrong)
-    if ours is None or theirs is None or theirs < 2 * ours or theirs < 0.05:
+    if not ours or theirs < 1.2 * ours:
         return None
     what = (
-        f"{wrong.title} goes to a thread and back for each sync task: {theirs:.2f} ms between two. "
-        f"{right.title} lets the thread take the next one itself: {ours:.2f} ms."
+        f"{capital(wrong.title)} goes to a thread and back for each sync task, {theirs:.2f} ms "
+        f"between two. In {right.title} the thread takes the next one itself, {ours:.2f} ms."
     )
     return what, []
 
 
-def _tasks(names: list[str]) -> str:
-    return ("task " if len(names) == 1 else "tasks ") + " and ".join(names)
+def tasks(numbers: list[int]) -> str:
+    """Tasks, in words."""
+    names = [str(number + 1) for number in numbers]
+    if len(names) == 1:
+        return f"task {names[0]}"
+    return f"tasks {', '.join(names[:-1])} and {names[-1]}"
 
 
-KINDS: dict[str, Callable[[Outcome, Outcome], Found]] = {
-    "isolate": _isolate,
-    "place": _place,
-    "cancel": _cancel,
-    "nothing lost": _nothing_lost,
-    "handed back": _order,
-    "connection": _connection,
-    "release": _release,
-    "row": _room,
+def never(numbers: list[int]) -> str:
+    """That they have not, in words."""
+    return "has never" if len(numbers) == 1 else "have never"
+
+
+def capital(text: str) -> str:
+    """At the beginning of a sentence; minibg is written as it is written."""
+    return text if text == "minibg" else text[0].upper() + text[1:]
+
+
+KINDS: dict[str, tuple[str, Callable[[Outcome, Outcome], Found]]] = {
+    "isolate": ("isolate", isolate),
+    "place": ("place", place),
+    "capture": ("capture", capture),
+    "generator": ("capture", generator),
+    "handler": ("isolate", handler),
+    "unheard": ("isolate", unheard),
+    "room": ("room", room),
+    "handed back": ("place", handed_back),
+    "after": ("after", after),
+    "cancel": ("cancel", cancel),
+    "left behind": ("cancel", waits),
+    "nothing lost": ("nothing lost", nothing_lost),
+    "dropped": ("nothing lost", dropped),
+    "release": ("release", release),
+    "connection": ("isolate", connection),
+    "row": ("place", row),
 }
-"""For each kind, how it is found: given the contender that is right and the one that is not."""
+"""For each kind, the rule that it is about, and how it is found: in which contender the rule holds,
+and in which it does not."""

@@ -1,7 +1,7 @@
 """One run of the lab: contenders are started, asked and stopped, and what they tell is gathered.
 
 Each contender is a process of its own, and so is its client. All of them end with the run, and with
-this process: the end of their stdin is a sign to end.
+this process: the end of their standard input is a sign to end.
 
 What may live here: processes, and the order of what comes in. What differs between contenders is
 said by `differences.py`.
@@ -14,8 +14,8 @@ import subprocess
 import sys
 import time
 from collections import deque
-from collections.abc import AsyncIterator, Callable
-from contextlib import suppress
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager, suppress
 from typing import Any
 
 import anyio
@@ -23,45 +23,49 @@ import msgspec
 from anyio.abc import Process
 from anyio.streams.buffered import BufferedByteReceiveStream
 
+from minibg.lab.client import OTHERS
 from minibg.lab.composition import RunSpec
 from minibg.lab.differences import differences
 from minibg.lab.outcome import Outcome
 
-SECONDS = 20
-"""How long a run may take."""
-PATIENCE = 0.3
-"""Seconds that a contender is given after its request is over, so that the client hears of it."""
+SECONDS = 30
+"""How long one contender may take."""
+PATIENCE = 0.1
+"""Seconds in which the client may still hear that the connection is closed."""
+GRACE = 1
+"""Seconds in which a process may end by itself when it is told to."""
+THREADS = 5
+"""Seconds in which a thread that was left behind may still end."""
+BETWEEN_SIGNALS = 0.2
+"""Seconds between two SIGTERM."""
+LINES = 5000
+"""How many lines of source are told of one contender."""
 
 Event = dict[str, Any]
 
 
-class Experiment:
-    """A run: `events` is all that has happened so far, `follow` gives it as it comes."""
+class Broadcast:
+    """Events that are kept for whoever comes late, and told to all who follow."""
 
-    def __init__(self, spec: RunSpec) -> None:
-        self.spec = spec
+    def __init__(self) -> None:
         self.events: list[Event] = []
-        self.outcomes: dict[str, Outcome] = {}
+        self._dropped = 0
         self._news = anyio.Event()
-        self._scope = anyio.CancelScope()
 
     @property
     def is_over(self) -> bool:
         """Whether the last event has come."""
         return bool(self.events) and self.events[-1]["event"] == "end"
 
-    def stop(self) -> None:
-        """End what was started."""
-        self._scope.cancel()
-
     async def follow(self) -> AsyncIterator[Event]:
         """All events, from the first on."""
         seen = 0
         while True:
             news = self._news
-            while seen < len(self.events):
-                yield self.events[seen]
-                seen += 1
+            while seen < self._dropped + len(self.events):
+                event = self.events[max(seen - self._dropped, 0)]
+                seen = max(seen, self._dropped) + 1
+                yield event
             if self.is_over:
                 return
             await news.wait()
@@ -72,17 +76,48 @@ class Experiment:
         news, self._news = self._news, anyio.Event()
         news.set()
 
+    def drop_first(self, number: int) -> None:
+        """Forget the oldest events."""
+        del self.events[: max(number, 0)]
+        self._dropped += max(number, 0)
+
+
+class Experiment(Broadcast):
+    """A request that is tried on some contenders, one after another."""
+
+    def __init__(self, spec: RunSpec) -> None:
+        super().__init__()
+        self.spec = spec
+        self.outcomes: list[Outcome] = []
+        self._scope = anyio.CancelScope()
+
+    def stop(self) -> None:
+        """End what was started."""
+        self._scope.cancel()
+
     async def perform(self) -> None:
-        """Try the request on all contenders, one after another, and tell what differs."""
+        """Try the request on all contenders, and tell what differs."""
         try:
-            with self._scope:
-                for contender in self.spec.contenders:
-                    self.outcomes[contender] = Outcome(contender, self.spec.request)
-                    await Trial(self, contender).perform()
-                for difference in differences(list(self.outcomes.values())):
-                    self.tell({"event": "difference", **difference})
+            await self._try_all()
+        except* OSError as exc:
+            message = f"no process could be started: {exc.exceptions[0]}"
+            for contender in self.spec.contenders:
+                self.tell({"event": "error", "contender": contender, "message": message})
         finally:
             self.tell({"event": "end"})
+
+    async def _try_all(self) -> None:
+        trials = [Trial(self, contender) for contender in self.spec.contenders]
+        with self._scope:
+            async with anyio.create_task_group() as group:
+                for trial in trials:
+                    group.start_soon(trial.serve)
+                for trial in trials:  # so that none is measured while another starts
+                    await trial.ready.wait()
+                for trial in trials:
+                    await trial.ask()
+                for difference in differences(self.outcomes):
+                    self.tell({"event": "difference", **difference})
 
 
 class Trial:
@@ -92,188 +127,231 @@ class Trial:
         self.experiment = experiment
         self.contender = contender
         self.spec = experiment.spec.request
-        self.outcome = experiment.outcomes[contender]
-        self.began: float | None = None
-        self.early: deque[Event] = deque()
-        self.requests_over = 0
-        self.lanes: set[str] = set()
-        self.open: dict[str, Event] = {}
-        self.waiting: list[str] = []
-        self.answered, self.over = anyio.Event(), anyio.Event()
+        self.outcome = Outcome(contender, self.spec)
+        self.account = Account(self.outcome, experiment.tell)
+        self.port = 0
+        self.left = {1, 2} if self.spec.client == "pipelines" else {1}
+        self.ready, self.answered, self.over = anyio.Event(), anyio.Event(), anyio.Event()
+        self.ended, self.done = anyio.Event(), anyio.Event()
+        self.server: Process | None = None
 
-    async def perform(self) -> None:
-        """Start it, ask it, and stop it."""
+    async def serve(self) -> None:
+        """Run the contender until it ends, or is to end."""
         command = ["minibg.lab.contender", self.contender, msgspec.json.encode(self.spec).decode()]
         options = ["--step"] if self.experiment.spec.step else []
-        ready = anyio.Event()
-        port = 0
+        async with started(*command, *options) as self.server, anyio.create_task_group() as group:
+            group.start_soon(self._read_server, self.server)
+            await self.done.wait()
+            group.cancel_scope.cancel()
 
-        def on_contender(event: Event) -> None:
-            nonlocal port
-            if event["event"] == "ready":
-                port = event["port"]
-                ready.set()
-            elif event["event"] == "quiet":
-                self.requests_over += 1
-                if self.requests_over == (2 if self.spec.client == "pipelines" else 1):
-                    self.over.set()
-            else:
-                self.take(event)
+    async def _read_server(self, server: Process) -> None:
+        await read_events(server, self._on_server)
+        self.ended.set()  # nobody has the other end of the pipe any more
+        self.ready.set()
 
-        def on_client(event: Event) -> None:
-            if event["event"] == "begin":
-                self.begin(event["t"])
-            self.take(event)
-            if event["event"] == "mark" and event["what"] in ("answer complete", "hung up"):
-                self.answered.set()
-
-        with anyio.move_on_after(SECONDS) as limit:
-            async with anyio.create_task_group() as group:
-                server = await start([*command, *options])
-                try:
-                    group.start_soon(self._read, server, on_contender, ready)
-                    await ready.wait()
-                    if not port:
-                        self._tell({"event": "error", "message": "it could not be started"})
-                        return
-                    client = await start(["minibg.lab.client", str(port), self.spec.client])
-                    try:
-                        group.start_soon(self._read, client, on_client, self.answered)
-                        await self._signal(server)
-                    finally:
-                        kill(client)
-                finally:
-                    kill(server)
-                    group.cancel_scope.cancel()
-        for id_, event in self.open.items():
-            lane = event["lane"]
-            self._tell(
-                {
-                    "event": "finish",
-                    "id": id_,
-                    "t": None,
-                    "lane": lane,
-                    "how": "never ended",
-                    "detail": "",
-                }
-            )
-            self.outcome.take({**event, "event": "finish", "how": "never ended"})
-        if limit.cancelled_caught:
-            self._tell({"event": "error", "message": f"stopped after {SECONDS} seconds"})
-        self._tell({"event": "outcome", **self.outcome.told()})
-
-    async def _signal(self, server: Process) -> None:
-        """Do to the server what the visitor wants, when the client has its answer."""
-        if self.spec.server != "goes on":
-            await self._until(self.answered, server)
-            sent = signal.SIGKILL if self.spec.server == "SIGKILL" else signal.SIGTERM
-            self._send(server, sent)
-            if self.spec.server == "SIGTERM twice":
-                with anyio.move_on_after(0.2):
-                    await server.wait()
-                self._send(server, signal.SIGTERM)
-            await server.wait()
-            self._mark("server has ended", "")
-            await anyio.sleep(0.05)  # what it has told last is still being read
-            return
-        await self._until(self.over, server)
-        with anyio.move_on_after(PATIENCE):
-            await server.wait()
-
-    async def _until(self, event: anyio.Event, server: Process) -> None:
-        """Wait for it, or for the end of the server."""
-        async with anyio.create_task_group() as group:
-
-            async def first(wait: Callable[[], Any]) -> None:
-                await wait()
-                group.cancel_scope.cancel()
-
-            group.start_soon(first, event.wait)
-            group.start_soon(first, server.wait)
-
-    def _send(self, server: Process, number: signal.Signals) -> None:
-        if server.returncode is None:
-            self._mark(number.name, "killed" if number == signal.SIGKILL else "told to end")
-            os.killpg(server.pid, number)
-
-    def _mark(self, what: str, detail: str) -> None:
-        self.take(
-            {
-                "event": "mark",
-                "t": time.perf_counter(),
-                "lane": "loop",
-                "what": what,
-                "detail": detail,
-            }
-        )
-
-    async def _read(
-        self, process: Process, on_event: Callable[[Event], None], at_end: anyio.Event
-    ) -> None:
-        """Take all that a process tells."""
-        assert process.stdout is not None
-        lines = BufferedByteReceiveStream(process.stdout)
+    async def ask(self) -> None:
+        """Ask the contender, do to it what the visitor wants, and say what became of all."""
         try:
-            while True:
-                on_event(json.loads(await lines.receive_until(b"\n", 1 << 20)))
-        except (anyio.EndOfStream, anyio.IncompleteRead):
-            at_end.set()
+            with anyio.move_on_after(SECONDS) as limit:
+                if not self.port:
+                    self.account.told({"event": "error", "message": "it could not be started"})
+                    return
+                command = ["minibg.lab.client", str(self.port), self.spec.client]
+                async with started(*command) as client, anyio.create_task_group() as group:
+                    group.start_soon(self._read_client, client)
+                    await self._attend()
+                    group.cancel_scope.cancel()
+            if limit.cancelled_caught:
+                message = f"it was stopped after {SECONDS} seconds"
+                self.account.told({"event": "error", "message": message})
+            self.account.close()
+            self.experiment.outcomes.append(self.outcome)
+        finally:
+            self.done.set()
+
+    async def _read_client(self, client: Process) -> None:
+        await read_events(client, self._on_client)
+        self.answered.set()
+
+    def _on_server(self, event: Event) -> None:
+        if event["event"] == "ready":
+            self.port = event["port"]
+            self.ready.set()
+        elif event["event"] == "over":
+            self.left.discard(event["request"] - self.account.others)
+            if not self.left:
+                self.over.set()
+        else:
+            self.account.take(event)
+
+    def _on_client(self, event: Event) -> None:
+        if event["event"] == "asks":
+            self.account.begin(event["t"])
+        else:
+            self.account.take(event)
+        if event["event"] == "mark" and event["what"] in ENDS_WAIT:
+            self.answered.set()
+
+    async def _attend(self) -> None:
+        """Wait for the end of the request, or send signals when its tasks have begun."""
+        if self.spec.server == "goes on":
+            await first(self.over.wait, self.ended.wait)
+            with anyio.move_on_after(THREADS):
+                await first(self.account.wait_for_all, self.ended.wait)
+            with anyio.move_on_after(PATIENCE):
+                await self.ended.wait()
+        else:
+            await first(self.answered.wait, self.ended.wait)
+            await first(self.account.has_begun.wait, self.over.wait, self.ended.wait)
+            self._send(signal.SIGKILL if self.spec.server == "SIGKILL" else signal.SIGTERM)
+            if self.spec.server == "SIGTERM twice":
+                with anyio.move_on_after(BETWEEN_SIGNALS):
+                    await self.ended.wait()
+                self._send(signal.SIGTERM)
+            await self.ended.wait()
+        if self.ended.is_set():
+            self._mark("server has ended")
+            await anyio.sleep(PATIENCE)
+
+    def _send(self, number: signal.Signals) -> None:
+        assert self.server is not None
+        if not self.ended.is_set():
+            self._mark("killed" if number == signal.SIGKILL else number.name, number.name)
+            _send(self.server, number)
+
+    def _mark(self, what: str, detail: str = "") -> None:
+        mark = {"event": "mark", "t": time.perf_counter(), "lane": "loop"}
+        self.account.take({**mark, "what": what, "detail": detail})
+
+
+ENDS_WAIT = ("answer complete", "hung up", "connection lost")
+"""What the client says when it waits no longer."""
+
+
+class Account:
+    """What is told of one contender: in milliseconds since the request began, and lane by lane."""
+
+    def __init__(self, outcome: Outcome, tell: Callable[[Event], None]) -> None:
+        self.outcome = outcome
+        self.tell = tell
+        self.began: float | None = None
+        self.early: deque[Event] = deque()
+        self.lanes: set[str] = set()
+        self.open: dict[str, Event] = {}
+        self.has_begun, self.finished = anyio.Event(), anyio.Event()
+        self.lines = 0
+        self.started: list[str] = []
+        self.standing: list[str] = []
+        self.others = OTHERS if outcome.spec.client == "after 40 others" else 0
 
     def begin(self, at: float) -> None:
-        """The client's request begins: the time is counted from there."""
+        """The client sends its request: the time is counted from there."""
         self.began = at
-        for event in self.early:
-            self._take(event)
-        self.early.clear()
+        while self.early:
+            self.take(self.early.popleft())
 
     def take(self, event: Event) -> None:
-        """Tell an event, when it is known when the request has begun."""
+        """Tell an event, as soon as it is known when the request began."""
         if self.began is None:
             self.early.append(event)
-        else:
-            self._take(event)
-
-    def _take(self, event: Event) -> None:
-        assert self.began is not None
+            return
+        if event.get("lane") != "client":
+            event["request"] = event.get("request", self.others + 1) - self.others
+        if event["request"] < 1:
+            return  # those have come only to be in the way
         event["t"] = round((event["t"] - self.began) * 1000, 3)
-        if event["event"] == "line":
-            event["list"] = self._list(event["list"])
         if "id" in event:
-            event["id"] = f"{self.contender} {event['id']}"
+            event["id"] = f"{self.outcome.contender} {event['id']}"
         lane = event.get("lane")
         if lane is not None and lane not in self.lanes:
             self.lanes.add(lane)
-            self._tell({"event": "lane", "lane": lane})
+            self.told({"event": "lane", "lane": lane})
+        if event["event"] == "line" and not self._number(event):
+            return
         if event["event"] == "begin":
             self.open[event["id"]] = event
-        elif event["event"] == "finish" and self.open.pop(event["id"], None) is None:
-            return
+            if event["kind"] == "task":
+                self.started.append(f"task {event['task'] + 1}")
+                self.has_begun.set()
+        elif event["event"] == "finish":
+            self.open.pop(event["id"], None)
+            finished, self.finished = self.finished, anyio.Event()
+            finished.set()
         self.outcome.take(event)
-        self._tell(event)
+        self.told(event)
 
-    def _list(self, found: dict[str, list[str]] | None) -> dict[str, list[str]]:
-        """How the list stands: what has started, by what was told of tasks, and what waits."""
-        self.waiting = found["waiting"] if found else self.waiting
-        started = [f"task {task}" for task in self.outcome.started]
-        return {"started": started, "waiting": self.waiting}
+    def _number(self, line: Event) -> bool:
+        """Number a line, and say how the list stands before it runs."""
+        if line["list"] is not None:
+            self.standing = line["list"]
+        waiting = [task for task in self.standing if task not in self.started]
+        line["list"] = {"started": [*dict.fromkeys(self.started)], "waiting": waiting}
+        line["n"], self.lines = self.lines, self.lines + 1
+        return self.lines <= LINES
 
-    def _tell(self, event: Event) -> None:
-        self.experiment.tell({"contender": self.contender, **event})
+    async def wait_for_all(self) -> None:
+        """Wait until nothing goes on any more."""
+        while self.open:
+            await self.finished.wait()
+
+    def close(self) -> None:
+        """Say of what has not ended that it never will, and what became of all."""
+        for id_, begun in self.open.items():
+            end = {"event": "finish", "id": id_, "t": None, "how": "never ended", "detail": ""}
+            end["request"] = begun["request"]
+            self.outcome.take(end)
+            self.told(end)
+        self.open.clear()
+        self.told({"event": "outcome", **self.outcome.told()})
+
+    def told(self, event: Event) -> None:
+        """Tell an event as one of this contender's."""
+        self.tell({"contender": self.outcome.contender, **event})
 
 
-async def start(command: list[str]) -> Process:
-    """Start a module in a process, and a group, of its own."""
-    return await anyio.open_process(
+async def first(*waits: Callable[[], Awaitable[Any]]) -> None:
+    """Wait for the first of some events."""
+    async with anyio.create_task_group() as group:
+
+        async def one(wait: Callable[[], Awaitable[Any]]) -> None:
+            await wait()
+            group.cancel_scope.cancel()
+
+        for wait in waits:
+            group.start_soon(one, wait)
+
+
+@asynccontextmanager
+async def started(*command: str, **options: Any) -> AsyncIterator[Process]:
+    """A module that runs in a process, and a group, of its own, and is gone afterwards."""
+    process = await anyio.open_process(
         [sys.executable, "-m", *command],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
-        stderr=subprocess.DEVNULL,
         start_new_session=True,
-        env={**os.environ, "PYTHONUNBUFFERED": "1"},
+        **{"stderr": subprocess.DEVNULL, **options},
     )
+    try:
+        yield process
+    finally:
+        with anyio.CancelScope(shield=True):
+            _send(process, signal.SIGTERM)
+            with anyio.move_on_after(GRACE):
+                await process.wait()
+            _send(process, signal.SIGKILL)
+            await process.aclose()
 
 
-def kill(process: Process) -> None:
-    """End a process and all that it has started."""
+def _send(process: Process, number: signal.Signals) -> None:
+    """Send a signal to a process and to all that it has started."""
     with suppress(ProcessLookupError):
-        os.killpg(process.pid, signal.SIGKILL)
+        os.killpg(process.pid, number)
+
+
+async def read_events(process: Process, on_event: Callable[[Event], None]) -> None:
+    """Take all that a process tells, until it has ended."""
+    assert process.stdout is not None
+    lines = BufferedByteReceiveStream(process.stdout)
+    with suppress(anyio.EndOfStream, anyio.IncompleteRead):
+        while True:
+            on_event(json.loads(await lines.receive_until(b"\n", 1 << 20)))

@@ -3,110 +3,145 @@
 What may live here: facts. What they mean is said by `differences.py`.
 """
 
+import re
 from dataclasses import dataclass, field
 from typing import Any
 
+from minibg.lab.applications import title_of
 from minibg.lab.composition import RequestSpec
-
-TITLES = {"minibg": "minibg", "starlette": "Starlette", "fastapi": "FastAPI"}
-
-
-def title(contender: str) -> str:
-    """The name of a contender, for people."""
-    return TITLES.get(contender, f"version {contender.removeprefix('v')}")
 
 
 @dataclass
 class TaskOutcome:
-    """What became of one task."""
+    """What became of one task, and by which words it was named in the log, if it was."""
 
-    started: bool = False
     how: str = "never started"
     lane: str = ""
     begin: float = 0.0
-    end: float = 0.0
+    end: float | None = None
     named: str = ""
+    handed_back: bool = False
+
+    @property
+    def started(self) -> bool:
+        """Whether it has."""
+        return self.how != "never started"
 
 
 @dataclass
 class Outcome:
-    """What became of a request on one contender."""
+    """What became of a request on one contender. Of two requests, this speaks of the first."""
 
     contender: str
     spec: RequestSpec
-    tasks: dict[str, TaskOutcome] = field(default_factory=dict)
-    started: list[str] = field(default_factory=list)
-    status: str | None = None
+    tasks: list[TaskOutcome] = field(default_factory=list)
+    status: int | None = None
     answered: float | None = None
-    closed_by_server: bool = False
-    lost: bool = False
-    second: bool = False
-    logged: list[str] = field(default_factory=list)
+    last_byte: float | None = None
+    connection: str = "kept"
+    second_status: int | None = None
     reaches_server: str = ""
+    server_ended: bool = False
+    returned: float | None = None
     dependency_closed: float | None = None
-    _open: dict[str, str] = field(default_factory=dict)
-    _dependency: str | None = None
+    errors: list[str] = field(default_factory=list)
+    seconds: float = 0.0
+    _open: dict[int, dict[str, Any]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        self.tasks = {str(n): TaskOutcome() for n, _ in enumerate(self.spec.tasks, 1)}
+        composed = () if self.spec.client == "after 40 others" else self.spec.tasks
+        self.tasks = [TaskOutcome() for _ in composed]
 
     @property
     def title(self) -> str:
         """The contender's name, for people."""
-        return title(self.contender)
+        return title_of(self.contender)
+
+    def task(self, number: int) -> TaskOutcome:
+        """A task, of those composed or of those that they have added."""
+        self.tasks += [TaskOutcome() for _ in range(number + 1 - len(self.tasks))]
+        return self.tasks[number]
 
     def take(self, event: dict[str, Any]) -> None:
         """Note what an event says."""
-        kind = event["event"]
-        if kind == "begin" and event["kind"] == "task":
-            task = self.tasks.setdefault(event["task"], TaskOutcome())
-            task.started, task.lane, task.begin = True, event["lane"], event["t"]
-            self._open[event["id"]] = event["task"]
-            self.started.append(event["task"])
-        elif kind == "begin" and event["kind"] == "dependency":
-            self._dependency = event["id"]
-        elif kind == "finish":
-            if event["id"] in self._open:
-                task = self.tasks[self._open.pop(event["id"])]
-                task.how, task.end = event["how"], event["t"] or 0.0
-            elif event["id"] == self._dependency:
-                self.dependency_closed = event["t"]
-        elif kind == "mark":
-            self._take_mark(event)
-        elif kind == "log":
-            self.logged.append(event["message"])
-            if "background tasks not run" in event["message"] or "cut off" in event["message"]:
-                for name, task in self.tasks.items():
-                    if f"task_{name.replace('.', '_')}" in event["message"]:
-                        task.named = event["message"].partition(" (")[0]
+        if event.get("t") is not None:
+            self.seconds = max(self.seconds, event["t"] / 1000)
+        if event.get("request", 1) == 1:
+            getattr(self, f"_take_{event['event']}", lambda event: None)(event)
+
+    def _take_begin(self, event: dict[str, Any]) -> None:
+        self._open[event["id"]] = event
+        if event["kind"] == "task":
+            task = self.task(event["task"])
+            if task.started:
+                task.handed_back = True
+            else:
+                task.lane, task.begin = event["lane"], event["t"]
+            task.how = "never ended"
+
+    def _take_finish(self, event: dict[str, Any]) -> None:
+        begun = self._open.pop(event["id"])
+        if begun["kind"] == "task":
+            task = self.task(begun["task"])
+            task.how, task.end = event["how"], event["t"]
+        elif begun["kind"] == "dependency":
+            self.dependency_closed = event["t"]
 
     def _take_mark(self, event: dict[str, Any]) -> None:
-        what = event["what"]
+        what, detail = event["what"], event["detail"]
         if what == "answer complete":
-            self.status, self.answered = event["detail"], event["t"]
+            self.status, self.answered = int(detail), event["t"]
         elif what == "second answer complete":
-            self.second = True
+            self.second_status = int(detail)
         elif what == "connection closed":
-            self.closed_by_server = True
+            self.connection = "closed"
         elif what == "connection lost":
-            self.lost = True
-        elif what == "the server gets":
-            self.reaches_server = event["detail"]
+            self.connection = "lost"
+        elif what.startswith("server gets"):
+            self.reaches_server = detail
+        elif what == "application has returned":
+            self.returned = event["t"]
+        elif what == "server has ended":
+            self.server_ended = True
+        elif detail == "last byte taken":
+            self.last_byte = event["t"]
+
+    def _take_log(self, event: dict[str, Any]) -> None:
+        if event["level"] == "ERROR":
+            self.errors.append(event["message"])
+        found = re.match(r"background tasks? (not run|cut off) \(.*?\): ", event["message"])
+        if found:
+            for number in re.findall(r"task_(\d+)", event["message"]):
+                self.task(int(number) - 1).named = found[1]
+
+    def failure_is_logged(self, number: int) -> bool:
+        """Whether an error in the log speaks of that task's failure."""
+        return any(f"task {number + 1} fails" in text for text in self.errors)
+
+    @property
+    def said(self) -> str:
+        """In one line: the status, and what became of each task and whether the log names it."""
+        tasks = ", ".join(t.how + (" and named" if t.named else "") for t in self.tasks)
+        return f"{self.status or 'no answer'}: {tasks or 'no task'}"
 
     def told(self) -> dict[str, Any]:
         """It, as an event."""
         return {
-            "status": int(self.status) if self.status else None,
-            "connection": "lost" if self.lost else "closed" if self.closed_by_server else "kept",
+            "status": self.status,
+            "connection": self.connection,
+            "second_status": self.second_status,
+            "server_ended": self.server_ended,
+            "seconds": round(self.seconds, 6),
+            "said": self.said,
             "tasks": [
                 {
-                    "task": name,
+                    "task": number,
                     "started": task.started,
                     "ended": task.how == "ended",
                     "how": task.how,
                     "lane": task.lane,
                     "named": task.named,
                 }
-                for name, task in self.tasks.items()
+                for number, task in enumerate(self.tasks)
             ],
         }

@@ -1,12 +1,32 @@
-"""The presets of the lab, as data: a request, on whom to try it, and what is to be seen."""
+"""The presets of the lab, as data: what to ask of whom, what is to be seen, and what proves it.
 
-from typing import NamedTuple
+What may live here: presets. `shows` is the outcome of each contender in one line, and `differs` the
+names of the differences that are found; `tests/lab/test_presets.py` holds each to it.
+"""
+
+from typing import Any, NamedTuple
 
 from minibg.lab.composition import RequestSpec, TaskSpec
 
+RULES, TRAPS = "tests/rules", "tests/servers/test_traps.py"
+MISUNDERSTANDING = "tests/examples/test_misunderstandings.py"
+MENDS = "tests/examples/test_versions.py::test_a_version_mends_what_the_one_before_gets_wrong"
+
 
 class Preset(NamedTuple):
-    """A request that shows something, and what that is."""
+    """A request that shows something.
+
+    Args:
+        id: By which a link names it.
+        group: "rules", "traps", "misunderstandings" or "versions".
+        rule: The rule that it is about.
+        title: What is claimed, or believed.
+        see: What is to be seen.
+        request: What is asked.
+        shows: For each contender, the outcome in one line.
+        differs: The differences that are found.
+        test: Where that is proven of the mechanism.
+    """
 
     id: str
     group: str
@@ -14,329 +34,565 @@ class Preset(NamedTuple):
     title: str
     see: str
     request: RequestSpec
-    contenders: tuple[str, ...] = ("minibg", "fastapi")
+    shows: dict[str, str]
+    differs: tuple[str, ...]
+    test: str
+
+    @property
+    def contenders(self) -> list[str]:
+        """On whom it is tried."""
+        return [*self.shows]
+
+    def told(self) -> dict[str, Any]:
+        """It, as the page is given it."""
+        return {**self._asdict(), "contenders": self.contenders}
 
 
-def tasks(*specs: str) -> tuple[TaskSpec, ...]:
-    """Tasks, each as "sync 100" or "async 50 fails"."""
-    made = []
-    for spec in specs:
-        kind, ms, *does = spec.split(" ", 2)
-        made.append(TaskSpec(kind, int(ms), does[0] if does else "ends"))  # type: ignore[arg-type]
-    return tuple(made)
+def ask(*tasks: str, **others: Any) -> RequestSpec:
+    """A request with tasks, each as "sync 100" or "async 50 fails"."""
+    return RequestSpec(tuple(map(_task, tasks)), **others)
 
 
-R = RequestSpec
+def _task(text: str) -> TaskSpec:
+    kind, ms, *does = text.split(" ", 2)
+    return TaskSpec(kind, int(ms), *does)  # type: ignore[arg-type]  # tried by the tests
+
 
 PRESETS = [
     Preset(
         "isolate",
         "rules",
         "isolate",
-        "The second task when the first fails",
-        "Task 1 fails. In minibg task 2 runs and the log has the failure; in FastAPI task 2 "
-        "never starts, and the connection is closed.",
-        R(tasks("sync 80 fails", "sync 120", "async 80")),
+        "The second task, when the first fails",
+        "Task 1 fails. In minibg tasks 2 and 3 run, and the log has the failure; in FastAPI they "
+        "never start, and the connection is closed.",
+        ask("sync 80 fails", "sync 120", "async 80"),
+        {
+            "minibg": "200: failed, ended, ended",
+            "fastapi": "200: failed, never started, never started",
+        },
+        ("isolate", "connection"),
+        f"{RULES}/test_isolate.py::test_a_failing_task_does_not_stop_the_next",
     ),
     Preset(
         "order",
         "rules",
         "order",
         "Tasks run one after another",
-        "Sync and async tasks alternate. Each starts when the one before has ended.",
-        R(tasks("async 80", "sync 120", "async 60", "sync 80")),
+        "Sync and async tasks alternate, and each starts when the one before has ended.",
+        ask("async 80", "sync 120", "async 60", "sync 80"),
+        {
+            "minibg": "200: ended, ended, ended, ended",
+            "fastapi": "200: ended, ended, ended, ended",
+        },
+        (),
+        f"{RULES}/test_order.py::test_each_task_ends_before_the_next_one_starts",
     ),
     Preset(
         "place",
         "rules",
         "place",
-        "Where tasks run",
-        "Async tasks are in the lane of the event loop, sync ones in a worker's. Version 2 "
-        "calls them on the loop.",
-        R(tasks("async 80", "sync 120")),
-        ("minibg", "v2", "v3"),
+        "Where a task runs",
+        "Task 1 is async and stands in the lane of the loop, task 2 is sync and stands in that of "
+        "a worker thread. Version 2 calls both on the loop.",
+        ask("async 80", "sync 120"),
+        {"minibg": "200: ended, ended", "v2": "200: ended, ended"},
+        ("place", "connection"),
+        f"{RULES}/test_place.py::test_what_is_sync_runs_in_another_thread",
     ),
     Preset(
         "capture",
         "rules",
         "capture",
-        "A task is a function and its arguments",
-        "Both tasks are added before either runs, and each is called with what it was given.",
-        R(tasks("sync 60", "async 60")),
-        ("minibg", "v2"),
+        "A task is called with what it was given",
+        "Task 1 is given a keyword argument called `func`. minibg passes it on; in FastAPI the "
+        "endpoint fails where it adds the task.",
+        ask("sync 60 is given func", "async 60"),
+        {"minibg": "200: ended, ended", "fastapi": "500: never started, never started"},
+        ("capture",),
+        f"{RULES}/test_capture.py::test_a_task_is_called_with_the_very_objects_it_was_given",
     ),
     Preset(
         "after",
         "rules",
         "after",
         "The answer comes first",
-        "The client has its answer after a millisecond or two. The first task starts when the"
-        " server has taken the last byte.",
-        R(tasks("async 150", "sync 150")),
+        "The client has its answer after a few milliseconds. The first task starts when the "
+        "server has taken the last byte.",
+        ask("async 150", "sync 150"),
+        {"minibg": "200: ended, ended", "fastapi": "200: ended, ended"},
+        (),
+        f"{RULES}/test_after.py::test_tasks_start_when_the_last_byte_has_been_taken",
     ),
     Preset(
         "own-list",
         "rules",
         "own list",
         "Each request has its own list",
-        "Two requests are pipelined. Each has two tasks, and they run with their own request.",
-        R(tasks("async 60", "sync 60"), client="pipelines"),
+        "Two requests stand one behind the other on one connection. The second is answered while "
+        "the tasks of the first run, and each runs its own two tasks.",
+        ask("async 100", "sync 100", client="pipelines"),
+        {"minibg": "200: ended, ended", "fastapi": "200: ended, ended"},
+        (),
+        f"{RULES}/test_own_list.py::test_requests_that_overlap_run_their_own_tasks_only",
     ),
     Preset(
         "nothing-lost",
         "rules",
         "nothing lost",
-        "Tasks that do not run are named",
-        "The endpoint raises after it has added tasks. minibg names them in the log; FastAPI "
+        "A task that does not run is named",
+        "The endpoint raises when it has added its tasks. minibg names them in the log; FastAPI "
         "drops them without a word.",
-        R(tasks("sync 80", "async 80"), endpoint="raises"),
+        ask("sync 80", "async 80", endpoint="raises"),
+        {
+            "minibg": "500: never started and named, never started and named",
+            "fastapi": "500: never started, never started",
+        },
+        ("nothing lost",),
+        f"{RULES}/test_nothing_lost.py::test_tasks_of_an_endpoint_that_raised_are_named",
     ),
     Preset(
         "grow",
         "rules",
         "grow",
         "A task adds a task",
-        "Task 1 adds another, which runs after those that stand in the list.",
-        R(tasks("sync 60 adds", "async 80")),
+        "Task 1 adds task 3, which runs after task 2, as that stood in the list already.",
+        ask("sync 60 adds", "async 80"),
+        {"minibg": "200: ended, ended, ended", "fastapi": "200: ended, ended, ended"},
+        (),
+        f"{RULES}/test_grow.py::test_added_tasks_run_after_those_that_stood_in_the_list",
     ),
     Preset(
         "cancel",
         "rules",
         "cancel",
-        "A run that is told to stop",
-        "Task 1 cancels the run. No further task starts in minibg, and the log names what is left.",
-        R(tasks("async 80 cancels", "async 80", "sync 80")),
-        ("minibg", "starlette", "v7"),
+        "A run that is cancelled",
+        "The run is cancelled while task 1 works in its thread. minibg waits for that, starts "
+        "nothing more and names the rest; Starlette leaves the thread behind and says nothing.",
+        ask("sync 200 cancels", "sync 80", "async 80"),
+        {
+            "minibg": "200: ended, never started and named, never started and named",
+            "starlette": "200: ended, never started, never started",
+        },
+        ("left behind", "nothing lost"),
+        f"{RULES}/test_cancel.py::test_nothing_goes_on_after_a_run_that_asyncio_has_cancelled",
     ),
     Preset(
         "room",
         "rules",
         "room",
-        "A row shares one thread",
-        "Four sync tasks. minibg goes to a thread once, Starlette four times: look at the gaps.",
-        R(tasks("sync 20", "sync 20", "sync 20", "sync 20")),
-        ("minibg", "starlette"),
+        "Tasks have threads of their own",
+        "40 requests have left a slow sync task behind each. Then the client asks a sync endpoint: "
+        "minibg answers at once, FastAPI when the first task has ended.",
+        ask("sync 500", client="after 40 others"),
+        {"minibg": "200: no task", "fastapi": "200: no task"},
+        ("room",),
+        f"{RULES}/test_room.py::test_blocked_background_threads_leave_all_others_free",
     ),
     Preset(
         "release",
         "rules",
         "release",
         "When the session is closed",
-        "A yield dependency. minibg closes it before the first task, FastAPI after the last.",
-        R(tasks("sync 120", "async 80"), dependency="closes"),
+        "A `yield` dependency holds a session. minibg closes it before the first task starts, "
+        "FastAPI when the last has ended.",
+        ask("sync 120", "async 80", dependency="closes"),
+        {"minibg": "200: ended, ended", "fastapi": "200: ended, ended"},
+        ("release",),
+        f"{RULES}/test_release.py::test_what_a_request_holds_closes_in_between_in_any_request",
     ),
     Preset(
         "context",
         "rules",
         "context",
         "Tasks belong to their request",
-        "An async task runs in the request's own asyncio task; a sync one in a thread, with a"
-        " copy of its context.",
-        R(tasks("async 60", "sync 60", "async 60")),
+        "The bar of each task finds its request by a context variable, in the thread as on the "
+        "loop: two requests overlap, and no bar stands in the wrong one.",
+        ask("async 60", "sync 60", "async 60", client="pipelines"),
+        {"minibg": "200: ended, ended, ended"},
+        (),
+        f"{RULES}/test_context.py::test_each_task_sees_the_context_as_it_is_then_in_any_program",
+    ),
+    Preset(
+        "trap-next",
+        "traps",
+        "isolate",
+        "One task fails, and the following ones never run",
+        "In Starlette task 2 never starts, since task 1 has failed. In minibg it does.",
+        ask("async 60 fails", "async 80"),
+        {"minibg": "200: failed, ended", "starlette": "200: failed, never started"},
+        ("isolate", "connection"),
+        f"{TRAPS}::test_the_tasks_after_a_failing_one",
     ),
     Preset(
         "trap-connection",
         "traps",
         "isolate",
-        "A failure closes the connection",
-        "Two requests are pipelined, and a task of the first fails. In FastAPI the second has"
-        " no answer.",
-        R(tasks("sync 60 fails"), client="pipelines"),
+        "A task fails, and the pipelined request has no answer",
+        "Two requests are sent at once, and the first one's task fails at once. FastAPI's server "
+        "closes the connection, and the second request has no answer.",
+        ask("async 0 fails", client="pipelines"),
+        {"minibg": "200: failed", "fastapi": "200: failed"},
+        ("connection",),
+        f"{TRAPS}::test_the_connection_of_a_failing_task_and_the_request_pipelined_on_it",
+    ),
+    Preset(
+        "trap-handler",
+        "traps",
+        "isolate",
+        "A handler answers for a task, too late",
+        "The application has an exception handler for what the task raises. In FastAPI it is "
+        "called, and the log speaks of a response that has started; minibg logs the failure.",
+        ask("sync 60 fails, handled"),
+        {"minibg": "200: failed", "fastapi": "200: failed"},
+        ("handler", "connection"),
+        f"{TRAPS}::test_the_error_of_a_task_whose_exception_has_a_handler",
     ),
     Preset(
         "trap-lambda",
         "traps",
         "place",
-        "A coroutine that nobody awaits",
-        "Task 1 is sync and hands back a coroutine. minibg awaits it, FastAPI throws it away.",
-        R(tasks("sync 60 hands back", "async 60")),
+        "A lambda hands back a coroutine, which nobody awaits",
+        "Task 1 is sync and hands back a coroutine. minibg awaits it on the loop, FastAPI throws "
+        "it away.",
+        ask("sync 60 hands back", "async 60"),
+        {"minibg": "200: ended, ended", "fastapi": "200: ended, ended"},
+        ("handed back",),
+        f"{TRAPS}::test_a_lambda_that_calls_a_coroutine_function",
+    ),
+    Preset(
+        "trap-func",
+        "traps",
+        "capture",
+        "A keyword argument is called func",
+        "`add_task(f, func=...)` is a TypeError in Starlette, and the client has a 500.",
+        ask("async 60 is given func"),
+        {"minibg": "200: ended", "starlette": "500: never started"},
+        ("capture",),
+        f"{TRAPS}::test_a_keyword_called_func",
+    ),
+    Preset(
+        "trap-own-background",
+        "traps",
+        "nothing lost",
+        "The response has a background of its own",
+        "Task 1 is injected, task 2 is the response's own. minibg runs both, FastAPI the second "
+        "alone.",
+        ask("sync 60", "async 60", endpoint="own background"),
+        {"minibg": "200: ended, ended", "fastapi": "200: never started, ended"},
+        ("dropped",),
+        f"{TRAPS}::test_injected_tasks_beside_the_background_of_the_response",
+    ),
+    Preset(
+        "trap-threads",
+        "traps",
+        "room",
+        "40 slow tasks, and every sync endpoint hangs",
+        "40 sync tasks hold 40 threads. In Starlette the client waits until one of them ends, in "
+        "minibg a millisecond or two.",
+        ask("sync 800", client="after 40 others"),
+        {"minibg": "200: no task", "starlette": "200: no task"},
+        ("room",),
+        f"{TRAPS}::test_fastapi_has_no_thread_left_for_a_sync_endpoint_beside_40_slow_tasks",
     ),
     Preset(
         "trap-raises",
         "traps",
         "nothing lost",
         "The endpoint raises after add_task",
-        "The tasks do not run anywhere. Only minibg's log says so.",
-        R(tasks("async 60"), endpoint="raises"),
+        "The task runs in neither. Only minibg's log says so.",
+        ask("async 60", endpoint="raises"),
+        {"minibg": "500: never started and named", "fastapi": "500: never started"},
+        ("nothing lost",),
+        f"{TRAPS}::test_tasks_added_before_the_endpoint_raises",
     ),
     Preset(
-        "trap-exit",
+        "trap-adds",
         "traps",
-        "isolate",
-        "A task calls sys.exit in its thread",
-        "In minibg that is a failure of the task. In FastAPI it ends the server.",
-        R(tasks("sync 60 exits", "sync 80")),
+        "grow",
+        "A dependency adds a task while it closes",
+        "In minibg task 2 runs. In FastAPI the list has run when the dependency closes, and task "
+        "2 never starts.",
+        ask("sync 60", dependency="adds"),
+        {"minibg": "200: ended, ended", "fastapi": "200: ended"},
+        ("dropped", "release"),
+        f"{TRAPS}::test_a_task_that_a_dependency_adds_while_it_closes",
     ),
     Preset(
         "trap-close-fails",
         "traps",
         "release",
         "A dependency fails while it closes",
-        "The answer has left. minibg logs the error and runs the tasks.",
-        R(tasks("async 60", "sync 60"), dependency="fails closing"),
+        "The answer has left, so neither can answer 500. minibg logs the error and keeps the "
+        "connection; FastAPI's server closes it.",
+        ask("async 60", "sync 60", dependency="fails closing"),
+        {"minibg": "200: ended, ended", "fastapi": "200: ended, ended"},
+        ("release", "connection"),
+        f"{TRAPS}::test_a_dependency_that_fails_to_close_when_the_answer_has_left",
     ),
     Preset(
-        "trap-blocks",
+        "trap-open",
         "traps",
-        "place",
-        "An async task that blocks",
-        "Task 1 is async and blocks the loop. The second of two pipelined requests has to "
-        "wait for it.",
-        R(tasks("async 300 blocks"), client="pipelines"),
+        "release",
+        "A session is open while tasks run",
+        "FastAPI closes the `yield` dependency when the tasks have run, so its connection is held "
+        "for as long as they take. minibg closes it before the first task.",
+        ask("async 60", "sync 60", dependency="closes"),
+        {"minibg": "200: ended, ended", "fastapi": "200: ended, ended"},
+        ("release",),
+        f"{TRAPS}::test_what_a_dependency_holds_while_a_task_runs",
     ),
     Preset(
-        "trap-hang-up",
+        "trap-stream",
         "traps",
         "after",
-        "The client hangs up within a stream",
-        "The stream ends, no task runs, and minibg names them.",
-        R(tasks("async 60", "sync 60"), endpoint="streams", client="hangs up within"),
+        "The client leaves a stream before its end",
+        "minibg ends the stream, runs no task, and names them. In FastAPI the tasks run as if the "
+        "client had it all.",
+        ask("async 60", "sync 60", endpoint="streams", client="hangs up within"),
+        {
+            "minibg": "no answer: never started and named, never started and named",
+            "fastapi": "no answer: ended, ended",
+        },
+        ("after",),
+        f"{TRAPS}::test_the_tasks_behind_a_stream_that_the_client_leaves",
     ),
     Preset(
-        "trap-hang-up-before",
-        "traps",
-        "after",
-        "The client hangs up before the answer",
-        "The server takes the answer all the same, so the tasks run.",
-        R(tasks("async 60", "sync 60"), client="hangs up before"),
-    ),
-    Preset(
-        "trap-sigterm",
-        "traps",
-        "cancel",
-        "The server is told to end",
-        "uvicorn waits for the request, its tasks included.",
-        R(tasks("async 200", "sync 200"), server="SIGTERM"),
-    ),
-    Preset(
-        "trap-sigterm-twice",
-        "traps",
-        "cancel",
-        "The server is told to end twice",
-        "uvicorn waits no longer. What was cut off and what has not started is named by minibg.",
-        R(tasks("async 600", "sync 200"), server="SIGTERM twice"),
-    ),
-    Preset(
-        "misunderstanding-kill",
+        "misunderstanding-every-job",
         "misunderstandings",
         "nothing lost",
-        "Tasks suit every job",
-        "kill -9 when the client has its answer: the task that runs never ends, the others "
-        "never start, and no log says so. The durable list is for that.",
-        R(tasks("sync 300", "sync 200", "async 100"), server="SIGKILL"),
+        "Background tasks suit every job",
+        "kill -9 when the client has its answer: task 1 never ends, the others never start, and "
+        "no log says so, in minibg as in FastAPI. What must not be lost is written down first.",
+        ask("sync 300", "sync 200", "async 100", server="SIGKILL"),
+        {
+            "minibg": "200: never ended, never started, never started",
+            "fastapi": "200: never ended, never started, never started",
+        },
+        (),
+        f"{MISUNDERSTANDING}::test_a_misunderstanding_prints_what_its_docstring_shows",
     ),
     Preset(
-        "misunderstanding-concurrent",
+        "misunderstanding-concurrently",
         "misunderstandings",
         "order",
-        "Tasks of a request run at the same time",
-        "They do not: the third waits for the first two.",
-        R(tasks("async 150", "async 150", "async 150")),
+        "The tasks of a request run at the same time",
+        "They do not: the third starts when the first two have ended.",
+        ask("async 150", "async 150", "async 150"),
+        {"minibg": "200: ended, ended, ended"},
+        (),
+        f"{MISUNDERSTANDING}::test_a_misunderstanding_prints_what_its_docstring_shows",
     ),
     Preset(
-        "misunderstanding-failure",
+        "misunderstanding-failures",
         "misunderstandings",
         "isolate",
-        "A failure does not matter",
-        "The client was told 200, and nobody tells it that the task failed.",
-        R(tasks("async 100 fails")),
+        "If a task fails, somebody will be told",
+        "The client was told 200 before the task began. Only the log speaks of the failure.",
+        ask("async 100 fails"),
+        {"minibg": "200: failed"},
+        (),
+        f"{MISUNDERSTANDING}::test_a_misunderstanding_prints_what_its_docstring_shows",
     ),
     Preset(
         "misunderstanding-resources",
         "misunderstandings",
         "release",
-        "A task may use the request's session",
-        "In minibg it is closed before the first task starts.",
-        R(tasks("async 100"), dependency="closes"),
+        "A task may use what belongs to the request",
+        "The dependency is closed before the task starts: it is given data, not the session.",
+        ask("async 100", dependency="closes"),
+        {"minibg": "200: ended"},
+        (),
+        f"{MISUNDERSTANDING}::test_a_misunderstanding_prints_what_its_docstring_shows",
     ),
     Preset(
         "misunderstanding-answer",
         "misunderstandings",
         "after",
-        "A task may change the answer",
-        "The answer is complete before the first task starts.",
-        R(tasks("async 100")),
+        "A task may still change the answer",
+        "The client has the whole answer before the task starts.",
+        ask("async 100"),
+        {"minibg": "200: ended"},
+        (),
+        f"{MISUNDERSTANDING}::test_a_misunderstanding_prints_what_its_docstring_shows",
     ),
     Preset(
         "v0",
         "versions",
         "after",
-        "Version 0: an ASGI application",
-        "The work goes on after the answer.",
-        R(tasks("async 100")),
-        ("v0",),
+        "Version 0: an application goes on after its answer",
+        "The work stands behind `send`, and the client has its answer before it.",
+        ask("async 100"),
+        {"v0": "200: ended"},
+        (),
+        "tests/examples/test_versions.py::test_a_version_prints_what_its_docstring_shows",
     ),
     Preset(
         "v1",
         "versions",
-        "order",
-        "Version 1: a list and a loop",
-        "The tasks of the list, one after another.",
-        R(tasks("async 80", "async 80")),
-        ("v1", "minibg"),
+        "capture",
+        "Version 1: a list, whose tasks take no arguments",
+        "Version 1 refuses a task with an argument, version 2 keeps it with the task.",
+        ask("async 60 is given func"),
+        {"v2": "200: ended", "v1": "500: never started"},
+        ("capture",),
+        MENDS,
     ),
     Preset(
         "v2",
         "versions",
         "place",
         "Version 2 calls a sync task on the loop",
-        "The bar of task 1 is in the lane of the loop.",
-        R(tasks("sync 100", "async 50")),
-        ("v2", "v3"),
+        "The bar of task 1 stands in the lane of the loop, and then nothing can be awaited: task "
+        "2 never starts. Version 3 calls it in a thread.",
+        ask("sync 100", "async 50"),
+        {"v3": "200: ended, ended", "v2": "200: ended, never started"},
+        ("place", "dropped", "connection"),
+        MENDS,
     ),
     Preset(
         "v3",
         "versions",
         "isolate",
         "Version 3: the first failure ends the run",
-        "Task 2 never starts in version 3.",
-        R(tasks("sync 60 fails", "sync 60")),
-        ("v3", "v4"),
+        "Task 2 never starts in version 3. In version 4 it does.",
+        ask("sync 60 fails", "sync 60"),
+        {"v4": "200: failed, ended", "v3": "200: failed, never started"},
+        ("isolate", "connection"),
+        MENDS,
     ),
     Preset(
         "v4",
         "versions",
         "nothing lost",
         "Version 4 loses tasks without a word",
-        "Task 1 cancels the run; version 5 names what is left.",
-        R(tasks("async 60 cancels", "async 60")),
-        ("v4", "v5"),
+        "The endpoint raises. Version 5 names the task that did not run, version 4 does not.",
+        ask("async 60", endpoint="raises"),
+        {"v5": "500: never started and named", "v4": "500: never started"},
+        ("nothing lost",),
+        MENDS,
     ),
     Preset(
         "v5",
         "versions",
-        "row",
-        "Version 5: a hop for each task",
-        "Look at the gaps between the tasks.",
-        R(tasks("sync 20", "sync 20", "sync 20")),
-        ("v5", "v6"),
+        "place",
+        "Version 5 goes to a thread and back for each task",
+        "Look at the time between the tasks. In version 6 a row of sync tasks shares one way.",
+        ask(*["sync 2"] * 8),
+        {
+            "v6": f"200: {', '.join(['ended'] * 8)}",
+            "v5": f"200: {', '.join(['ended'] * 8)}",
+        },
+        ("row",),
+        MENDS,
     ),
     Preset(
         "v6",
         "versions",
         "room",
-        "Version 6: one hop for a row",
-        "No gap between the tasks, but the threads are those of endpoints.",
-        R(tasks("sync 40", "sync 40")),
-        ("v6", "v7"),
+        "Version 6 takes the threads of endpoints",
+        "40 tasks hold 40 threads. In version 6 a sync endpoint waits for one, in version 7 not.",
+        ask("sync 500", client="after 40 others"),
+        {"v7": "200: no task", "v6": "200: no task"},
+        ("room",),
+        MENDS,
     ),
     Preset(
         "v7",
         "versions",
         "cancel",
-        "Version 7 goes on when it is cancelled",
-        "Task 1 cancels the run, and task 2 starts all the same.",
-        R(tasks("sync 60 cancels", "sync 60", "async 60")),
-        ("v7", "v8", "minibg"),
+        "Version 7 starts a task when it is cancelled",
+        "Task 1 has cancelled the run, and awaits nothing. Version 7 starts task 2, which is cut "
+        "off at its first await; version 8 asks before, and names it.",
+        ask("async 0 cancels", "async 80"),
+        {"v8": "200: ended, never started and named", "v7": "200: ended, cut off"},
+        ("cancel",),
+        MENDS,
     ),
     Preset(
         "v8",
         "versions",
         "cancel",
         "Version 8 leaves a thread behind",
-        "The run is cancelled while its thread works.",
-        R(tasks("sync 300 cancels", "sync 60")),
-        ("v8", "v9", "minibg"),
+        "The run is cancelled, and is over while the thread still works. Version 9 waits for it.",
+        ask("sync 300 cancels"),
+        {"v9": "200: ended", "v8": "200: ended"},
+        ("left behind",),
+        MENDS,
+    ),
+    Preset(
+        "v9",
+        "versions",
+        "cancel",
+        "Version 9 does not tell its thread",
+        "The run is cancelled while task 1 works, and the thread takes task 2. In version 10 the "
+        "list is taken away from it at once.",
+        ask("sync 100 cancels", "sync 80"),
+        {"v10": "200: ended, never started and named", "v9": "200: ended, ended"},
+        ("cancel",),
+        MENDS,
+    ),
+    Preset(
+        "v10",
+        "versions",
+        "isolate",
+        "Version 10 loses a failure to the cancellation",
+        "Task 1 fails while the run is cancelled. Only version 11 has the failure in its log.",
+        ask("sync 100 cancels and fails", "sync 80"),
+        {
+            "v11": "200: failed, never started and named",
+            "v10": "200: failed, never started and named",
+        },
+        ("unheard",),
+        MENDS,
+    ),
+    Preset(
+        "v11",
+        "versions",
+        "place",
+        "Version 11 throws away what a task hands back",
+        "Task 1 hands back a coroutine, which version 12 awaits on the loop.",
+        ask("sync 60 hands back", "async 60"),
+        {"v12": "200: ended, ended", "v11": "200: ended, ended"},
+        ("handed back",),
+        MENDS,
+    ),
+    Preset(
+        "v12",
+        "versions",
+        "isolate",
+        "Version 12 ends a run because one task exits",
+        "Task 1 calls `sys.exit` in its thread. In version 13 that is a failure of the task, and "
+        "the next one runs.",
+        ask("sync 60 exits", "sync 60"),
+        {"v13": "200: failed, ended", "v12": "200: failed, never started and named"},
+        ("isolate", "connection"),
+        MENDS,
+    ),
+    Preset(
+        "v13",
+        "versions",
+        "capture",
+        "Version 13 takes a generator function for a task",
+        "To call a generator function runs nothing. Version 14 says so where it is added.",
+        ask("sync 60 is a generator"),
+        {"v14": "500: never started", "v13": "200: never started"},
+        ("generator",),
+        MENDS,
+    ),
+    Preset(
+        "v14",
+        "versions",
+        "nothing lost",
+        "Version 14 is the mechanism",
+        "Version 14 and minibg do the same, whatever you compose.",
+        ask("async 60 fails", "sync 60 adds", "sync 60 hands back"),
+        {
+            "minibg": "200: failed, ended, ended, ended",
+            "v14": "200: failed, ended, ended, ended",
+        },
+        (),
+        MENDS,
     ),
 ]
-"""All of them. `tests/lab` shows of each that it shows what it says."""
+"""All of them, in the order in which they are offered."""

@@ -1,13 +1,15 @@
 """Records what becomes of a request: an ASGI middleware and a subclass of `BackgroundTasks`.
 
 The middleware opens a recording for each request and puts it into a context variable, where the
-task list finds it. So two requests never mix, and the core needs no hook.
+task list finds it. So two requests never mix, and the core needs no hook. Whoever wants to see it
+grow listens to its changes.
 
 What may live here: noting what happened, where and when. How that is shown is the business of
 `timeline.py`.
 """
 
 import asyncio
+import logging
 import threading
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
@@ -17,39 +19,69 @@ from functools import cached_property, partial
 from itertools import count
 from math import inf
 from time import perf_counter
-from typing import Any
+from typing import Any, Literal
 
-from minibg.background import BackgroundTask, BackgroundTasks, FailFastTasks
+from minibg.background import (
+    BackgroundTask,
+    BackgroundTasks,
+    Call,
+    FailFastTasks,
+    around_tasks,
+)
 from minibg.outcomes import within
 from minibg.types import ASGIApp, Message, Receive, Scope, Send
 
 
 @dataclass
 class Event:
-    """Something that happens from `start` to `end` (`perf_counter`), or never does."""
+    """Something that happens from `start` to `end` (`perf_counter`), or never does.
+
+    Args:
+        what: What it is, in words.
+        place: Where it happens: "event loop", "worker 1" and so on, or "client".
+        failed: Whether an exception has ended it; `detail` is its type.
+        kind: "mark" for a moment, "log" for what was logged, or what it is that takes its time:
+            "task", "endpoint", "dependency", "on_error", "not recorded".
+        task: Which task of its request it belongs to, counted from 0.
+        message: The ASGI message that it stands for.
+    """
 
     what: str
     place: str = "nowhere"
     start: float = inf
     end: float = inf
     failed: bool = False
+    kind: str = "mark"
+    task: int | None = None
+    detail: str = ""
+    message: str = ""
 
     @property
     def seconds(self) -> float:
         """How long it took; nothing, if it never began."""
         return 0.0 if self.start == inf else self.end - self.start
 
-    @contextmanager
-    def happening(self) -> Iterator[None]:
-        """The context in which it happens."""
-        self.place, self.start = current_place(), perf_counter()
-        try:
-            yield
-        except BaseException:
-            self.failed = True
-            raise
-        finally:
-            self.end = perf_counter()
+    @property
+    def outcome(self) -> str:
+        """What became of it: "ended", "failed", "cut off", "never ended" or "not run"."""
+        if self.start == inf:
+            return "not run"
+        if self.end == inf:
+            return "never ended"
+        if self.failed:
+            return "cut off" if self.detail in CANCELLATIONS else "failed"
+        return "ended"
+
+
+CANCELLATIONS = ("CancelledError", "Cancelled", "GeneratorExit")
+"""What cuts an event off, by name: asyncio's exception, trio's, and that of a closed generator."""
+
+Change = Literal["begin", "finish", "mark"]
+Listener = Callable[[Change, Event, "Recording"], object]
+"""Told of each change of a recording when it happens, in the thread in which it does."""
+
+
+def _ignore(change: Change, event: Event, recording: "Recording") -> None: ...
 
 
 @dataclass
@@ -58,11 +90,42 @@ class Recording:
 
     events: list[Event] = field(default_factory=list)
     tasks: list[Event] = field(default_factory=list)
+    number: int = 1
+    on_change: Listener = _ignore
 
-    def note(self, what: str) -> None:
+    def note(self, what: str, kind: str = "mark", detail: str = "", message: str = "") -> None:
         """Record that this happens here and now."""
         now = perf_counter()
-        self.events.append(Event(what, current_place(), now, now))
+        event = Event(what, current_place(), now, now, kind=kind, detail=detail, message=message)
+        self.events.append(event)
+        self.on_change("mark", event, self)
+
+    def expect_task(self, what: str, task: int | None = None) -> Event:
+        """A task that has not started."""
+        event = Event(what, kind="task", task=len(self.tasks) if task is None else task)
+        self.tasks.append(event)
+        return event
+
+    @contextmanager
+    def happening(self, event: Event) -> Iterator[None]:
+        """The context in which an event happens. What is no task is recorded with it."""
+        if event.kind != "task":
+            self.events.append(event)
+        event.place, event.start = current_place(), perf_counter()
+        self.on_change("begin", event, self)
+        try:
+            yield
+        except BaseException as exc:
+            event.failed, event.detail = True, type(exc).__name__
+            raise
+        finally:
+            event.end = perf_counter()
+            self.on_change("finish", event, self)
+
+    def around(self, call: Call, task: BackgroundTask) -> Any:
+        """Record a task of any list of minibg's: for `minibg.background.around_tasks`."""
+        event = self.expect_task(task.name.rpartition(".")[2])
+        return within(self.happening(event), partial(call, task))
 
 
 current_recording: ContextVar[Recording] = ContextVar("current_recording")
@@ -75,34 +138,117 @@ class RecordingMiddleware:
     Args:
         app: The application inside.
         on_end: Given the recording when the last task of the request has ended.
+        on_change: Told of each change of a recording.
+        records_lists: Whether to record the tasks of all of minibg's lists, which need not be
+            `RecordingTasks` then. If the application goes on after its answer without any of
+            these, because the list is not minibg's, that is an event as well: "not recorded".
     """
 
-    def __init__(self, app: ASGIApp, on_end: Callable[[Recording], object]) -> None:
+    def __init__(
+        self,
+        app: ASGIApp,
+        on_end: Callable[[Recording], object],
+        on_change: Listener = _ignore,
+        records_lists: bool = False,
+    ) -> None:
         self.app = app
         self.on_end = on_end
+        self.on_change = on_change
+        self.records_lists = records_lists
+        self.numbers = count(1)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "lifespan":
             await self.app(scope, receive, send)
             return
-        recording = Recording()
+        recording = Recording(number=next(self.numbers), on_change=self.on_change)
         current_recording.set(recording)
 
+        async def receive_and_note() -> Message:
+            message = await receive()
+            if message["type"] == "http.disconnect":
+                recording.note("client has gone", message=message["type"])
+            return message
+
         async def send_and_note(message: Message) -> None:
-            if message["type"] == "http.response.start":
-                recording.note(f"response start: {message['status']}")
+            kind, status = message["type"], message.get("status")
+            if kind == "http.response.start":
+                recording.note(f"response start: {status}", detail=str(status), message=kind)
             await send(message)
-            if message["type"] == "http.response.body" and not message.get("more_body"):
-                recording.note("last byte taken")
+            if kind == "http.response.body":
+                what = "piece taken" if message.get("more_body") else "last byte taken"
+                recording.note(what, detail=what, message=kind)
 
         recording.note("request received")
+        before = around_tasks.set(_both(recording.around)) if self.records_lists else None
         try:
-            await self.app(scope, receive, send_and_note)
-        except Exception as exc:
-            recording.note(f"server gets {type(exc).__name__}")
+            await self.app(scope, receive_and_note, send_and_note)
+        except BaseException as exc:
+            recording.note(f"server gets {type(exc).__name__}", detail=type(exc).__name__)
             raise
         finally:
+            if before is not None:
+                around_tasks.reset(before)
+                _note_unrecorded(recording)
             self.on_end(recording)
+
+
+Around = Callable[[Call, BackgroundTask], Any]
+
+
+def _both(around: Around) -> Around:
+    """That, and within it what an outer middleware does around each task."""
+    outer = around_tasks.get()
+    if outer is None:
+        return around
+    return lambda call, task: around(partial(outer, call), task)
+
+
+NOTHING_SECONDS, PAUSE_SECONDS = 0.002, 0.02
+"""How long an application may go on after its answer before that is shown: without any task that is
+recorded, and without one before, between or after those that are."""
+
+
+def _note_unrecorded(recording: Recording) -> None:
+    """Record for how long the application went on after its answer without a recorded task."""
+    taken = [event.end for event in recording.events if event.what == "last byte taken"]
+    if not taken:
+        return
+    last, now = taken[0], perf_counter()
+    seen = sorted((task.start, task.end) for task in recording.tasks if task.start < inf)
+    least = PAUSE_SECONDS if seen else NOTHING_SECONDS
+    for start, end in [*seen, (now, now)]:
+        if start - last > least:
+            event = Event(UNRECORDED, "event loop", last, start, kind="not recorded")
+            recording.events.append(event)
+            recording.on_change("begin", event, recording)
+            recording.on_change("finish", event, recording)
+        last = max(last, end)
+
+
+UNRECORDED = "not recorded: a list that is not minibg's, or waiting, or what is closed"
+
+
+class RecordingHandler(logging.Handler):
+    """Records what is logged while a request is served, with the request.
+
+    Args:
+        elsewhere: Where that is recorded which is logged at other times, if anywhere.
+    """
+
+    def __init__(self, elsewhere: Recording | None = None) -> None:
+        super().__init__(logging.WARNING)
+        self.elsewhere = elsewhere
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Record it, and the failure without its traceback."""
+        recording = current_recording.get(self.elsewhere)
+        if recording is None:
+            return
+        text = record.getMessage().strip()
+        if record.exc_info and record.exc_info[1] is not None:
+            text += f": {record.exc_info[1]!r}"
+        recording.note(text[:500], kind="log", detail=f"{record.levelname} {record.name}")
 
 
 class RecordingTasks(BackgroundTasks):
@@ -115,19 +261,17 @@ class RecordingTasks(BackgroundTasks):
 
     def call_task(self, task: Any) -> Any:
         event, task.event = task.event or self._record(task), None
-        return within(event.happening(), partial(super().call_task, task))
+        happening = current_recording.get().happening(event)
+        return within(happening, partial(super().call_task, task))
 
     def on_error(self, task: BackgroundTask, exc: Exception) -> Awaitable[None] | None:
-        event = Event(f"on_error: {type(exc).__name__}")
-        current_recording.get().events.append(event)
-        with event.happening():
+        event = Event(f"on_error: {type(exc).__name__}", kind="on_error")
+        with current_recording.get().happening(event):
             return super().on_error(task, exc)
 
     @staticmethod
     def _record(task: BackgroundTask) -> Event:
-        event = Event(task.name.rpartition(".")[2])
-        current_recording.get().tasks.append(event)
-        return event
+        return current_recording.get().expect_task(task.name.rpartition(".")[2])
 
 
 class FailFastRecordingTasks(FailFastTasks, RecordingTasks):

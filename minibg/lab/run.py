@@ -16,13 +16,13 @@ from tempfile import mkdtemp
 
 import msgspec
 import uvicorn
-from rich.console import Console
+from rich.console import Console, Group, RenderableType
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 
 from minibg.lab.delivery import PUSH_EVENT, Answer, deliver_from_outside
 from minibg.lab.receiver import MAX_PAYLOAD, create_app
 from minibg.lab.recorder import Recording
-from minibg.lab.timeline import compare, describe, draw, summarize
+from minibg.lab.timeline import compare, describe, draw, save, summarize
 from minibg.types import ASGIApp
 
 HOST = "127.0.0.1"
@@ -147,8 +147,24 @@ class LogLines(logging.Handler):
         self.lines[line] += 1
 
 
-def watch(sock: socket.socket, payload: bytes, count: int, fail_fast: bool, plain: bool) -> None:
-    """Deliver the payload, and print the timeline of one delivery or the summary of many."""
+def watch(
+    sock: socket.socket,
+    payload: bytes,
+    count: int,
+    fail_fast: bool,
+    plain: bool,
+    picture: Path | None,
+) -> None:
+    """Deliver the payload, and print the timeline of one delivery or the summary of many.
+
+    Args:
+        sock: Listens; is closed at the end.
+        payload: What is delivered.
+        count: How often.
+        fail_fast: Whether the first failure stops the other tasks.
+        plain: Whether to print without colours and without what moves.
+        picture: Where that is saved as well, as SVG or text.
+    """
     console = Console(highlight=False, markup=False, force_terminal=False if plain else None)
     directory, log = Path(mkdtemp(prefix="minibg-")), LogLines()
     server_log = logging.FileHandler(directory / "server.log", encoding="utf-8")
@@ -156,16 +172,18 @@ def watch(sock: socket.socket, payload: bytes, count: int, fail_fast: bool, plai
     url = url_of(sock) + ("/webhook/fail-fast" if fail_fast else "/webhook")
     console.print(f"POST {url}, {len(payload)} bytes")
     run = partial(exchange, sock, directory, deliver_from_outside(url, payload, SECRET, count))
-    if count == 1:
-        _watch_one(run, console)
-    else:
-        _watch_many(run, count, console)
+    shown = _watch_one(run, console) if count == 1 else _watch_many(run, count, console)
+    if picture is not None:
+        save(picture, shown)
     for line, times in log.lines.items():
         console.print(line if times == 1 else f"{times} x {line}")
     console.print(f"Kept in {directory}: {', '.join(sorted(f.name for f in directory.iterdir()))}")
+    console.print(
+        "In the browser, line by line, beside Starlette and FastAPI: python -m minibg.lab"
+    )
 
 
-def _watch_one(run: Callable[..., None], console: Console) -> None:
+def _watch_one(run: Callable[..., None], console: Console) -> RenderableType:
     answers: list[Answer] = []
     recordings: list[Recording] = []
 
@@ -174,13 +192,15 @@ def _watch_one(run: Callable[..., None], console: Console) -> None:
         print(describe(answer), flush=True)  # rich would take its time while the tasks are timed
 
     run(on_answer, recordings.append)
-    console.print(draw(recordings[0], answers[0]))
+    timeline = draw(recordings[0], answers[0])
+    console.print(timeline)
     if recordings[0].tasks:
         console.print(compare(recordings[0], answers[0]))
         console.print(LEGEND)
+    return Group(describe(answers[0]), timeline)
 
 
-def _watch_many(run: Callable[..., None], count: int, console: Console) -> None:
+def _watch_many(run: Callable[..., None], count: int, console: Console) -> RenderableType:
     answers: list[Answer] = []
     recordings: list[Recording] = []
     columns = TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn()
@@ -197,4 +217,6 @@ def _watch_many(run: Callable[..., None], count: int, console: Console) -> None:
             progress.advance(done)
 
         run(on_answer, on_end)
-    console.print(summarize(answers, recordings))
+    summary = summarize(answers, recordings)
+    console.print(summary)
+    return summary

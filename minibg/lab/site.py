@@ -10,25 +10,20 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from functools import cache
 from importlib.resources import files
-from importlib.util import find_spec
-from inspect import getsourcelines
 from secrets import token_urlsafe
 from typing import Any
 
 import anyio
 from anyio.abc import TaskGroup
-from pygments import highlight
-from pygments.formatters import HtmlFormatter
-from pygments.lexers import PythonLexer
 
 from minibg import HTTPException, MiniBG, PlainTextResponse, Request, Response
 from minibg.ext.sse import EventSourceResponse, ServerSentEvent
-from minibg.lab.composition import RunSpec
-from minibg.lab.contender import APPS
-from minibg.lab.experiment import Experiment
-from minibg.lab.outcome import title
+from minibg.lab.applications import APPLICATIONS, WITH_DEPENDENCIES, title_of, why_not
+from minibg.lab.composition import LIMITS, RunSpec, choices
+from minibg.lab.experiment import Broadcast, Experiment
+from minibg.lab.hosted import NAME, Hosted
 from minibg.lab.presets import PRESETS
-from minibg.lab.stepping import SHOWN, file_of, modules_of
+from minibg.lab.sources import sources_of
 from minibg.types import ASGIApp, Receive, Scope, Send
 
 STATIC = files("minibg.lab") / "static"
@@ -39,8 +34,12 @@ TYPES = {
     "svg": "image/svg+xml",
 }
 POLICY = "default-src 'self'; style-src 'self' 'unsafe-inline'; img-src 'self' data: blob:"
-VISITORS = 4
+RUNNING = 4
 """How many runs may go on at a time, of all visitors."""
+KEPT = 20
+"""How many runs that are over can still be asked for."""
+VISITOR = "visitor"
+"""The cookie by which a visitor is known."""
 
 
 class OwnAddressOnly:
@@ -51,35 +50,76 @@ class OwnAddressOnly:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "http":
-            request = Request(scope, receive)
-            host = request.headers.get("host", "")
+            headers = Request(scope, receive).headers
+            host, origin = headers.get("host", ""), headers.get("origin")
             port = (scope.get("server") or ("", 0))[1]
-            own = {f"127.0.0.1:{port}", f"localhost:{port}", f"[::1]:{port}"}
-            origin = request.headers.get("origin")
-            if host not in own or (origin is not None and origin != f"http://{host}"):
-                text = f"this lab answers only to {' and '.join(sorted(own))}, and to its own page"
+            own = [f"{name}:{port}" for name in ("127.0.0.1", "localhost", "[::1]")]
+            if host not in own or origin not in (None, f"http://{host}"):
+                text = f"the lab answers to {own[0]} and {own[1]} alone, and to its own page"
                 await PlainTextResponse(text, 403)(scope, receive, send)
                 return
         await self.app(scope, receive, send)
 
 
-def create_app() -> MiniBG:
-    """The lab."""
-    runs: dict[str, Experiment] = {}
-    of_visitor: dict[str, Experiment] = {}
+class Runs:
+    """The runs that go on, and the last that are over."""
+
+    def __init__(self) -> None:
+        self.runs: dict[str, Experiment] = {}
+        self.of_visitor: dict[str, Experiment] = {}
+
+    def add(self, spec: RunSpec, visitor: str) -> str:
+        """A run for a visitor.
+
+        Raises:
+            HTTPException: 409, if the visitor has one, or if too many go on.
+        """
+        its = self.of_visitor.get(visitor)
+        if its is not None and not its.is_over:
+            raise HTTPException(409, "a run of yours goes on: stop it, or wait for its end")
+        if sum(not run.is_over for run in self.runs.values()) >= RUNNING:
+            raise HTTPException(409, f"{RUNNING} runs go on already: try again in some seconds")
+        for over in [name for name, run in self.runs.items() if run.is_over][:-KEPT]:
+            del self.runs[over]
+        name = token_urlsafe(8)
+        self.runs[name] = self.of_visitor[visitor] = Experiment(spec)
+        return name
+
+    def get(self, name: str) -> Experiment:
+        """A run.
+
+        Raises:
+            HTTPException: 404, if there is none of that name.
+        """
+        if name not in self.runs:
+            raise HTTPException(404, "there is no such run, or it was long ago")
+        return self.runs[name]
+
+
+def create_app(hosted: Hosted | None = None) -> MiniBG:
+    """The lab.
+
+    Args:
+        hosted: The visitor's own application, if there is one.
+    """
 
     @asynccontextmanager
     async def lifespan(app: MiniBG) -> AsyncIterator[dict[str, TaskGroup]]:
         async with anyio.create_task_group() as group:
+            if hosted is not None:
+                group.start_soon(hosted.serve)
             yield {"group": group}
             group.cancel_scope.cancel()
 
-    app = MiniBG(lifespan=lifespan, max_body_size=64 * 1024)
+    app, runs = MiniBG(lifespan=lifespan, max_body_size=64 * 1024), Runs()
     app.add_middleware(OwnAddressOnly)
 
     @app.get("/")
-    async def index() -> Response:
-        return static("index.html")
+    async def index(request: Request) -> Response:
+        response = static("index.html")
+        if VISITOR not in request.cookies:
+            response.set_cookie(VISITOR, token_urlsafe(8), httponly=True, samesite="strict")
+        return response
 
     @app.get("/static/{name}")
     async def file(name: str) -> Response:
@@ -87,142 +127,111 @@ def create_app() -> MiniBG:
 
     @app.get("/presets")
     async def presets() -> list[dict[str, Any]]:
-        return [preset._asdict() for preset in PRESETS]
+        return [preset.told() for preset in PRESETS]
+
+    @app.get("/composition")
+    async def composition() -> dict[str, Any]:
+        return choices()
 
     @app.get("/contenders")
     async def contenders() -> list[dict[str, Any]]:
-        return [
-            {
-                "id": name,
-                "title": title(name).capitalize() if name.startswith("v") else title(name),
-                "available": not (why := why_not(name)),
-                "why_not": why,
-                "steps": not why,
-            }
-            for name in APPS
-        ]
+        all_ = [contender(name) for name in APPLICATIONS]
+        if hosted is not None:
+            own = {"title": hosted.app, "url": hosted.url, "steps": False}
+            all_.append(contender(NAME) | own)
+        return all_
 
     @app.get("/sources/{name}")
     async def sources(name: str) -> list[dict[str, Any]]:
-        if name not in APPS or why_not(name):
-            raise HTTPException(404, f"there is no contender {name!r}")
-        return source_of(name)
+        if why := _unusable(name):
+            raise HTTPException(404, why)
+        return sources_of(name)
 
     @app.post("/runs", status_code=202)
     async def start(spec: RunSpec, request: Request) -> dict[str, str]:
         check(spec)
-        visitor = request.headers.get("x-visitor", "")
-        going_on = of_visitor.get(visitor)
-        if going_on is not None and not going_on.is_over:
-            raise HTTPException(409, "a run of yours goes on; stop it, or wait for its end")
-        if sum(not run.is_over for run in runs.values()) >= VISITORS:
-            raise HTTPException(409, f"{VISITORS} runs go on already; try again in some seconds")
-        for id_ in [id_ for id_, run in runs.items() if run.is_over][:-20]:
-            del runs[id_]
-        id_ = token_urlsafe(8)
-        runs[id_] = of_visitor[visitor] = experiment = Experiment(spec)
-        request.state.group.start_soon(experiment.perform)
-        return {"id": id_}
+        name = runs.add(spec, request.cookies.get(VISITOR, ""))
+        request.state.group.start_soon(runs.get(name).perform)
+        return {"id": name}
 
-    def run_of(id_: str) -> Experiment:
-        if id_ not in runs:
-            raise HTTPException(404, "there is no such run")
-        return runs[id_]
+    @app.get("/runs/{name}/events")
+    async def events(name: str) -> EventSourceResponse:
+        return told(runs.get(name))
 
-    @app.get("/runs/{id_}/events")
-    async def events(id_: str) -> EventSourceResponse:
-        experiment = run_of(id_)
+    @app.delete("/runs/{name}")
+    async def stop(name: str) -> dict[str, str]:
+        runs.get(name).stop()
+        return {"stopped": name}
 
-        async def told() -> AsyncIterator[ServerSentEvent]:
-            async for event in experiment.follow():
-                yield ServerSentEvent(event, event=event["event"])
-
-        return EventSourceResponse(told())
-
-    @app.delete("/runs/{id_}")
-    async def stop(id_: str) -> dict[str, str]:
-        run_of(id_).stop()
-        return {"stopped": id_}
+    @app.get("/app/events")
+    async def app_events() -> EventSourceResponse:
+        if hosted is None:
+            raise HTTPException(404, "there is no application: python -m minibg.lab --app NAME")
+        return told(hosted)
 
     return app
+
+
+def told(broadcast: Broadcast) -> EventSourceResponse:
+    """All events, as a stream of Server-Sent Events."""
+
+    async def stream() -> AsyncIterator[ServerSentEvent]:
+        async for event in broadcast.follow():
+            data = {name: value for name, value in event.items() if name != "event"}
+            yield ServerSentEvent(data, event=event["event"])
+
+    return EventSourceResponse(stream())
+
+
+def contender(name: str) -> dict[str, Any]:
+    """What the page is told of a contender."""
+    why, title = why_not(name), title_of(name)
+    title = title.capitalize() if title.startswith("version") else title
+    return {"id": name, "title": title, "available": not why, "why_not": why, "steps": not why}
 
 
 def check(spec: RunSpec) -> None:
     """Refuse what cannot be run.
 
     Raises:
-        HTTPException: 422, with what was wrong.
+        HTTPException: 422, with what was wrong and what was expected.
     """
     for name in spec.contenders:
-        why = why_not(name) if name in APPS else f"there is none; choose from {', '.join(APPS)}"
-        if why:
-            raise HTTPException(422, f"contender {name!r}: {why}")
+        if why := _unusable(name):
+            raise HTTPException(422, why)
+        if spec.request.dependency != "none" and name not in WITH_DEPENDENCIES:
+            known = " and ".join(map(title_of, WITH_DEPENDENCIES))
+            raise HTTPException(422, f"{title_of(name)} has no yield dependencies; {known} have")
     if len(set(spec.contenders)) < len(spec.contenders):
-        raise HTTPException(422, "each contender once")
-    if spec.request.dependency != "none":
-        for name in spec.contenders:
-            if name not in ("minibg", "fastapi"):
-                raise HTTPException(422, f"{title(name)} has no yield dependencies")
+        raise HTTPException(422, "each contender can be named once")
+    total = sum(task.ms for task in spec.request.tasks)
+    if total > LIMITS["ms_together"]:
+        most = LIMITS["ms_together"]
+        raise HTTPException(422, f"all tasks together may take {most} ms, not {total}")
     if spec.request.fail_fast and "minibg" not in spec.contenders:
-        raise HTTPException(422, "fail_fast is a policy of minibg's, which is no contender here")
+        raise HTTPException(422, "fail_fast is a policy of minibg, which is not among contenders")
 
 
-def why_not(name: str) -> str:
-    """Why a contender cannot be tried here; nothing, if it can."""
-    package = {"starlette": "starlette", "fastapi": "fastapi"}.get(name)
-    if package is None or find_spec(package) is not None:
-        return ""
-    return f"{package} is not installed: pip install {package}"
+def _unusable(name: str) -> str:
+    """Why there is no such contender; nothing, if there is."""
+    if name not in APPLICATIONS:
+        return f"there is no contender {name!r}; there are {', '.join(APPLICATIONS)}"
+    return why_not(name)
 
 
 @cache
+def _content(name: str) -> bytes:
+    return (STATIC / name).read_bytes()
+
+
 def static(name: str) -> Response:
-    """A file of the page."""
+    """A file of the page.
+
+    Raises:
+        HTTPException: 404, if there is none of that name.
+    """
     kind = TYPES.get(name.rpartition(".")[2])
-    path = STATIC / name
-    if kind is None or "/" in name or not path.is_file():
-        raise HTTPException(404)
+    if kind is None or "/" in name or not (STATIC / name).is_file():
+        raise HTTPException(404, f"the page has no file {name!r}")
     headers = {"cache-control": "no-cache", "content-security-policy": POLICY}
-    return Response(path.read_bytes(), headers=headers, media_type=kind)
-
-
-@cache
-def source_of(contender: str) -> list[dict[str, Any]]:
-    """The functions of a contender's mechanism, each line highlighted on its own."""
-    shown = []
-    for module in modules_of(contender):
-        text = file_of(module).read_text(encoding="utf-8").splitlines()
-        for first, last in ranges(module, len(text)):
-            lines = text[first - 1 : last]
-            shown.append(
-                {
-                    "file": file_of(module).name,
-                    "first": first,
-                    "last": last,
-                    "text": lines,
-                    "html": highlighted("\n".join(lines)),
-                }
-            )
-    return shown
-
-
-def ranges(module: str, last: int) -> list[tuple[int, int]]:
-    """The lines of a module that are shown, counted from 1."""
-    if module not in SHOWN:
-        return [(1, last)]
-    from importlib import import_module  # noqa: PLC0415
-
-    found = []
-    for name in SHOWN[module]:
-        target: Any = import_module(module)
-        for part in name.split("."):
-            target = getattr(target, part)
-        lines, first = getsourcelines(target)
-        found.append((first, first + len(lines) - 1))
-    return found
-
-
-def highlighted(source: str) -> list[str]:
-    """Each line as HTML, with the classes of Pygments."""
-    formatter = HtmlFormatter(nowrap=True)
-    return str(highlight(source, PythonLexer(stripnl=False, ensurenl=False), formatter)).split("\n")
+    return Response(_content(name), headers=headers, media_type=kind)

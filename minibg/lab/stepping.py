@@ -10,12 +10,12 @@ import threading
 from collections.abc import Callable, Sequence
 from importlib import import_module
 from importlib.util import find_spec
-from itertools import count
 from pathlib import Path
 from types import FrameType, TracebackType
 from typing import Any, Self
 
-from minibg.lab.recorder import current_place
+from minibg.lab.applications import VERSIONS
+from minibg.lab.events import Tell, lane
 
 OF_MINIBG = ("minibg.background", "minibg.outcomes", "minibg.concurrency", "minibg.responses")
 SHOWN: dict[str, tuple[str, ...]] = {
@@ -25,7 +25,7 @@ SHOWN: dict[str, tuple[str, ...]] = {
         "BackgroundTasks._react",
     ),
     "minibg.outcomes": ("left_of", "failure_of"),
-    "minibg.concurrency": ("_run_in_thread", "_hop", "_until_done", "_settle"),
+    "minibg.concurrency": ("_run_in_thread", "_hop", "_Call.make"),
     "minibg.responses": ("respond", "run_in_turn"),
     "starlette.background": ("BackgroundTask.__call__", "BackgroundTasks.__call__"),
 }
@@ -38,9 +38,7 @@ def modules_of(contender: str) -> Sequence[str]:
         return OF_MINIBG
     if contender in ("starlette", "fastapi"):
         return ("starlette.background",)
-    from minibg.lab.contender import VERSIONS  # noqa: PLC0415  # which imports this module
-
-    return (f"minibg.examples.versions.{VERSIONS[contender]}",)
+    return (VERSIONS[contender],)
 
 
 def file_of(module: str) -> Path:
@@ -54,18 +52,17 @@ def file_of(module: str) -> Path:
 class Stepper:
     """A context in which each line of a contender's mechanism is told."""
 
-    def __init__(self, contender: str, tell: Callable[..., None]) -> None:
+    def __init__(self, contender: str, tell: Tell) -> None:
         self.tell = tell
+        self.before = sys.gettrace(), threading.gettrace()
         self.codes: dict[str, str] = {}
         for module in modules_of(contender):
             import_module(module)
             self.codes[str(file_of(module))] = module
-        self.numbers = count()
-        self.ended: list[str] = []
 
     def __enter__(self) -> Self:
-        threading.settrace(self._trace)
-        sys.settrace(self._trace)
+        threading.settrace(self.trace)
+        sys.settrace(self.trace)
         return self
 
     def __exit__(
@@ -74,10 +71,12 @@ class Stepper:
         exc: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        sys.settrace(None)
-        threading.settrace(None)
+        here, in_threads = self.before
+        sys.settrace(here)
+        threading.settrace(in_threads)
 
-    def _trace(self, frame: FrameType, event: str, arg: Any) -> Callable[..., Any] | None:
+    def trace(self, frame: FrameType, event: str, arg: Any) -> Callable[..., Any] | None:
+        """Trace the lines of a frame, if its function is one of the mechanism's."""
         code = frame.f_code
         module = self.codes.get(code.co_filename)
         if module is None or code.co_name == "<module>":
@@ -85,30 +84,32 @@ class Stepper:
         shown = SHOWN.get(module)
         if shown is not None and code.co_qualname not in shown:
             return None
-        return self._line
+        return self.line
 
-    def _line(self, frame: FrameType, event: str, arg: Any) -> Callable[..., Any]:
+    def line(self, frame: FrameType, event: str, arg: Any) -> Callable[..., Any]:
+        """Tell a line of such a frame."""
         if event == "line":
-            place = current_place()
             self.tell(
                 "line",
-                n=next(self.numbers),
-                lane="loop" if place == "event loop" else place,
+                lane=lane(),
                 file=Path(frame.f_code.co_filename).name,
                 line=frame.f_lineno,
                 list=self._list(frame),
             )
-        return self._line
+        return self.line
 
-    def _list(self, frame: FrameType) -> dict[str, list[str]] | None:
-        """How the list stands that the frame runs, if it runs one."""
-        tasks = getattr(frame.f_locals.get("self"), "tasks", None)
-        if tasks is None:
+    @staticmethod
+    def _list(frame: FrameType) -> list[str] | None:
+        """The tasks that stand in the list, or the lists, that a frame runs, if it runs any."""
+        names = frame.f_locals
+        lists = names.get("lists") or names.get("injected") or [names.get("self")]
+        found = [getattr(one, "tasks", None) for one in lists]
+        if found == [None]:
             return None
-        waiting = [name_of(getattr(task, "func", task)) for task in list(tasks)]
-        return {"waiting": waiting}
+        return [name_of(task) for tasks in found for task in [*(tasks or ())]]
 
 
-def name_of(func: Any) -> str:
-    """The name by which a task is known on the page."""
-    return str(getattr(func, "__name__", type(func).__name__)).replace("_", " ", 1)
+def name_of(task: Any) -> str:
+    """The name by which a task is known on the page, from that of its function."""
+    func = getattr(task, "func", task)
+    return str(getattr(func, "__name__", type(func).__name__)).replace("_", " ")

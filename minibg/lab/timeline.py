@@ -1,16 +1,19 @@
-"""Shows what was recorded: one request as a timeline, many as a summary.
+"""Shows what was recorded: one request as a timeline, many as a summary, in a terminal or a file.
 
 What may live here: turning times into words and bars. Each place has its colour, and whatever a
 colour says is said in words as well.
 """
 
+import re
 from collections import Counter
 from collections.abc import Sequence
 from http import HTTPStatus
+from io import StringIO
 from math import inf
+from pathlib import Path
 from statistics import median
 
-from rich.console import Console, ConsoleOptions, RenderResult
+from rich.console import Console, ConsoleOptions, RenderableType, RenderResult
 from rich.measure import Measurement
 from rich.segment import Segment
 from rich.table import Table
@@ -18,13 +21,22 @@ from rich.table import Table
 from minibg.lab.delivery import Answer
 from minibg.lab.recorder import Event, Recording
 
+WIDTH = 110
+"""How wide a picture in a file is, in characters."""
+FORMATS = (".svg", ".txt")
+"""How the name of such a file ends."""
+
 COLOURS = {"client": "cyan", "event loop": "green", "nowhere": "bold red"}
 WORKERS_COLOUR = "yellow"
 FAILURES_COLOUR = "bold red"
+BEFORE = 0.2
+"""Which part of the axis may be taken by the client's waiting until its request arrives."""
 
 
 class Bar:
     """The time of an event on an axis from `first` to `last`, which is as wide as its cell.
+
+    What began before is shown from there on.
 
     What took no time is a tick there, and what took little is at least one character long.
     """
@@ -38,7 +50,7 @@ class Bar:
         if self.event.start == inf:
             return
         scale = (options.max_width - 1) / (self.last - self.first)
-        left = round((self.event.start - self.first) * scale)
+        left = round(max(self.event.start - self.first, 0) * scale)
         right = round((self.event.end - self.first) * scale)
         bar, tick = ("=", "|") if options.ascii_only else ("━", "╹")
         mark = tick if self.event.end == self.event.start else bar * (right - left + 1)
@@ -56,9 +68,10 @@ def describe(answer: Answer) -> str:
 def draw(recording: Recording, answer: Answer) -> Table:
     """The timeline of one request, in milliseconds since it arrived."""
     rows = [(event, event.what) for event in (*_client(answer), *recording.events)]
-    rows += [(task, f"{task.what}: {_outcome(task)}") for task in recording.tasks]
+    rows += [(task, f"{task.what}: {task.outcome}") for task in recording.tasks]
     rows.sort(key=lambda row: row[0].start)
     zero, last = recording.events[0].start, max(e.end for e, _ in rows if e.end < inf)
+    first = max(answer.sent, zero - BEFORE * (last - zero))
     table = Table(box=None, expand=True, pad_edge=False, title_style="bold", title_justify="left")
     table.title = "Milliseconds since the request arrived"
     table.add_column("from", justify="right", no_wrap=True)
@@ -68,7 +81,7 @@ def draw(recording: Recording, answer: Answer) -> Table:
     table.add_column(ratio=1)
     for event, what in rows:
         end = "" if event.end == event.start else _ms(event.end - zero)
-        bar = Bar(event, answer.sent, last)
+        bar = Bar(event, first, last)
         table.add_row(_ms(event.start - zero), end, event.place, what, bar, style=_colour(event))
     return table
 
@@ -94,7 +107,7 @@ def summarize(answers: Sequence[Answer], recordings: Sequence[Recording]) -> Tab
     """What became of many deliveries."""
     statuses = Counter(_status(answer) for answer in answers)
     waits = [answer.seconds for answer in answers]
-    outcomes = Counter(_outcome(task) for recording in recordings for task in recording.tasks)
+    outcomes = Counter(task.outcome for recording in recordings for task in recording.tasks)
     run = outcomes["ended"] + outcomes["failed"]
     elapsed = answers[-1].received - answers[0].sent
     table = Table.grid(padding=(0, 2))
@@ -106,12 +119,6 @@ def summarize(answers: Sequence[Answer], recordings: Sequence[Recording]) -> Tab
     )
     table.add_row("rate", f"{len(answers) / elapsed:,.0f} a second, one after another")
     return table
-
-
-def _outcome(task: Event) -> str:
-    if task.start == inf:
-        return "not run"
-    return "failed" if task.failed else "ended"
 
 
 def _colour(event: Event) -> str:
@@ -126,3 +133,23 @@ def _status(answer: Answer) -> str:
 
 def _ms(seconds: float) -> str:
     return "" if seconds == inf else f"{seconds * 1000:.2f}"
+
+
+def save(path: Path, picture: RenderableType) -> None:
+    """Write what a terminal shows, as SVG or as text.
+
+    Raises:
+        ValueError: If the name of the file ends neither in `.svg` nor in `.txt`.
+    """
+    if path.suffix not in FORMATS:
+        raise ValueError(f"a picture ends in {' or '.join(FORMATS)}, and {path.name} does not")
+    console = Console(record=True, width=WIDTH, file=StringIO(), highlight=False, markup=False)
+    console.print(picture)
+    text = console.export_text() if path.suffix == ".txt" else _svg(console)
+    path.write_text(text, encoding="utf-8")
+
+
+def _svg(console: Console) -> str:
+    """Rich's SVG in the fonts of whoever looks at it: rich's own are fetched from another host."""
+    svg = console.export_svg(title="minibg")
+    return re.sub(r"\s*@font-face \{.*?\}", "", svg, flags=re.DOTALL)

@@ -15,7 +15,15 @@ from typing import Any, NamedTuple
 
 from rich.console import Console
 
-from tests.benchmarks import footprint, growth, in_process, machine, under_uvicorn
+from tests.benchmarks import (
+    crowd,
+    footprint,
+    growth,
+    in_process,
+    instructions,
+    machine,
+    under_uvicorn,
+)
 from tests.benchmarks.apps import PEERS, installed, versions
 from tests.benchmarks.measure import Row
 from tests.benchmarks.report import print_row, print_targets
@@ -23,7 +31,13 @@ from tests.benchmarks.targets import IMPORT, MEMORY, ONE_MORE
 from tests.benchmarks.work import ROWS, on_the_loop, row_of
 
 RESULTS = Path(__file__).parent / "results"
-UNDER_UVICORN = {"no task": growth.CONNECTIONS, "3 sync tasks": (1, 16, 256)}
+UNDER_UVICORN = {
+    "no task": growth.CONNECTIONS,
+    "an empty list": (16,),
+    "1 async task": (16,),
+    "1 sync task": (16,),
+    "3 sync tasks": (1, 16, 256),
+}
 MORE = 100
 """By how many tasks two lists differ, of which the cost of one more is told."""
 
@@ -55,6 +69,16 @@ def in_process_rows(
         yield Row(ONE_MORE, "s", in_process.one_more(found["few"], found["many"], MORE), {})
 
 
+UNDER_GUNICORN = ("an empty list", "1 async task", "1 sync task")
+
+
+def gunicorn_rows(effort: Effort, peers: list[str], only: str) -> Iterator[Row]:
+    how = ([16], effort.load_rounds, effort.load_seconds, "gunicorn")
+    for row in UNDER_GUNICORN:
+        if only in under_uvicorn.name_of(row, 16, "gunicorn"):
+            yield from under_uvicorn.measure_row(row, peers, *how)
+
+
 def uvicorn_rows(effort: Effort, peers: list[str], only: str, is_quick: bool) -> Iterator[Row]:
     for row, connections in UNDER_UVICORN.items():
         wanted = [
@@ -80,8 +104,16 @@ def all_rows(
         yield footprint.import_row(IMPORT, peers, effort.rounds)
     if only in MEMORY:
         yield footprint.memory_row(MEMORY, peers)
+    if only in crowd.WAIT:
+        yield crowd.wait_row(peers, effort.load_rounds)
+    if only in crowd.MEMORY:
+        yield crowd.memory_row(peers)
+    if instructions.is_possible() and not is_quick:
+        yield from instructions.rows(peers, only)
     if under_uvicorn.is_possible():
         yield from uvicorn_rows(effort, peers, only, is_quick)
+    if under_uvicorn.is_possible("gunicorn") and not is_quick:
+        yield from gunicorn_rows(effort, peers, only)
 
 
 def parser_of_options() -> argparse.ArgumentParser:
@@ -136,6 +168,10 @@ def say_what_is_missing(console: Console, peers: list[str], loop: str, wanted: s
             console.print(f"left out, as it is not installed: {peer}")
     if not under_uvicorn.is_possible():
         console.print("left out, as wrk is not installed: the rows under uvicorn")
+    if under_uvicorn.is_possible() and not under_uvicorn.is_possible("gunicorn"):
+        console.print("left out, as gunicorn or uvicorn-worker is not installed: its rows")
+    if not instructions.is_possible():
+        console.print(f"left out, as {instructions.MISSING}: the counts of instructions")
     if loop != wanted:
         console.print(f"on {loop}, as {wanted} is not installed")
 
@@ -155,7 +191,9 @@ def write(
         say(f"left out, as {exc.name} is not installed: the pictures")
         return
     pictured = {  # how requests a second grow with connections is the other picture's
-        name: row for name, row in rows.items() if "uvicorn" not in name or ", 16 " in name
+        name: row
+        for name, row in rows.items()
+        if row.unit != "instructions" and ("connection" not in name or ", 16 " in name)
     }
     if pictured:
         picture.draw_results(pictured, directory / "results.svg")

@@ -46,7 +46,7 @@ def make_app(peer: str, row: Row) -> Any:
     make = getattr(module_of(peer), row.kind, None)
     if make is None:
         return None
-    return make(row.calls) if row.calls else make()
+    return make(row.calls) if row.kind == "tasks" else make()
 
 
 def versions() -> dict[str, str]:

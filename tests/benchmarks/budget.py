@@ -26,8 +26,8 @@ from unittest.mock import patch
 
 import minibg
 from minibg import BackgroundTasks
+from tests.benchmarks.apps import MINIBG, make_app
 from tests.benchmarks.in_process import Client
-from tests.benchmarks.peers import minibg as apps
 from tests.benchmarks.work import ROWS, Row, in_a_thread, on_the_loop, ran, row_of
 
 FILE = Path(__file__).with_name("budget.json")
@@ -118,8 +118,7 @@ def bytecode(code: CodeType) -> bytes:
 
 def count(row: Row) -> dict[str, int]:
     """What one request takes, when the requests before it have filled all caches."""
-    make = getattr(apps, row.kind)
-    client = Client(make(row.calls) if row.calls else make(), row)
+    client = Client(make_app(MINIBG, row), row)
     tally = Tally()
 
     async def ask() -> dict[str, int]:
@@ -152,6 +151,7 @@ def count_all() -> Counts:
 
 PATHS = (
     "no task",
+    "an empty list",
     "1 async task",
     "1 sync task",
     "path, query and tasks",

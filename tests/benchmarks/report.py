@@ -33,8 +33,8 @@ def print_row(console: Console, row: Row, peers: Iterable[str]) -> None:
 
 
 def in_unit(cost: float, row: Row) -> str:
-    if row.unit == "bytes":
-        return f"{cost:.0f} bytes"
+    if row.unit in ("bytes", "instructions"):
+        return f"{cost:,.0f} {row.unit}"
     if row.details:
         return f"{1 / cost:,.0f}/s"
     return f"{cost * 1e6:,.2f} us" if cost < 0.01 else f"{cost * 1e3:,.1f} ms"

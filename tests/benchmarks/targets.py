@@ -2,6 +2,7 @@
 
 from typing import Literal, NamedTuple
 
+from tests.benchmarks import crowd
 from tests.benchmarks.apps import MINIBG
 from tests.benchmarks.measure import Ratio, Row, ratio
 
@@ -68,8 +69,20 @@ TARGETS = [
         ("raw ASGI", "at least", 1.2),
         ("Starlette", "at least", 2.5),
         ("FastAPI", "at least", 2.8),
+        ("Litestar", "at least", 1),
     ),
     *of_row("path, query and tasks", ("FastAPI", "at least", 8)),
+    *of_row("10 tasks, async and sync in turn", ("Litestar", "at least", 1)),
+    *of_row("uvicorn, an empty list, 16 connections", ("Starlette", "at least", 1.3)),
+    *of_row("uvicorn, 1 async task, 16 connections", ("Starlette", "at least", 1.15)),
+    *of_row("uvicorn, 1 sync task, 16 connections", ("Starlette", "at least", 1.1)),
+    *of_row("instructions, no task", ("Starlette", "at most", 0.41)),
+    *of_row("instructions, an empty list", ("Starlette", "at most", 0.6)),
+    *of_row("instructions, 1 async task", ("Starlette", "at most", 0.7)),
+    *of_row("instructions, 5 async tasks", ("Starlette", "at most", 0.75)),
+    *of_row("instructions, 1 sync task", ("Starlette", "at most", 0.88)),
+    *of_row("instructions, 3 sync tasks", ("Starlette", "at most", 0.42)),
     *of_row(IMPORT, ("Starlette", "at most", 0.5)),
     *of_row(MEMORY, ("Starlette", "at most", 0.75)),
+    *of_row(crowd.MEMORY, ("Starlette", "at most", 1)),
 ]

@@ -6,7 +6,7 @@ from typing import Literal
 import pytest
 
 from minibg.types import Receive, Scope, Send
-from tests.benchmarks import work
+from tests.benchmarks import crowd, instructions, work
 from tests.benchmarks.in_process import Client, one_more
 from tests.benchmarks.measure import Row, in_turns, ratio
 from tests.benchmarks.targets import TARGETS, Target
@@ -48,7 +48,12 @@ def test_a_target_bounds_minibg_from_its_own_side(
 
 
 def test_there_are_targets_for_each_framework_that_is_compared_with() -> None:
-    assert {target.peer for target in TARGETS} == {"raw ASGI", "Starlette", "FastAPI"}
+    assert {target.peer for target in TARGETS} == {
+        "raw ASGI",
+        "Starlette",
+        "FastAPI",
+        "Litestar",
+    }
 
 
 def test_a_slice_lasts_until_tasks_have_run_that_the_application_did_not_await() -> None:
@@ -86,3 +91,23 @@ def test_what_wrk_tells_is_read_in_seconds() -> None:
     assert find(r"50%\s+([\d.]+)(\w+)", told) == pytest.approx([0.000871])
     assert find(r"99%\s+([\d.]+)(\w+)", told) == pytest.approx([0.0012])
     assert find(r"(\d+) requests in ([\d.]+)(\w+)", told) == [30210, 2.0]
+
+
+def test_a_request_takes_the_slope_between_few_and_many(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(instructions, "count", lambda peer, row, number: 10**9 + 50 * number)
+    (row,) = instructions.rows(["minibg", "FastAPI"], "instructions, no task")
+    assert row.samples == {"minibg": [50]}
+
+
+@pytest.mark.skipif(not instructions.is_possible(), reason=instructions.MISSING)
+@pytest.mark.timeout(300)
+def test_callgrind_counts_more_for_more_requests() -> None:
+    few, many = (instructions.count("minibg", "no task", number) for number in (1, 20))
+    assert 0 < few < many
+
+
+def test_a_crowd_is_measured_of_minibg_and_of_starlette() -> None:
+    peers = ["minibg", "Starlette", "FastAPI"]
+    for row in (crowd.wait_row(peers, 1), crowd.memory_row(peers)):
+        assert [*row.samples] == ["minibg", "Starlette"]
+        assert all(cost > 0 for costs in row.samples.values() for cost in costs)

@@ -1,5 +1,7 @@
 """Requests under uvicorn: a process for each application, loaded in turns by wrk.
 
+Under gunicorn it is one worker of uvicorn's, as it is deployed: a process serves alone, beside wrk.
+
 A request is done when its tasks have run. A server that accepts more than it finishes would seem
 fast otherwise: so the time goes on until the last task has run.
 """
@@ -11,6 +13,7 @@ import sys
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, contextmanager
 from functools import partial
+from importlib.util import find_spec
 from pathlib import Path
 from subprocess import PIPE, Popen, run
 from threading import Timer
@@ -24,13 +27,20 @@ LIMIT = 60.0
 """How many seconds a server may take to start, and to run the tasks that are left."""
 
 ROOT = Path(__file__).parents[2]
-SERVER = ["-m", "uvicorn", "tests.benchmarks.served:app", "--port", "0", "--no-access-log"]
+APP = "tests.benchmarks.served:app"
+WORKER = "uvicorn_worker.UvicornWorker"
+SERVERS = {
+    "uvicorn": ["uvicorn", APP, "--port", "0", "--no-access-log"],
+    "gunicorn": ["gunicorn", APP, "--bind", "127.0.0.1:0", "--worker-class", WORKER],
+}
+"""The commands that start a server, as modules of Python."""
 SECONDS = {"us": 1e-6, "ms": 1e-3, "s": 1.0, "m": 60.0}
 
 
-def is_possible() -> bool:
-    """Whether the machine has what makes the load."""
-    return shutil.which("wrk") is not None
+def is_possible(server: str = "uvicorn") -> bool:
+    """Whether the machine has what makes the load, and the server."""
+    modules = ["uvicorn", *(["gunicorn", "uvicorn_worker"] if server == "gunicorn" else [])]
+    return shutil.which("wrk") is not None and all(map(find_spec, modules))
 
 
 class Server:
@@ -80,10 +90,10 @@ def find(pattern: str, told: str) -> list[float]:
 
 
 @contextmanager
-def serving(peer: str, row: str) -> Iterator[Server]:
+def serving(peer: str, row: str, server: str) -> Iterator[Server]:
     """Serve the peer's application for that row."""
     environment = {**os.environ, "BENCHMARK": f"{peer}: {row}"}
-    command = [sys.executable, *SERVER]
+    command = [sys.executable, "-m", *SERVERS[server]]
     with Popen(
         command, cwd=ROOT, env=environment, stdin=PIPE, stdout=PIPE, stderr=PIPE, text=True
     ) as process:
@@ -94,38 +104,45 @@ def serving(peer: str, row: str) -> Iterator[Server]:
             log = ""
             for line in process.stderr:
                 log += line
-                if found := re.search(r"running on http://127\.0\.0\.1:(\d+)", line):
+                if found := re.search(
+                    r"(?:running on|Listening at:) http://127\.0\.0\.1:(\d+)", line
+                ):
                     timer.cancel()
                     yield Server(process, int(found[1]), ROWS[row].runs)
                     break
             else:
-                raise RuntimeError(f"uvicorn did not serve {peer}:\n{log}")
+                raise RuntimeError(f"{server} did not serve {peer}:\n{log}")
         finally:
             timer.cancel()
             process.kill()
 
 
 def measure_row(
-    row: str, peers: Iterable[str], connections: Iterable[int], rounds: int, seconds: int
+    row: str,
+    peers: Iterable[str],
+    connections: Iterable[int],
+    rounds: int,
+    seconds: int,
+    server: str = "uvicorn",
 ) -> list[measure.Row]:
     """A row of the table for each number of connections."""
     rows = []
     with ExitStack() as stack:
         servers = {
-            peer: stack.enter_context(serving(peer, row))
+            peer: stack.enter_context(serving(peer, row, server))
             for peer in peers
             if make_app(peer, ROWS[row]) is not None
         }
         for number in connections:
             loads: dict[str, Callable[[], float]] = {}
-            for peer, server in servers.items():
-                server.details = []
-                loads[peer] = partial(server.load, number, seconds)
+            for peer, served in servers.items():
+                served.details = []
+                loads[peer] = partial(served.load, number, seconds)
             samples = measure.in_turns(loads, rounds)
-            details = {peer: server.details for peer, server in servers.items()}
-            rows.append(measure.Row(name_of(row, number), "s", samples, details))
+            details = {peer: served.details for peer, served in servers.items()}
+            rows.append(measure.Row(name_of(row, number, server), "s", samples, details))
     return rows
 
 
-def name_of(row: str, connections: int) -> str:
-    return f"uvicorn, {row}, {connections} connection{'s' if connections > 1 else ''}"
+def name_of(row: str, connections: int, server: str = "uvicorn") -> str:
+    return f"{server}, {row}, {connections} connection{'s' if connections > 1 else ''}"

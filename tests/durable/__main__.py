@@ -43,7 +43,7 @@ def serve(name, cls):
 serve("plain", BackgroundTasks)
 serve("durable", DurableTasks)
 """
-ROUNDS, REQUESTS = 7, 100
+ROUNDS, REQUESTS = 60, 10
 RUNS = 6
 """Runs of 200 tasks with three kills each."""
 

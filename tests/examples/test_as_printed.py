@@ -22,7 +22,7 @@ ROOT = Path(__file__).parents[2]
 EXAMPLES = sorted(
     {module.name for module in iter_modules(examples.__path__) if not module.ispkg}
     # These do not serve, or serve the others.
-    - {"serve", "alternatives", "outgrown", "solutions", "waiting"}
+    - {"serve", "alternatives", "outgrown", "outgrown_celery", "solutions", "waiting"}
 )
 CURL = shutil.which("curl")
 

@@ -70,7 +70,8 @@ def test_a_way_may_have_a_worker_which_is_killed(
     monkeypatch.setattr(outgrown, "kill", kill_and_note)
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
-    way = Way("with a worker", "durable", ["http.server", "0", "--bind", "127.0.0.1"])
+    way = Way("with a worker", "outgrown:durable", ["http.server", "0", "--bind", "127.0.0.1"])
+    assert way not in outgrown.ways()
     accepted, found = outgrown.try_out(way, tmp_path, port)
     assert accepted == len(found.ended) == 200
     assert [process.args[2] for process in killed][:1] == ["http.server"]
@@ -79,7 +80,7 @@ def test_a_way_may_have_a_worker_which_is_killed(
 def test_a_server_that_does_not_start_is_told(tmp_path: Path) -> None:
     with (
         pytest.raises(RuntimeError, match=r"did not start: see .*log"),
-        outgrown.serving(Way("none", "there_is_none"), tmp_path, 9),
+        outgrown.serving(Way("none", "outgrown:there_is_none"), tmp_path, 9),
     ):
         pass
     assert "there_is_none" in (tmp_path / "log").read_text()

@@ -117,11 +117,12 @@ def test_what_asyncio_cancels_on_its_way_to_a_thread_is_not_called(
     arrived: Future[threading.Thread] = Future()
     cancelled = threading.Event()
 
-    class Outcome(Future[Any]):
-        def set_running_or_notify_cancel(self) -> bool:
-            arrived.set_result(threading.current_thread())
-            assert cancelled.wait(10)
-            return super().set_running_or_notify_cancel()
+    make = concurrency._Call.make
+
+    def make_late(call: Any) -> None:
+        arrived.set_result(threading.current_thread())
+        assert cancelled.wait(10)
+        make(call)
 
     async def main() -> None:
         call = asyncio.ensure_future(run_in_threadpool(called.append, "called"))
@@ -131,7 +132,7 @@ def test_what_asyncio_cancels_on_its_way_to_a_thread_is_not_called(
             await call
         cancelled.set()
 
-    monkeypatch.setattr(concurrency, "Future", Outcome)
+    monkeypatch.setattr(concurrency._Call, "make", make_late)
     anyio.run(main)
     arrived.result().join(10)
     assert called == []

@@ -1,6 +1,7 @@
 """What the recorder sees of requests to a real server: the order of events, places, outcomes."""
 
 import asyncio
+import logging
 from itertools import count
 from math import inf
 from pathlib import Path
@@ -11,13 +12,15 @@ from minibg import Middleware, MiniBG
 from minibg.examples.solutions import Retrying
 from minibg.lab.delivery import PUSH_EVENT, Answer, deliver
 from minibg.lab.recorder import (
+    Event,
     Recording,
+    RecordingHandler,
     RecordingMiddleware,
     RecordingTasks,
     current_recording,
 )
 from minibg.lab.run import SECRET, exchange, listen, url_of
-from minibg.types import Message
+from minibg.types import Message, Receive, Scope, Send
 
 TASKS = ["verify_signature", "call_downstream", "store_delivery", "write_log"]
 
@@ -163,3 +166,54 @@ def test_each_call_of_a_task_has_an_event_of_its_own() -> None:
         ("fail_once", False),
     ]
     assert recording.tasks[0].end <= recording.tasks[1].start
+
+
+@pytest.mark.parametrize(
+    ("event", "outcome"),
+    [
+        (Event("task"), "not run"),
+        (Event("task", start=1.0), "never ended"),
+        (Event("task", start=1.0, end=2.0), "ended"),
+        (Event("task", start=1.0, end=2.0, failed=True, detail="ValueError"), "failed"),
+        (Event("task", start=1.0, end=2.0, failed=True, detail="CancelledError"), "cut off"),
+    ],
+    ids=str,
+)
+def test_an_event_says_what_became_of_it(event: Event, outcome: str) -> None:
+    assert event.outcome == outcome
+
+
+def test_what_is_logged_is_recorded_with_its_request_or_elsewhere() -> None:
+    elsewhere, recording = Recording(), Recording()
+    logger = logging.Logger("mine")
+    logger.addHandler(RecordingHandler(elsewhere))
+    logger.addHandler(RecordingHandler())  # knows no other place, and leaves it
+    logger.warning("before")
+    before = current_recording.set(recording)
+    logger.error("within", exc_info=ValueError("no"))
+    logger.info("nobody needs to know")
+    current_recording.reset(before)
+    assert [(event.what, event.detail) for event in elsewhere.events] == [
+        ("before", "WARNING mine")
+    ]
+    assert [event.what for event in recording.events] == ["within: ValueError('no')"] * 2
+
+
+def test_without_an_answer_nothing_goes_on_after_it() -> None:
+    recordings: list[Recording] = []
+
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        raise LookupError
+
+    async def receive() -> Message:
+        return {"type": "http.request"}
+
+    async def send(message: Message) -> None: ...
+
+    recorded = RecordingMiddleware(app, recordings.append, records_lists=True)
+    with pytest.raises(LookupError):
+        asyncio.run(recorded({"type": "http"}, receive, send))  # type: ignore[arg-type]
+    assert [event.what for event in recordings[0].events] == [
+        "request received",
+        "server gets LookupError",
+    ]

@@ -199,11 +199,11 @@ BREAKS = [
         "grow",
         "count the tasks before the run",
         BACKGROUND,
-        "            while self.tasks:\n                while run",
+        "            while self.tasks:\n                if self.tasks[0]",
         "            turns = len(self.tasks)\n"
         "            while self.tasks and turns:\n"
         "                turns -= 1\n"
-        "                while run",
+        "                if self.tasks[0]",
     ),
     Break(
         "grow",
@@ -246,9 +246,8 @@ BREAKS = [
         "after",
         "run the tasks, then send",
         RESPONSES,
-        "            await response.send_response(scope, receive, send)\n            reason",
-        "            await run_in_turn(lists)\n"
-        "            await response.send_response(scope, receive, send)\n            reason",
+        "    try:\n        if resources is None:",
+        "    await run_in_turn(lists)\n    try:\n        if resources is None:",
     ),
     Break(
         "after",
@@ -333,8 +332,8 @@ BREAKS = [
         "release",
         "hold nothing",
         ROUTING,
-        "held = resources if is_open else NOTHING_HELD",
-        "held = NOTHING_HELD",
+        "held = resources if is_open else None",
+        "held = None",
     ),
     # --- nothing lost ---
     Break(
@@ -440,16 +439,16 @@ BREAKS = [
     Break(
         "cancel",
         "do not ask trio in a row",
-        BACKGROUND,
-        "self.tasks[0].is_async or run.has_pending_cancellation()",
-        "self.tasks[0].is_async",
+        CONCURRENCY,
+        "        return run.has_pending_cancellation()\n",
+        "        return False\n",
     ),
     Break(
         "cancel",
         "do not ask asyncio in a row",
-        BACKGROUND,
-        "                from_thread.check_cancelled()  #",
-        "                pass  #",
+        CONCURRENCY,
+        "        return from_thread.check_cancelled\n",
+        "        return bool\n",
     ),
     Break(
         "cancel",
@@ -462,8 +461,8 @@ BREAKS = [
         "cancel",
         "leave the thread behind",
         CONCURRENCY,
-        "            await _until_done(outcome)\n",
-        "            pass\n",
+        "while call.running.locked():",
+        "while False:",
     ),
     Break(
         "cancel",
@@ -487,6 +486,13 @@ BREAKS = [
         "background_limiter(), on_cancel)",
         "current_default_thread_limiter(), on_cancel)",
     ),
+    Break(
+        "room",
+        "keep the thread for the whole row",
+        BACKGROUND,
+        "                if monotonic() >= end:\n                    break\n",
+        "",
+    ),
     Break("room", "have room for 4", CONCURRENCY, "CapacityLimiter(40)", "CapacityLimiter(4)"),
     Break(
         "room",
@@ -499,14 +505,14 @@ BREAKS = [
         "room",
         "take a thread of endpoints as well",
         CONCURRENCY,
-        "await to_thread.run_sync(_settle, outcome, call, limiter=_NO_LIMIT)",
-        "await to_thread.run_sync(_settle, outcome, call)",
+        "await to_thread.run_sync(call.make, limiter=_NO_LIMIT)",
+        "await to_thread.run_sync(call.make)",
     ),
     Break(
         "room",
         "never give a thread back",
         CONCURRENCY,
-        "        limiter.release_on_behalf_of(outcome)\n",
+        "        limiter.release_on_behalf_of(call)\n",
         "",
     ),
 ]

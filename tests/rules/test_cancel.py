@@ -117,21 +117,21 @@ def test_a_failure_while_the_run_is_cancelled_still_goes_to_on_error(
 def test_a_failure_that_the_loop_has_not_heard_of_when_it_cancels_goes_to_on_error_too(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    settled, settle = threading.Event(), minibg.concurrency._settle
+    made, make = threading.Event(), minibg.concurrency._Call.make
 
-    def settle_and_say(*args: Any) -> None:
-        settle(*args)
-        settled.set()
+    def make_and_say(call: Any) -> None:
+        make(call)
+        made.set()
 
     async def request() -> None:
         blocked = Blocked(ValueError())
         async with in_a_task(BackgroundTasks([BackgroundTask(blocked)])) as cancel:
             await blocked.is_running()
             blocked.leave.set()
-            assert settled.wait(SECONDS), "the loop does not turn meanwhile"
+            assert made.wait(SECONDS), "the loop does not turn meanwhile"
             cancel()
 
-    monkeypatch.setattr(minibg.concurrency, "_settle", settle_and_say)
+    monkeypatch.setattr(minibg.concurrency._Call, "make", make_and_say)
     asyncio.run(request())
     assert [record.exc_info and record.exc_info[0] for record in caplog.records] == [ValueError]
 

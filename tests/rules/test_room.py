@@ -57,6 +57,36 @@ def named(borrowed: list[int]) -> dict[str, int]:
     return dict(zip(kinds, borrowed, strict=True))
 
 
+def test_a_long_row_lets_another_list_have_its_thread(
+    backend: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("minibg.background.LONGEST_ROW", 0)
+    running, leave = threading.Event(), threading.Event()
+    ran: list[str] = []
+
+    def first() -> None:
+        running.set()
+        assert leave.wait(SECONDS)
+        ran.append("the first of the row")
+
+    row = BackgroundTasks([BackgroundTask(first), BackgroundTask(ran.append, "the second")])
+    other = BackgroundTasks([BackgroundTask(ran.append, "the other list")])
+
+    async def server() -> None:
+        background_limiter().total_tokens = 1
+        with anyio.fail_after(SECONDS):
+            async with anyio.create_task_group() as requests:
+                requests.start_soon(row)
+                await run_in_extra_thread(running.wait, SECONDS)
+                requests.start_soon(other)
+                while not background_limiter().statistics().tasks_waiting:
+                    await anyio.lowlevel.checkpoint()
+                leave.set()
+
+    anyio.run(server, backend=backend)
+    assert ran == ["the first of the row", "the other list", "the second"]
+
+
 def test_blocked_endpoint_threads_leave_background_tasks_running(backend: str) -> None:
     async def server() -> None:
         threads = int(current_default_thread_limiter().total_tokens)

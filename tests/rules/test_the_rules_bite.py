@@ -161,8 +161,8 @@ SABOTEURS = [
         "after",
         "tasks run before the body is sent",
         respond,
-        "await response.send_response(scope, receive, send)",
-        "await run_in_turn(lists); await response.send_response(scope, receive, send)",
+        "    try:\n        if resources is None:",
+        "    await run_in_turn(lists)\n    try:\n        if resources is None:",
     ),
     Saboteur(
         "after",
@@ -224,8 +224,8 @@ SABOTEURS = [
         "cancel",
         "a row goes on when the run is cancelled",
         BackgroundTasks._run_row,
-        "run.has_pending_cancellation()):\n            from_thread.check_cancelled()",
-        "False):",
+        "self.tasks[0].is_async or is_cancelled()",
+        "self.tasks[0].is_async",
     ),
     Saboteur(
         "cancel",

@@ -1,7 +1,8 @@
 // The form in which a request is composed: presets, rows of tasks, choices, contenders.
 // Nothing about runs may live here.
 
-import { byId, make } from "./dom.js";
+import { byId, make, prose } from "./dom.js";
+import { OWN } from "./recording.js";
 import { CHOICES, MOST, requestOf, same, taskOf } from "./request.js";
 
 const CHOSEN = ["endpoint", "dependency", "client", "server"];
@@ -11,13 +12,13 @@ const GROUPS = {
   misunderstandings: "The misunderstandings",
   versions: "The versions of the walkthrough",
 };
-const DOES = { exits: "calls sys.exit", "hands back": "hands back an awaitable", blocks: "blocks the loop", adds: "adds another" };
 
 /** The form. `onChange` is called whenever what it says has changed. */
 export class Composer {
   constructor({ presets, contenders, onChange }) {
     this.presets = presets;
-    this.contenders = contenders.filter((contender) => contender.id !== "app");
+    this.contenders = contenders.filter(({ id }) => id !== OWN);
+    this.own = contenders.find(({ id }) => id === OWN);
     this.onChange = onChange;
     for (const field of CHOSEN) byId(field).append(...CHOICES[field].map((choice) => new Option(choice)));
     this.fillPresets();
@@ -111,7 +112,7 @@ export class Composer {
   appendRow(task) {
     const choose = (name, choices, chosen) => {
       const select = make("select", { name });
-      select.append(...choices.map((choice) => new Option(DOES[choice] ?? choice, choice)));
+      select.append(...choices.map((choice) => new Option(choice)));
       select.value = chosen;
       return select;
     };
@@ -151,7 +152,7 @@ export class Composer {
     }
     const { preset } = this;
     if (!preset) byId("preset").value = "";
-    byId("see").textContent = preset?.see ?? "";
+    byId("see").replaceChildren(...prose(preset?.see ?? ""));
     byId("see").hidden = !preset;
     this.onChange();
   }

@@ -11,4 +11,8 @@ export function make(tag, { aria = {}, data = {}, ...properties } = {}, ...child
   return element;
 }
 
+/** Text in which `code` stands between backticks, as nodes. */
+export const prose = (text) =>
+  text.split("`").map((part, index) => (index % 2 ? make("code", {}, part) : part));
+
 export const calm = matchMedia("(prefers-reduced-motion: reduce)");

@@ -6,7 +6,7 @@ import { verdictOf } from "./recording.js";
 const SVG = "http://www.w3.org/2000/svg";
 const WRITTEN = [
   "fill", "fill-opacity", "stroke", "stroke-width", "stroke-dasharray", "stroke-linecap", "stroke-linejoin",
-  "opacity", "font-family", "font-size", "font-weight", "font-style",
+  "opacity", "font-family", "font-size", "font-weight", "font-style", "paint-order",
 ];
 const LEFT_OUT = ".veil, .hit";
 const MARGIN = 24;

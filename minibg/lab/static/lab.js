@@ -3,16 +3,16 @@
 
 import { Composer } from "./composer.js";
 import { byId, make } from "./dom.js";
-import { Recording } from "./recording.js";
-import { fragmentOf, readFragment, requestOf, same } from "./request.js";
+import { OWN, Recording } from "./recording.js";
+import { fragmentOf, learn, readFragment, requestOf, same } from "./request.js";
 import { Result } from "./result.js";
-import { Refused, getContenders, getPresets, listen, startRun, stopRun } from "./server.js";
+import { Refused, getComposition, getContenders, getPresets, listen, startRun, stopRun } from "./server.js";
 
 /** What a newcomer asks, and the preset that answers it. */
 const QUESTIONS = [
   { text: "The first task fails. What happens to the second?", preset: "isolate" },
-  { text: "In which thread does a sync task run?", preset: "place", contenders: ["minibg", "fastapi"] },
-  { text: "What does kill -9 lose?", preset: "misunderstanding-kill" },
+  { text: "In which thread does a sync task run?", preset: "order" },
+  { text: "What does kill -9 lose?", preset: "misunderstanding-every-job" },
 ];
 
 const result = new Result();
@@ -29,7 +29,8 @@ const announce = (message) => (byId("progress").textContent = message);
 
 async function begin() {
   try {
-    const [presets, contenders] = await Promise.all([getPresets(), getContenders()]);
+    const [composition, presets, contenders] = await Promise.all([getComposition(), getPresets(), getContenders()]);
+    learn(composition);
     titles = new Map(contenders.map(({ id, title }) => [id, title]));
     composer = new Composer({ presets, contenders, onChange: rememberInUrl });
   } catch (refused) {
@@ -51,15 +52,15 @@ async function begin() {
   result.link = () => location.href;
   showQuestions();
   readUrl();
-  if (titles.has("app")) watchApp(titles.get("app"));
+  if (titles.has(OWN)) watchApp(composer.own);
 }
 
 function showQuestions() {
   const known = QUESTIONS.filter(({ preset }) => composer.presets.some(({ id }) => id === preset));
-  const items = known.map(({ text, preset, contenders }) => {
+  const items = known.map(({ text, preset }) => {
     const ask = () => {
-      composer.usePreset(preset, contenders);
-      run(false);
+      composer.usePreset(preset);
+      run(false, text);
     };
     return make("li", {}, make("button", { type: "button", onclick: ask }, text));
   });
@@ -106,13 +107,13 @@ async function share() {
   }
 }
 
-async function run(step) {
+async function run(step, question) {
   const { request, chosen } = composer;
   if (!chosen.length) return complain("No contender is chosen. Choose one, two or three.");
   if (running) return;
   complain("");
   rememberInUrl();
-  const { title, see } = captionOf(composer.preset);
+  const caption = { ...captionOf(composer.preset), ...(question && { title: question }) };
   const names = chosen.map((id) => [id, titles.get(id) ?? id]);
   const who = names.map(([, name]) => name).join(", ");
   busy({ id: null });
@@ -127,7 +128,7 @@ async function run(step) {
     return;
   }
   announce(`${step ? "Stepping" : "Running"} on ${who}…`);
-  follow(new Recording(names, { request, step }), { title, see }, running.id, who);
+  follow(new Recording(names, { request, step }), caption, running.id, who);
 }
 
 function captionOf(preset) {
@@ -144,6 +145,7 @@ function busy(run) {
 
 function follow(recording, caption, id, who) {
   performance.clearMarks("last event");
+  performance.clearMeasures("drawn");
   const stop = listen(`/runs/${encodeURIComponent(id)}/events`, {
     onStart() {
       complain("");
@@ -181,25 +183,28 @@ function take(recording, name, data) {
 }
 
 /** With `--app`: each request that the visitor's own application has served is a recording. */
-function watchApp(title) {
+function watchApp({ title, url }) {
   byId("own").hidden = false;
-  byId("own-hint").textContent = `Requests that you send to ${title} are listed here.`;
+  byId("own-hint").textContent = `Requests that you send to ${title}${url ? ` at ${url}` : ""} are listed here.`;
   const recordings = new Map();
   const start = () => {
     recordings.clear();
     byId("own-runs").replaceChildren();
   };
   const onEvent = (name, data) => {
-    if (data.run === undefined) return;
+    if (data.run === undefined) {
+      if (name === "error") complain(data.message);
+      return;
+    }
     if (!recordings.has(data.run)) recordings.set(data.run, listed(data.run, title));
-    take(recordings.get(data.run), name, { ...data, contender: "app" });
+    take(recordings.get(data.run), name, { ...data, contender: OWN });
   };
   const onLost = () => complain("The connection to the lab is lost. Trying again…");
   listen("/app/events", { onStart: start, onEvent, onLost });
 }
 
 function listed(number, title) {
-  const recording = new Recording([["app", title]]);
+  const recording = new Recording([[OWN, title]]);
   const name = `Request ${number}`;
   const show = () => {
     for (const other of byId("own-runs").querySelectorAll("button")) other.removeAttribute("aria-current");

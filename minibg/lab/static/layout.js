@@ -7,7 +7,7 @@
 
 import { endOf } from "./recording.js";
 
-const STRIP = 18;
+const STRIP = 20;
 const BAR = 20;
 const ROW = BAR + 3;
 const PAD = 6;
@@ -58,6 +58,8 @@ function lanesOf(part) {
     spans: part.spans.filter((span) => span.lane === name),
     marks: part.marks.filter((mark) => mark.lane === name),
   }));
+  const client = lanes.find(({ name }) => name === "client");
+  if (client && (client.marks.length || (part.last > 0 && !part.ended))) client.spans.push(waitOf(part));
   if (part.logs.length) {
     const marks = part.logs.map((log) => ({ ...log, what: log.level, log }));
     lanes.push({ name: "log", spans: [], marks });
@@ -67,6 +69,13 @@ function lanesOf(part) {
     lanes.push({ name: "not run", spans: [], marks: [], chips });
   }
   return lanes;
+}
+
+/** The client's wait is told by marks: it lasts from the request to what ended it. */
+function waitOf({ waited, answered, ended, last }) {
+  const end = waited ?? (ended ? last : null);
+  const how = end === null ? null : answered === null ? "no answer" : "ended";
+  return { id: "wait", lane: "client", kind: "client", what: "waits for the answer", t: 0, end, how, detail: "" };
 }
 
 function rowsOf(spans) {
@@ -93,31 +102,33 @@ function placeRow(row, y, { x, now, right, measure }, boxes) {
   boxes.bars.push(...bars);
 }
 
-const WEIGHT = ["client", "task", "on_error", "endpoint", "response", "dependency"];
+const WEIGHT = ["client", "task", "not recorded", "on_error", "endpoint", "dependency"];
 
+/** Inside the bar if one of its wordings fits there, else beside it, else nowhere. */
 function label(bar, taken, right, measure) {
-  const cross = bar.span.how === "failed" ? 16 : 0;
-  for (const text of wordings(bar.span)) {
-    const width = measure(text);
-    if (width + 12 + cross <= bar.width) {
-      Object.assign(bar, { label: text, labelX: bar.x + 7 });
-      return;
-    }
-    const from = bar.x + bar.width + 4;
-    if (!isFree(from, from + width + GAP, taken, right)) continue;
-    taken.push([from, from + width + GAP]);
-    Object.assign(bar, { label: text, labelX: from, outside: true });
-    return;
-  }
+  const { span } = bar;
+  const room = bar.width - 12 - (span.how === "failed" ? 16 : 0);
+  const words = wordings(span);
+  const shortest = span.kind === "task" && span.task !== null ? [`${span.task + 1}`] : [];
+  const inside = [...words, ...shortest].find((text) => measure(text) <= room);
+  if (inside) return Object.assign(bar, { label: inside, labelX: bar.x + 7 });
+  const x = bar.x + bar.width + 4;
+  const beside = words.find((text) => isFree(x, x + measure(text) + GAP, taken, right));
+  if (!beside) return bar;
+  taken.push([x, x + measure(beside) + GAP]);
+  return Object.assign(bar, { label: beside, labelX: x, outside: true });
 }
 
 /** What a span may be called, from the fullest down. */
 function wordings(span) {
   if (span.kind === "client") return [span.what, "waits"];
   if (span.kind !== "task") return [span.what];
-  const plain = `task ${span.task}`;
-  const how = span.how && span.how !== "ended" ? [`${plain} ${endOf(span)}`, `${plain} ${span.how}`] : [span.what];
-  return [...how, plain, span.task];
+  if (span.what.endsWith("handed back")) return [span.what, "handed back"];
+  if (!span.what.startsWith("task ")) return [span.what];
+  const whose = span.request > 1 ? `request ${span.request}, ` : "";
+  const plain = `${whose}task ${span.task + 1}`;
+  const how = span.how && span.how !== "ended" ? [`${plain} ${endOf(span)}`, `${plain} ${span.how}`] : [`${whose}${span.what}`];
+  return [...how, plain];
 }
 
 const isFree = (from, to, taken, right) =>
@@ -179,7 +190,7 @@ function nameOf(mark) {
   return SAYS_MORE.has(mark.what) && mark.detail ? `${mark.what} ${mark.detail}` : mark.what;
 }
 
-const SAYS_MORE = new Set(["the server gets", "connection closed"]);
+const SAYS_MORE = new Set(["connection closed"]);
 
 function shortened(text, room, measure) {
   if (room < 60) return "";
@@ -192,7 +203,7 @@ function placeChips(tasks, top, { left, right, measure }, boxes) {
   let x = left;
   let y = top;
   for (const { task, isNamed } of tasks) {
-    const text = `task ${task}, ${isNamed ? "named in the log" : "named nowhere"}`;
+    const text = `task ${task + 1}, ${isNamed ? "named in the log" : "named nowhere"}`;
     const width = measure(text) + 16;
     if (x + width > right && x > left) [x, y] = [left, y + ROW];
     boxes.chips.push({ task, isNamed, text, x, y, width, height: BAR });

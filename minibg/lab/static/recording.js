@@ -1,12 +1,16 @@
 // What was recorded, put in order as it arrives: a part for each contender, with its lanes, spans,
 // marks, log records and lines. Nothing about how it is drawn may live here.
 
+/** The contender that is the visitor's own application. */
+export const OWN = "app";
+
 /** The recording of one request on one contender. */
 export class Part {
   constructor(contender, title) {
     this.contender = contender;
     this.title = title;
-    this.lanes = ["client", "loop"];
+    this.isOwn = contender === OWN;  // the visitor's own application, whose client is not seen
+    this.lanes = this.isOwn ? ["loop"] : ["client", "loop"];
     this.spans = [];
     this.marks = [];
     this.logs = [];
@@ -67,9 +71,15 @@ export class Part {
     return this.marks.find((mark) => mark.what === "answer complete")?.t ?? null;
   }
 
+  /** When the client's wait was over: with the answer, or with what ended it; null if never. */
+  get waited() {
+    const isEnd = ({ lane, what }) => lane === "client" && what !== "first byte";
+    return this.marks.find(isEnd)?.t ?? null;
+  }
+
   /** When the process was killed, in ms; null if it was not. */
   get killed() {
-    return this.marks.find((mark) => mark.what === "SIGKILL")?.t ?? null;
+    return this.marks.find((mark) => mark.what === "killed")?.t ?? null;
   }
 
   /** The tasks that have never started, once that is known. */
@@ -77,10 +87,30 @@ export class Part {
     return (this.outcome?.tasks ?? []).filter((task) => !task.started);
   }
 
-  /** The task's name as functions have it, as the log names it. */
+  /** Whether the log names a task: as one that was not run or was cut off, or as one that failed. */
   logNames(task) {
-    const name = new RegExp(`\\btask_${String(task).replace(/\W+/g, "_")}\\b`);
-    return this.logs.some(({ message }) => name.test(message));
+    const { named } = this.outcome.tasks.find((one) => one.task === task);
+    return Boolean(named) || this.logs.some(({ message }) => message.includes(`${this.functionOf(task)} failed`));
+  }
+
+  /** The name of a task's function: composed tasks are numbered, in functions' names from 1. */
+  functionOf(task) {
+    if (!this.isOwn) return `task_${task + 1}`;
+    return this.spans.find((span) => span.kind === "task" && span.task === task)?.what ?? "";
+  }
+
+  /** Tasks by their names: "task 1", "tasks 1 and 3", "tasks 1 to 3"; a visitor's own by their functions. */
+  named(tasks) {
+    const names = tasks.map((task) => (this.isOwn ? this.functionOf(task) : task + 1));
+    const isRow = names.length > 2 && names.every((name, index) => name === names[0] + index);
+    const listed = [names.slice(0, -1).join(", "), names.at(-1)].filter(Boolean).join(" and ");
+    const all = isRow ? `${names[0]} to ${names.at(-1)}` : listed;
+    return this.isOwn ? all : `${names.length > 1 ? "tasks" : "task"}\u00a0${all}`;
+  }
+
+  /** Text that begins a sentence; a function's name stays as it is. */
+  sentence(text) {
+    return this.isOwn ? text : text[0].toUpperCase() + text.slice(1);
   }
 
   /** All that happened, in order of time; each moment says what it is and where. */
@@ -128,8 +158,13 @@ export class Recording {
   differ(difference) {
     this.differences.push(difference);
     for (const id of difference.contenders) {
-      for (const task of difference.tasks ?? []) this.parts.get(id)?.differing.add(String(task));
+      for (const task of difference.tasks ?? []) this.parts.get(id)?.differing.add(task);
     }
+  }
+
+  /** Whether nothing more will come: the last event has, or a visitor's own request is over. */
+  get isOver() {
+    return this.ended || [...this.parts.values()].every(({ isOwn, ended }) => isOwn && ended);
   }
 
   /** The times of all that happened, lines left out. */
@@ -161,22 +196,18 @@ export function endOf(span) {
   return span.detail ? `${span.how}: ${span.detail}` : span.how;
 }
 
-/** Tasks by their names: "task 1", "tasks 1, 2 and 3". */
-export function named(tasks) {
-  if (tasks.length < 2) return `task\u00a0${tasks[0]}`;
-  return `tasks\u00a0${tasks.slice(0, -1).join(", ")} and ${tasks.at(-1)}`;
-}
-
 /** What a part shows, in sentences: the answer, what ran and where, what did not, who says so. */
 export function verdictOf(part) {
   if (part.error) return [{ text: part.error, tone: "bad" }];
   if (!part.outcome) return [];
+  return [answerOf(part), ...ofTasks(part)].filter(Boolean);
+}
+
+function answerOf(part) {
   const { status } = part.outcome;
-  const answer =
-    status && part.answered !== null
-      ? { text: `The client has ${status} after ${time(part.answered)}.`, tone: "plain" }
-      : { text: "The client has no complete answer.", tone: "bad" };
-  return [answer, ...ofTasks(part)].filter(Boolean);
+  if (part.isOwn) return { text: status ? `Answered with ${status}.` : "Not answered.", tone: status ? "plain" : "bad" };
+  if (!status || part.answered === null) return { text: "The client has no complete answer.", tone: "bad" };
+  return { text: `The client has ${status} after ${time(part.answered)}.`, tone: "plain" };
 }
 
 function ofTasks(part) {
@@ -198,13 +229,13 @@ function places(part, ended) {
   const lanes = Map.groupBy(ended, (name) => part.outcome.tasks.find(({ task }) => task === name).lane);
   const clauses = [...lanes].map(([lane, names], index) => {
     const where = lane === "loop" ? "on the loop" : `in ${lane.replace(/^worker /, "worker thread\u00a0")}`;
-    return `${index ? named(names) : `${capital(named(names))} ran`} ${where}`;
+    return `${part.named(names)}${index ? "" : " ran"} ${where}`;
   });
-  return { text: `${clauses.join(", ")}.`, tone: "plain" };
+  return { text: `${part.sentence(clauses.join(", "))}.`, tone: "plain" };
 }
 
 function failures(part, failed) {
-  const what = `${capital(named(failed))} failed`;
+  const what = part.sentence(`${part.named(failed)} failed`);
   if (failed.every((task) => part.logNames(task))) return { text: `${what}, and the log says so.`, tone: "warn" };
   const isLogged = part.logs.some(({ level }) => level === "ERROR");
   return { text: isLogged ? `${what}, and the server logs an exception.` : `${what}, and nothing says so.`, tone: "bad" };
@@ -212,14 +243,12 @@ function failures(part, failed) {
 
 function lost(part, cut, unstarted) {
   const clauses = [];
-  if (cut.length) clauses.push(`${named(cut)} started and did not end`);
-  if (unstarted.length) clauses.push(`${named(unstarted)} never started`);
-  const what = capital(clauses.join("; "));
+  if (cut.length) clauses.push(`${part.named(cut)} started and did not end`);
+  if (unstarted.length) clauses.push(`${part.named(unstarted)} never started`);
+  const what = part.sentence(clauses.join("; "));
   const tasks = [...cut, ...unstarted];
   const silent = tasks.filter((task) => !part.logNames(task));
   if (!silent.length) return { text: `${what}. The log says so.`, tone: "warn" };
   if (silent.length === tasks.length) return { text: `${what}. Nothing says so.`, tone: "bad" };
-  return { text: `${what}. Nothing says so of ${named(silent)}.`, tone: "bad" };
+  return { text: `${what}. Nothing says so of ${part.named(silent)}.`, tone: "bad" };
 }
-
-const capital = (text) => text[0].toUpperCase() + text.slice(1);

@@ -1,17 +1,16 @@
 // A request as data: what can be asked for, its bounds, and its form in the URL's fragment.
 // Nothing about the page or the server may live here.
 
-/** What each choice offers; the first is the default. */
-export const CHOICES = {
-  kind: ["sync", "async"],
-  does: ["ends", "fails", "adds", "hands back", "blocks", "exits", "cancels"],
-  endpoint: ["returns", "raises", "streams"],
-  dependency: ["none", "closes", "fails closing"],
-  client: ["stays", "hangs up before", "hangs up within", "hangs up after", "pipelines"],
-  server: ["goes on", "SIGTERM", "SIGTERM twice", "SIGKILL"],
-};
+/** What each choice offers, as the server says; the first is the default. */
+export const CHOICES = {};
+/** How many tasks, milliseconds and contenders there may be. */
+export const MOST = {};
 
-export const MOST = { tasks: 10, ms: 2000, contenders: 3 };
+/** Take over what the server says can be composed. */
+export function learn({ limits, ...choices }) {
+  Object.assign(CHOICES, choices);
+  Object.assign(MOST, limits);
+}
 
 /** A task whose fields are `given`, or the defaults. */
 export const taskOf = (given = {}) => ({
@@ -66,28 +65,40 @@ function decoded(text) {
   return new TextDecoder().decode(Uint8Array.from(binary, (char) => char.charCodeAt(0)));
 }
 
-/** The request in one sentence. */
+/** The request in sentences. */
 export function sentenceOf(request) {
-  const tasks = request.tasks.map(
-    (task, index) => `${index + 1} ${task.kind} ${task.ms} ms${OUTCOMES[task.does]}`,
-  );
+  const tasks = request.tasks.map(({ kind, ms, does }, index) => {
+    const more = does === "ends" ? "" : `, ${IN_WORDS[does] ?? does}`;
+    return `${index + 1} ${kind} ${ms} ms${more}`;
+  });
   const parts = [
     tasks.length ? `Tasks: ${tasks.join("; ")}.` : "No tasks.",
-    `The endpoint ${request.endpoint === "raises" ? "raises after adding them" : request.endpoint}.`,
+    `The endpoint ${IN_WORDS[request.endpoint] ?? request.endpoint}.`,
   ];
-  if (request.dependency !== "none") parts.push(`A dependency ${request.dependency === "closes" ? "closes" : "fails while closing"}.`);
-  if (request.client !== "stays") parts.push(`The client ${request.client}${request.client.startsWith("hangs") ? " the answer" : " a second request"}.`);
-  if (request.server !== "goes on") parts.push(`The server gets ${request.server}.`);
+  const { dependency, client, server } = request;
+  if (dependency !== "none") parts.push(`A dependency ${IN_WORDS[`dependency ${dependency}`] ?? dependency}.`);
+  if (client !== "stays") parts.push(`The client ${IN_WORDS[client] ?? client}.`);
+  if (server !== "goes on") parts.push(`The server gets ${server}.`);
   if (request.fail_fast) parts.push("The first failure ends the list.");
   return parts.join(" ");
 }
 
-const OUTCOMES = {
-  ends: "",
-  fails: ", fails",
-  adds: ", adds another",
-  "hands back": ", hands back an awaitable",
-  blocks: ", blocks the loop",
-  exits: ", calls sys.exit",
-  cancels: ", cancels",
+/** Choices whose own words do not make a sentence. */
+const IN_WORDS = {
+  adds: "adds another",
+  "hands back": "hands back an awaitable",
+  blocks: "blocks the loop",
+  exits: "calls sys.exit",
+  cancels: "cancels the run",
+  "cancels and fails": "cancels the run and fails",
+  "is given func": "is given a keyword func",
+  raises: "raises after adding them",
+  "own background": "gives the last to its response",
+  "dependency fails closing": "fails while closing",
+  "dependency adds": "adds a task while closing",
+  "hangs up before": "hangs up before the answer",
+  "hangs up within": "hangs up within the answer",
+  "hangs up after": "hangs up after the answer",
+  pipelines: "pipelines a second request",
+  "after 40 others": "asks after 40 others",
 };

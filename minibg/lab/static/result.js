@@ -1,7 +1,7 @@
 // A recording on the page: pictures, verdicts, tables, differences, legend, player and source.
 // It draws what it is given; where recordings come from is not known here.
 
-import { byId, calm, make } from "./dom.js";
+import { byId, calm, make, prose } from "./dom.js";
 import { save, svgOf } from "./export.js";
 import { Player } from "./player.js";
 import { time, verdictOf } from "./recording.js";
@@ -9,7 +9,7 @@ import { sentenceOf } from "./request.js";
 import { byEvents, byTime } from "./scale.js";
 import { SourceView } from "./source.js";
 import { fillTable, textOf } from "./table.js";
-import { GLYPHS, Timeline, slug } from "./timeline.js";
+import { GLYPHS, Timeline, kindOf, slug } from "./timeline.js";
 
 const FRAME = 40;
 const BARS = [
@@ -19,9 +19,9 @@ const BARS = [
   ["task cut-off", "task cut off"],
   ["task never-ended", "task that never ended"],
   ["endpoint", "endpoint"],
-  ["response", "response"],
+  ["not-recorded", "not recorded"],
   ["dependency", "dependency"],
-  ["on_error", "on_error"],
+  ["on-error", "on_error"],
 ];
 
 export class Result {
@@ -52,8 +52,8 @@ export class Result {
     byId("result").hidden = false;
     byId("run-title").textContent = title;
     byId("run-request").textContent = recording.request ? sentenceOf(recording.request) : "";
-    byId("run-request").hidden = !recording.request;
-    byId("see-run").textContent = see;
+    byId("run-request").hidden = byId("share").hidden = !recording.request;
+    byId("see-run").replaceChildren(...prose(see));
     byId("source").hidden = true;
     byId("page").classList.remove("stepped");
     this.layOut();
@@ -97,7 +97,7 @@ export class Result {
   }
 
   get isLive() {
-    return this.views.some(({ part }) => !part.ended);
+    return !this.recording.isOver;
   }
 
   draw(at) {
@@ -134,14 +134,14 @@ export class Result {
     const names = new Map(titles);
     const items = differences.map(({ contenders, name, what }) => {
       const who = contenders.map((id) => names.get(id) ?? id).join(", ");
-      return make("li", {}, make("strong", {}, name), make("p", {}, titles.length > 2 ? make("small", {}, `${who}: `) : null, what));
+      return make("li", {}, make("strong", {}, name), make("p", {}, titles.length > 2 ? make("small", {}, `${who}: `) : null, ...prose(what)));
     });
     list.replaceChildren(...items);
   }
 
   drawLegend() {
     const bars = BARS.filter(([className]) => document.querySelector(`#parts .bar.${className.replace(" ", ".")}`));
-    const present = new Set(this.views.flatMap(({ part }) => [...part.marks.map(({ what }) => what), ...part.logs.map(({ level }) => level)]));
+    const present = new Set(this.views.flatMap(({ part }) => [...part.marks.map(({ what }) => kindOf(what)), ...part.logs.map(({ level }) => level)]));
     const marks = Object.keys(GLYPHS).filter((what) => present.has(what));
     const key = JSON.stringify([bars, marks, this.recording.differences.length]);
     if (this.legend === key && byId("legend").children.length) return;
@@ -172,10 +172,14 @@ export class Result {
     byId("source-of").replaceChildren(...buttons);
     byId("source-of").hidden = stepped.length < 2;
     byId("page").classList.toggle("stepped", stepped.length > 0);
-    byId("source-hint").textContent = stepped.length
-      ? "Choose a bar to see its lines, or a line to see when it ran. Recording each line has slowed this run."
-      : "This run did not record its lines. Press Step to run the request again, line by line.";
+    byId("source-hint").textContent = this.sourceHint(stepped.length);
     byId("code").hidden = byId("list").hidden = !stepped.length;
+  }
+
+  sourceHint(isStepped) {
+    if (isStepped) return "Choose a bar to see its lines, or a line to see when it ran. Recording each line has slowed this run.";
+    if (!this.recording.request) return "The lines of your own application's requests are not recorded.";
+    return "This run did not record its lines. Press Step to run the request again, line by line.";
   }
 
   /** Step through the lines of this view's part; without lines, through all that happened. */
@@ -190,7 +194,7 @@ export class Result {
       this.player.load(moments, moments.length - 1);
       return;
     }
-    const moments = momentsOf(view.part, this.views.length > 1);
+    const moments = momentsOf(view.part, false);
     this.source.show(view.part).then(
       () => this.player.load(moments, Math.max(moments.findIndex(({ type }) => type === "line"), 0)),
       (refused) => (byId("source-hint").textContent = refused.message),
@@ -252,11 +256,11 @@ function momentsOf(part, isOneOfMany) {
 }
 
 const WORDS = {
-  begin: (span) => `${span.lane} · ${span.what} begins`,
+  begin: (span) => `${span.lane} · ${span.what}: begins`,
   finish: (span) => `${span.lane} · ${span.what}: ${span.how}`,
   mark: (mark) => `${mark.lane} · ${mark.what}`,
   log: (log) => `log · ${log.message}`,
-  line: (line) => `${line.lane} · ${line.file}, line ${line.line}`,
+  line: (line) => `${line.lane} · ${line.file}:${line.line}`,
 };
 
 function showDetails(details) {

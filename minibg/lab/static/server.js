@@ -19,6 +19,7 @@ async function ask(path, options) {
   throw new Refused(typeof detail === "string" ? detail : `The lab answered ${response.status}.`);
 }
 
+export const getComposition = () => ask("/composition");
 export const getPresets = () => ask("/presets");
 export const getContenders = () => ask("/contenders");
 
@@ -33,21 +34,18 @@ export function getSources(contender) {
   return sources.get(contender);
 }
 
-// One run at a time for each tab.
-const HEADERS = { "content-type": "application/json", "x-visitor": crypto.randomUUID() };
-
 /** Start a run; returns its id. */
 export async function startRun(request, contenders, step) {
   const started = await ask("/runs", {
     method: "POST",
-    headers: HEADERS,
+    headers: { "content-type": "application/json" },
     body: JSON.stringify({ request, contenders, step }),
   });
   return started.id;
 }
 
 export const stopRun = (id) =>
-  ask(`/runs/${encodeURIComponent(id)}`, { method: "DELETE", headers: HEADERS });
+  ask(`/runs/${encodeURIComponent(id)}`, { method: "DELETE", headers: { "content-type": "application/json" } });
 
 /**
  * Listen to a stream of events; returns a function that ends it.

@@ -131,7 +131,7 @@ export class SourceView {
  * of its list has started, but for what it has given up; Starlette's run leaves all in its list.
  */
 function statesOf(part) {
-  const given = new Set(part.unstarted.map(({ task }) => `task ${task}`));
+  const given = new Set(part.unstarted.map(({ task }) => `task ${task + 1}`));
   const seen = new Set();
   return part.lines.map(({ list }) => {
     for (const task of [...list.started, ...list.waiting]) seen.add(task);

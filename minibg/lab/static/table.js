@@ -8,15 +8,15 @@ export function rowsOf(part) {
   const rows = part.moments.filter(({ type }) => type !== "line").map(({ t, type, of }) => ({ t, ...ROWS[type](of) }));
   for (const { task } of part.unstarted) {
     const how = part.logNames(task) ? "named in the log" : "named nowhere";
-    rows.push({ t: null, where: "", what: `task ${task} never starts`, how });
+    rows.push({ t: null, where: "", what: `task ${task + 1} never starts`, how });
   }
   return rows;
 }
 
 const ROWS = {
-  begin: (span) => ({ where: span.lane, what: `${span.what} begins`, how: "" }),
+  begin: (span) => ({ where: span.lane, what: span.what, how: "begins" }),
   finish: (span) => ({ where: span.lane, what: span.what, how: endOf(span) }),
-  mark: (mark) => ({ where: mark.lane, what: mark.what, how: mark.detail ?? "" }),
+  mark: (mark) => ({ where: mark.lane, what: mark.what, how: mark.what.endsWith(mark.detail) ? "" : mark.detail }),
   log: (log) => ({ where: "log", what: log.message, how: `${log.level} of ${log.logger}` }),
 };
 

@@ -19,14 +19,18 @@ export const GLYPHS = {
   "hung up": "M-4-4 4 4M4-4-4 4",
   "connection lost": "M-4-4 4 4M4-4-4 4",
   "connection closed": "M-4-4V4M4-4V4M-4 0H4",
-  "the server gets": "M0-5V1M0 4V5",
+  "server gets": "M0-5V1M0 4V5",
   SIGTERM: "M-4.5-4H4.5L0 4.5Z",
-  SIGKILL: "M-2-5H2L5-2V2L2 5H-2L-5 2V-2Z",
+  killed: "M-2-5H2L5-2V2L2 5H-2L-5 2V-2Z",
+  "application has returned": "M-4-4H3V4H-4",
   "server has ended": "M0-5V5M-3.5-5H3.5M-3.5 5H3.5",
   ERROR: "M-4.5-4.5H4.5V4.5H-4.5Z",
   WARNING: "M0-5 5 4.5H-5Z",
   other: "M-4 0H4M0-4V4",
 };
+
+/** The kind of a mark: what it says without the name of an exception. */
+export const kindOf = (what) => (what.startsWith("server gets") ? "server gets" : what);
 
 export const slug = (what) => what.toLowerCase().replace(/[^a-z]+/g, "-");
 
@@ -50,15 +54,17 @@ export class Timeline {
 
   listen() {
     const item = (event) => event.target.closest?.("[data-key]");
-    this.svg.addEventListener("pointerover", (event) => this.meet(item(event)));
-    this.svg.addEventListener("pointerleave", () => this.onDetails(null));
+    this.svg.addEventListener("pointermove", (event) => this.meet(item(event)));
+    this.svg.addEventListener("pointerleave", () => this.meet(null));
     this.svg.addEventListener("focusin", (event) => this.focus(item(event)));
-    this.svg.addEventListener("focusout", () => this.onDetails(null));
+    this.svg.addEventListener("focusout", () => this.meet(null));
     this.svg.addEventListener("click", (event) => this.choose(item(event)));
     this.svg.addEventListener("keydown", (event) => this.key(event));
   }
 
   meet(element) {
+    if (element && element === this.met) return;
+    this.met = element;
     this.onDetails(element ? { element, ...element.details } : null);
   }
 
@@ -139,7 +145,7 @@ export class Timeline {
     for (const bar of bars) {
       const { span } = bar;
       const key = `bar ${span.lane} ${span.id}`;
-      const differs = part.differing.has(String(span.task)) && span.kind === "task";
+      const differs = part.differing.has(span.task) && span.kind === "task";
       const state = span.how ? slug(span.how) : "running";
       const details = detailsOfSpan(span, differs);
       const g = this.item(this.groups.bars, key, `bar ${slug(span.kind)} ${state}`, details);
@@ -167,14 +173,14 @@ export class Timeline {
   }
 
   drawChip(part, { task, isNamed, text, x, y, width, height }) {
-    const differs = part.differing.has(String(task));
+    const differs = part.differing.has(task);
     const named = isNamed ? "named in the log" : "named nowhere";
     const details = {
       t: part.last,
       lane: "loop",
-      title: `task ${task} never started`,
+      title: `task ${task + 1} never started`,
       rows: [["log", named], ...(differs ? [["differs", "yes"]] : [])],
-      spoken: `task ${task} never started, ${named}`,
+      spoken: `task ${task + 1} never started, ${named}`,
     };
     const g = this.item(this.groups.bars, `chip ${task}`, `chip ${isNamed ? "named" : "silent"}`, details);
     g.put("box", "rect", { x, y, width, height, rx: 3, class: "box" });
@@ -190,9 +196,9 @@ export class Timeline {
       const number = seen.get(name) ?? 0;
       seen.set(name, number + 1);
       const details = mark.log ? detailsOfLog(mark.log) : detailsOfMark(mark);
-      const g = this.item(this.groups.marks, `mark ${name} ${number}`, `mark ${slug(mark.what)}`, details);
+      const g = this.item(this.groups.marks, `mark ${name} ${number}`, `mark ${slug(kindOf(mark.what))}`, details);
       g.put("hit", "rect", { class: "hit", x: x - 6.5, y: y - 9, width: 13, height: 18 });
-      g.put("glyph", "path", { class: "glyph", d: GLYPHS[mark.what] ?? GLYPHS.other, transform: `translate(${x} ${y})` });
+      g.put("glyph", "path", { class: "glyph", d: GLYPHS[kindOf(mark.what)] ?? GLYPHS.other, transform: `translate(${x} ${y})` });
       g.done();
     }
   }
@@ -292,6 +298,7 @@ class Group {
 
 export function detailsOfSpan(span, differs = false) {
   const rows = [
+    ["request", span.request > 1 ? "the second" : ""],
     ["lane", span.lane],
     ["from", time(span.t)],
     ["to", span.end === null ? "" : time(span.end)],
