@@ -13,6 +13,7 @@ from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 from urllib.parse import urlsplit
+from uuid import uuid4
 
 import pytest
 
@@ -194,6 +195,7 @@ def worker(
     """A worker of Celery's, and what kills it."""
     command = [sys.executable, "-m", "celery", "-A", "tests.celery.program", "worker"]
     command += ["-c", str(processes), "--without-gossip", "--without-mingle", "--loglevel=ERROR"]
+    command += ["-n", f"{uuid4()}@localhost"]  # two of one name would lock each other out
     environment = {
         "TEST_BROKER": broker.url,
         "TEST_MARKS": str(marks.file),
