@@ -22,7 +22,15 @@ ROOT = Path(__file__).parents[2]
 EXAMPLES = sorted(
     {module.name for module in iter_modules(examples.__path__) if not module.ispkg}
     # These do not serve, or serve the others.
-    - {"serve", "alternatives", "outgrown", "outgrown_celery", "solutions", "waiting"}
+    - {
+        "alternatives",
+        "handed_over",
+        "outgrown",
+        "outgrown_celery",
+        "serve",
+        "solutions",
+        "waiting",
+    }
 )
 CURL = shutil.which("curl")
 
