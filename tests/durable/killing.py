@@ -108,8 +108,13 @@ class Killable:
         (directory / "served.py").write_text(APP)
 
     @contextmanager
-    def serving(self, app: str = "served:app", *options: str) -> Iterator["subprocess.Popen[str]"]:
-        """Serve until the context is left; then the server is killed, with its process group."""
+    def serving(
+        self, app: str = "served:app", *options: str, dies: bool = False
+    ) -> Iterator["subprocess.Popen[str]"]:
+        """Serve until the context is left; then the server is killed, with its process group.
+
+        A server that `dies` at its start may never listen, so that is not waited for.
+        """
         command = [sys.executable, "-m", "uvicorn", app, f"--port={self.port}", *options]
         factory = [] if app.endswith(":app") else ["--factory"]
         with (self.directory / "log").open("a") as log:
@@ -122,7 +127,8 @@ class Killable:
                 start_new_session=True,
             )
         try:
-            wait_until_listening(self.port)
+            if not dies:
+                wait_until_listening(self.port)
             yield process
         finally:
             with suppress(ProcessLookupError):

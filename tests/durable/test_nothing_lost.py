@@ -161,7 +161,7 @@ def test_a_poison_is_set_aside_and_condemns_no_neighbour(server: Killable) -> No
         assert server.post("/work/1?seconds=1", "/poison/2") == [202, 202]
         process.wait(LIMIT)
     for _ in range(2):
-        with server.serving() as process:
+        with server.serving(dies=True) as process:
             process.wait(LIMIT)
     with server.serving():
         marks = server.until(have_ended({"20"}))
