@@ -57,7 +57,7 @@ def poison(key: str) -> None:
 
 
 def serve(app, durable):
-    @app.post("/work/{key}", status_code=202)
+    @app.post("/job/{key}", status_code=202)
     async def add_work(key: str, tasks: durable, seconds: float = 0.01):
         tasks.add_task(async_work if int(key) % 2 else work, key, seconds)
 

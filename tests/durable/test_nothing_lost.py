@@ -36,7 +36,7 @@ def accept(server: Killable, keys: range) -> set[str]:
     """Ask for a task by each key, by several clients at once; those that were answered with 202."""
 
     def ask(some: range) -> list[int]:
-        return server.post(*(f"/work/{key}" for key in some))
+        return server.post(*(f"/job/{key}" for key in some))
 
     parts = [keys[client::CLIENTS] for client in range(CLIENTS)]
     with ThreadPoolExecutor(CLIENTS) as clients:
@@ -127,7 +127,7 @@ def test_one_of_two_workers_is_killed(server: Killable) -> None:
     with server.serving("served:app", "--workers=2") as supervisor:
         keys = {str(key) for key in range(40)}
         with ThreadPoolExecutor(CLIENTS) as clients:
-            paths = [f"/work/{key}?seconds=0.05" for key in sorted(keys)]
+            paths = [f"/job/{key}?seconds=0.05" for key in sorted(keys)]
             answers = clients.map(server.post, paths)
             server.until(lambda marks: sum(marks.ended.values()) >= 8)
             workers = [
@@ -147,18 +147,18 @@ def test_a_living_process_takes_up_what_another_has_left(server: Killable, tmp_p
     with reserved_port() as port, server.serving():
         other = Killable(tmp_path, port)
         with other.serving() as process:
-            assert other.post("/work/0?seconds=60") == [202]
+            assert other.post("/job/0?seconds=60") == [202]
             server.until(lambda marks: marks.started["0"] == 1)
             process.kill()
             process.wait(LIMIT)
         server.until(
-            lambda marks: server.post("/work/1?seconds=0") == [202] and marks.started["0"] == 2
+            lambda marks: server.post("/job/1?seconds=0") == [202] and marks.started["0"] == 2
         )
 
 
 def test_a_poison_is_set_aside_and_condemns_no_neighbour(server: Killable) -> None:
     with server.serving() as process:
-        assert server.post("/work/1?seconds=1", "/poison/2") == [202, 202]
+        assert server.post("/job/1?seconds=1", "/poison/2") == [202, 202]
         process.wait(LIMIT)
     for _ in range(2):
         with server.serving(dies=True) as process:
@@ -177,7 +177,7 @@ def test_an_end_in_order_gives_tasks_back(server: Killable, times: int) -> None:
     with server.serving("served:app", "--timeout-graceful-shutdown=1") as process:
         keys = {str(key) for key in range(20)}
         with ThreadPoolExecutor(20) as clients:
-            [*clients.map(server.post, (f"/work/{key}?seconds=0.5" for key in keys))]
+            [*clients.map(server.post, (f"/job/{key}?seconds=0.5" for key in keys))]
         server.until(lambda marks: sum(marks.started.values()) >= 10)
         for _ in range(times):
             process.send_signal(signal.SIGINT)
@@ -192,23 +192,23 @@ def test_a_full_disk_is_a_500(server: Killable) -> None:
     limit = resource.getrlimit(resource.RLIMIT_FSIZE)
     long = "1" * 4000
     with server.serving() as process:
-        assert server.post("/work/2?seconds=60") == [202]
+        assert server.post("/job/2?seconds=60") == [202]
         resource.prlimit(process.pid, resource.RLIMIT_FSIZE, (2**16, limit[1]))
-        statuses = server.post(*(f"/work/{long}?seconds=60" for _ in range(1)))
+        statuses = server.post(*(f"/job/{long}?seconds=60" for _ in range(1)))
         while statuses[-1] == 202:
-            statuses += server.post(f"/work/{long}?seconds=60")
+            statuses += server.post(f"/job/{long}?seconds=60")
             assert len(statuses) < 50
         assert statuses[-1] == 500
         assert "not run (not handed over, OperationalError): served." in server.log
         assert process.poll() is None
         resource.prlimit(process.pid, resource.RLIMIT_FSIZE, limit)
-        assert server.post("/work/3?seconds=0") == [202]
+        assert server.post("/job/3?seconds=0") == [202]
         server.until(have_ended({"3"}))
 
 
 def test_a_function_that_the_next_version_lacks_is_named_and_left(server: Killable) -> None:
     with server.serving() as process:
-        assert server.post("/work/2?seconds=60") == [202]
+        assert server.post("/job/2?seconds=60") == [202]
         server.until(lambda marks: marks.started["2"] == 1)
         process.kill()
         process.wait(LIMIT)
@@ -217,7 +217,7 @@ def test_a_function_that_the_next_version_lacks_is_named_and_left(server: Killab
     code.write_text(whole.replace("def work", "def renamed").replace("work if", "renamed if", 0))
     code.write_text(code.read_text().replace("else work", "else renamed"))
     with server.serving():
-        assert server.post("/work/3") == [202]
+        assert server.post("/job/3") == [202]
         server.until(have_ended({"3"}))
         assert "served:work, is set aside" in server.log
     code.write_text(whole)
@@ -238,7 +238,7 @@ def look(server: Killable, *options: str) -> str:
 def test_an_endpoint_that_raises_leaves_nothing(server: Killable) -> None:
     with server.serving("served:fastapi_app"):
         assert server.post("/raise/1") == [500]
-        assert server.post("/work/2?seconds=0") == [202]
+        assert server.post("/job/2?seconds=0") == [202]
         marks = server.until(have_ended({"2"}))
         assert marks.started["1"] == 0
     assert rows(server) <= 1
