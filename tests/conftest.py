@@ -1,11 +1,13 @@
 """What all tests share: the event loops, how many inputs Hypothesis generates, who runs what."""
 
 import gc
+import logging
 import os
 from collections.abc import Generator
 from typing import Any
 
 import pytest
+from _pytest.logging import LogCaptureHandler
 from hypothesis import HealthCheck, settings
 
 pytest_plugins = ["tests.exercises.solving", "tests.examples.trying"]
@@ -79,3 +81,21 @@ def pytest_collection() -> Generator[None, object, object]:
 def backend(request: pytest.FixtureRequest) -> str:
     """The event loop that a test runs on: pass it to `anyio.run(..., backend=backend)`."""
     return str(request.param)
+
+
+def handled_loggers() -> set[str]:
+    """The loggers whose records somebody handles; pytest's own handlers come and go."""
+    return {
+        name
+        for name, logger in logging.root.manager.loggerDict.items()
+        for handler in getattr(logger, "handlers", ())
+        if not isinstance(handler, (logging.NullHandler, LogCaptureHandler))
+    }
+
+
+@pytest.fixture(autouse=True)
+def _logging_as_found() -> Generator[None]:
+    """Refuse a test that configures logging for those that come after it in its process."""
+    before = handled_loggers()
+    yield
+    assert handled_loggers() == before, "the test leaves a handler of a logger behind"

@@ -256,6 +256,7 @@ def test_the_browser_is_opened_unless_it_is_declined(
     monkeypatch.setattr("webbrowser.open", opened.append)
     monkeypatch.setattr("threading.Timer.start", lambda timer: timer.function(*timer.args))
     monkeypatch.setattr("uvicorn.Server.run", lambda server, sockets: served.extend(sockets))
+    monkeypatch.setattr("uvicorn.Config.configure_logging", lambda config: None)
     for options in ([], ["--no-browser"]):
         monkeypatch.setattr("sys.argv", ["minibg.lab", *options])
         assert main() == 0
