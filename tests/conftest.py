@@ -47,7 +47,7 @@ def pytest_xdist_auto_num_workers() -> int | None:
 def pytest_handlecrashitem(crashitem: str, report: pytest.TestReport) -> None:
     """Name the rule of a test that has ended its worker, as one does that hangs."""
     if crashitem.startswith("tests/rules/"):
-        from tests.rules.telling import report_of  # noqa: PLC0415  # rules are looked at if broken
+        from tests.rules.language.telling import report_of  # noqa: PLC0415  # rules are looked at if broken
 
         died = SystemExit(str(report.longrepr))
         report.longrepr = f"{report_of(crashitem, '', died)}\n\n{report.longrepr}"

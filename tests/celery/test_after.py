@@ -16,7 +16,7 @@ from minibg.ext.celery import CeleryTasks, safe_settings
 from tests.celery.conftest import RABBITMQ, Broker, Marks, each_broker, free_port, waiting
 from tests.celery.program import program
 from tests.framework.asgi import ask, untraced
-from tests.rules.logs import logged
+from tests.rules.language.logs import logged
 
 SECONDS = 1.0
 

@@ -11,7 +11,7 @@ from minibg import HTTPException, MiniBG
 from minibg.examples.handed_over import RelayedTasks, TaskiqTasks
 from minibg.ext.durable import Journal
 from tests.framework.asgi import ask
-from tests.rules.logs import logged
+from tests.rules.language.logs import logged
 
 app = Celery("relayed", broker="memory://")
 app.conf.task_default_queue = "relayed"

@@ -45,13 +45,20 @@ from minibg.examples.versions import (
 )
 from minibg.types import Message
 from tests.examples.as_shown import printed, shown
-from tests.rules import programs
-from tests.rules.cancelling import Blocked, let_it_be_delivered
-from tests.rules.exchange import Exchange
-from tests.rules.logs import logged
-from tests.rules.programs import arguments, cancellation, check, context, failures, policies
-from tests.rules.tasks import ASYNC, KINDS, SYNC, kinds
-from tests.rules.words import RULES, Event, Program, Task
+from tests.rules.language import programs
+from tests.rules.language.cancelling import Blocked, let_it_be_delivered
+from tests.rules.language.exchange import Exchange
+from tests.rules.language.logs import logged
+from tests.rules.language.programs import (
+    arguments,
+    cancellation,
+    check,
+    context,
+    failures,
+    policies,
+)
+from tests.rules.language.tasks import ASYNC, KINDS, SYNC, kinds
+from tests.rules.language.words import RULES, Event, Program, Task
 from tests.servers.live import LIMIT
 
 OF_THE_LIST = ["capture", "order", "place", "isolate", "nothing lost", "grow", "cancel", "context"]

@@ -66,7 +66,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     number = re.search(r"v\d+", Path(file).stem)
     kept = [item for item in items if number and _is_about(item, number[0])]
     config.hook.pytest_deselected(items=[item for item in items if item not in kept])
-    rules = [*import_module("tests.rules.words").RULES, None]
+    rules = [*import_module("tests.rules.language.words").RULES, None]
     items[:] = sorted(kept, key=lambda item: rules.index(rule_of(item)))
 
 
@@ -108,9 +108,10 @@ def pytest_runtest_makereport(
     """Put the rule in front of a failure of a version."""
     report = yield
     if report.failed and call.excinfo is not None and item.path.name == FILE:
-        telling = import_module("tests.rules.telling")  # not before assertions are rewritten
+        # Not at the top: pytest has to rewrite its assertions first.
+        telling = import_module("tests.rules.language.telling")
         told, rule = telling.told_by(call.excinfo.value), rule_of(item)
         if told or rule:
-            in_front = import_module("tests.rules.reporting").in_front
+            in_front = import_module("tests.rules.language.reporting").in_front
             report.longrepr = in_front(told or telling.headline(rule), report.longrepr)
     return report

@@ -1,7 +1,7 @@
 """The rules of the README, for lists of a class that solves an exercise.
 
 What may live here: putting that class in the place of `BackgroundTasks`, with or without settings.
-What must hold is said by `tests/rules/model.py`.
+What must hold is said by `tests/rules/language/model.py`.
 """
 
 from typing import Any
@@ -11,8 +11,8 @@ from hypothesis import settings
 from hypothesis import strategies as st
 
 from minibg import BackgroundTask, BackgroundTasks
-from tests.rules.programs import Player, compare, everything, isolating, programs
-from tests.rules.words import Program
+from tests.rules.language.programs import Player, compare, everything, isolating, programs
+from tests.rules.language.words import Program
 
 KEPT = ["capture", "place", "order", "isolate", "grow", "nothing lost", "context", "cancel"]
 PLACES = ["a function", "a coroutine function", "a function that hands back a coroutine"]

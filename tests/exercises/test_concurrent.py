@@ -12,9 +12,9 @@ from hypothesis import strategies as st
 from minibg import BackgroundTask, BackgroundTasks
 from minibg.concurrency import background_limiter
 from tests.exercises.clock import Clock
-from tests.rules.cancelling import SECONDS, Blocked
-from tests.rules.logs import logged
-from tests.rules.tasks import ASYNC, SYNC, kinds, make
+from tests.rules.language.cancelling import SECONDS, Blocked
+from tests.rules.language.logs import logged
+from tests.rules.language.tasks import ASYNC, SYNC, kinds, make
 
 EXERCISE = "Concurrent"
 

@@ -10,9 +10,9 @@ from hypothesis import strategies as st
 from minibg.concurrency import background_limiter
 from tests.exercises.clock import Clock
 from tests.exercises.rules import PLACES, any_program, check_rules, few
-from tests.rules.logs import logged
-from tests.rules.tasks import kinds, make
-from tests.rules.words import Program
+from tests.rules.language.logs import logged
+from tests.rules.language.tasks import kinds, make
+from tests.rules.language.words import Program
 
 EXERCISE = "Delayed"
 

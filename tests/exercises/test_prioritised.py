@@ -8,9 +8,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.exercises.rules import PLACES, any_program, check_rules, few
-from tests.rules.logs import logged
-from tests.rules.tasks import kinds, make
-from tests.rules.words import Program
+from tests.rules.language.logs import logged
+from tests.rules.language.tasks import kinds, make
+from tests.rules.language.words import Program
 
 EXERCISE = "Prioritised"
 

@@ -10,10 +10,10 @@ from hypothesis import strategies as st
 
 from minibg import EventSourceResponse, MiniBG
 from tests.exercises.rules import PLACES, any_program, check_rules, few
-from tests.rules.cancelling import SECONDS
-from tests.rules.exchange import Exchange
-from tests.rules.tasks import kinds, make
-from tests.rules.words import Program
+from tests.rules.language.cancelling import SECONDS
+from tests.rules.language.exchange import Exchange
+from tests.rules.language.tasks import kinds, make
+from tests.rules.language.words import Program
 
 EXERCISE = "Progress"
 

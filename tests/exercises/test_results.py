@@ -8,8 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.exercises.rules import any_program, check_rules, few
-from tests.rules.logs import logged
-from tests.rules.words import Program
+from tests.rules.language.logs import logged
+from tests.rules.language.words import Program
 
 EXERCISE = "Results"
 

@@ -11,9 +11,9 @@ from minibg import BackgroundTask, BackgroundTasks
 from minibg.concurrency import background_limiter
 from tests.exercises.clock import Clock
 from tests.exercises.rules import PLACES, any_program, check_rules, few, with_settings
-from tests.rules.logs import logged
-from tests.rules.tasks import kinds, make
-from tests.rules.words import Program
+from tests.rules.language.logs import logged
+from tests.rules.language.tasks import kinds, make
+from tests.rules.language.words import Program
 
 EXERCISE = "Retrying"
 

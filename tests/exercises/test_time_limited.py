@@ -12,9 +12,9 @@ from hypothesis import strategies as st
 
 from tests.exercises.clock import Clock
 from tests.exercises.rules import any_program, check_rules, few, with_settings
-from tests.rules.cancelling import SECONDS, Blocked
-from tests.rules.logs import logged
-from tests.rules.words import Program
+from tests.rules.language.cancelling import SECONDS, Blocked
+from tests.rules.language.logs import logged
+from tests.rules.language.words import Program
 
 EXERCISE = "TimeLimited"
 

@@ -32,10 +32,10 @@ from minibg.concurrency import background_limiter
 from minibg.ext.fastapi import BackgroundRoute, Tasks, tasks_of
 from minibg.types import Message
 from tests.framework.asgi import ask
-from tests.rules.exchange import Exchange
-from tests.rules.logs import Log, logged
-from tests.rules.model import Model
-from tests.rules.programs import (
+from tests.rules.language.exchange import Exchange
+from tests.rules.language.logs import Log, logged
+from tests.rules.language.model import Model
+from tests.rules.language.programs import (
     COMPARED,
     PROGRAMS,
     VIEWS,
@@ -45,7 +45,7 @@ from tests.rules.programs import (
     hold,
     requests,
 )
-from tests.rules.words import Held, Program, Request, labelled
+from tests.rules.language.words import Held, Program, Request, labelled
 
 README = Path(__file__).parents[2] / "README.md"
 

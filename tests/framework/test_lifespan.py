@@ -20,8 +20,8 @@ from minibg.ext.monitoring import BacklogLimit
 from minibg.ext.slow_tasks import SlowTaskMiddleware
 from minibg.lab.recorder import RecordingMiddleware
 from minibg.types import ASGIApp, Message, Receive, Scope, Send
-from tests.rules.cancelling import Blocked, let_it_be_delivered
-from tests.rules.exchange import Exchange
+from tests.rules.language.cancelling import Blocked, let_it_be_delivered
+from tests.rules.language.exchange import Exchange
 
 Leave = Callable[[Any, Callable[[], Any]], None]
 

@@ -22,10 +22,10 @@ from minibg import BackgroundTask, BackgroundTasks, FailFastTasks, MiniBG
 from minibg.ext.monitoring import BacklogLimit, MonitoredTasks, TaskMetrics
 from minibg.types import ASGIApp, Message, Receive, Scope, Send
 from tests.framework.asgi import ask
-from tests.rules.cancelling import Blocked, in_a_scope, in_a_task
-from tests.rules.programs import PROGRAMS, VIEWS, AnyProgram, Player, Stop, compare
-from tests.rules.tasks import KINDS, make
-from tests.rules.words import Event
+from tests.rules.language.cancelling import Blocked, in_a_scope, in_a_task
+from tests.rules.language.programs import PROGRAMS, VIEWS, AnyProgram, Player, Stop, compare
+from tests.rules.language.tasks import KINDS, make
+from tests.rules.language.words import Event
 
 ENDED = ("done", "failed", "abandoned")
 STATES = ("pending", "running", *ENDED)

@@ -39,8 +39,8 @@ from minibg.lab.recorder import (
 )
 from minibg.types import Message
 from tests.framework.asgi import ask
-from tests.rules.exchange import Exchange
-from tests.rules.tasks import KINDS, make
+from tests.rules.language.exchange import Exchange
+from tests.rules.language.tasks import KINDS, make
 
 SECRET = "ada@example.org:hunter2"
 

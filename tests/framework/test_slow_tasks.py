@@ -31,7 +31,7 @@ from minibg import (
 from minibg.background import around_tasks
 from minibg.ext.slow_tasks import SlowTaskMiddleware
 from tests.framework.asgi import ask
-from tests.rules.exchange import Exchange
+from tests.rules.language.exchange import Exchange
 
 LIMIT = 1.0
 """`slow_task_seconds` here."""

@@ -32,7 +32,7 @@ from minibg.formparsers import (
     plain_filename,
 )
 from tests.framework.asgi import Answer, ask
-from tests.rules.cancelling import Blocked
+from tests.rules.language.cancelling import Blocked
 
 MULTIPART = [(b"content-type", b"multipart/form-data; boundary=xXx")]
 URLENCODED = [(b"content-type", b"application/x-www-form-urlencoded")]

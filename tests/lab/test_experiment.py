@@ -20,8 +20,8 @@ from minibg.lab.sources import sources_of
 from minibg.lab.stepping import Stepper
 from minibg.responses import respond
 from tests.lab.trying import events_of, said, tried
-from tests.rules.model import expected
-from tests.rules.words import Program, Task
+from tests.rules.language.model import expected
+from tests.rules.language.words import Program, Task
 
 KIND = {"sync": "a function", "async": "a coroutine function"}
 MODELLED: dict[str, dict[str, Any]] = {

@@ -11,7 +11,7 @@ from minibg.lab.composition import RunSpec
 from minibg.lab.presets import PRESETS, Preset
 from minibg.lab.site import check
 from tests.lab.trying import events_of, said, tried
-from tests.rules.words import RULES
+from tests.rules.language.words import RULES
 
 ROOT = Path(__file__).parents[2]
 TIMED = {"row"}

@@ -12,8 +12,8 @@ from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from tests.rules.telling import headline, module_of
-from tests.rules.words import RULES
+from tests.rules.language.telling import headline, module_of
+from tests.rules.language.words import RULES
 
 ROOT = Path(__file__).parents[2]
 SECONDS = 60

@@ -13,9 +13,9 @@ from typing import Any
 
 import pytest
 
-from tests.rules.reporting import in_front
-from tests.rules.telling import report_of, rule_of, side_by_side
-from tests.rules.words import RULES
+from tests.rules.language.reporting import in_front
+from tests.rules.language.telling import report_of, rule_of, side_by_side
+from tests.rules.language.words import RULES
 
 PLACES = {rule: place for place, rule in enumerate(RULES)}
 COMPARED = pytest.StashKey[list[str]]()

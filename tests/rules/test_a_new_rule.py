@@ -11,9 +11,9 @@ from pathlib import Path
 import pytest
 
 from tests.rules.breaks import BREAKS
-from tests.rules.programs import PROGRAMS, VIEWS
-from tests.rules.telling import module_of
-from tests.rules.words import RULES, told_in
+from tests.rules.language.programs import PROGRAMS, VIEWS
+from tests.rules.language.telling import module_of
+from tests.rules.language.words import RULES, told_in
 
 ROOT = Path(__file__).parents[2]
 NUMBERS = dict(enumerate(["ten", "eleven", "twelve", "thirteen", "fourteen", "fifteen"], 10))
@@ -29,9 +29,9 @@ def text_of(path: str) -> str:
 
 @each_rule
 def test_a_rule_has_programs_that_it_speaks_of(rule: str) -> None:
-    assert rule in PROGRAMS, f"tests/rules/programs.py: PROGRAMS has nothing for {rule!r}"
+    assert rule in PROGRAMS, f"tests/rules/language/programs.py: PROGRAMS has nothing for {rule!r}"
     compares = rule in VIEWS or "hold(" in text_of(module_of(rule))
-    assert compares, f"tests/rules/programs.py: VIEWS has nothing for {rule!r}"
+    assert compares, f"tests/rules/language/programs.py: VIEWS has nothing for {rule!r}"
 
 
 @each_rule

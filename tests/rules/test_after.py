@@ -20,9 +20,9 @@ from minibg import (
     StreamingResponse,
 )
 from minibg.types import Message, Receive, Scope, Send
-from tests.rules.exchange import Exchange
-from tests.rules.programs import PROGRAMS, AnyProgram, check
-from tests.rules.tasks import kinds, make
+from tests.rules.language.exchange import Exchange
+from tests.rules.language.programs import PROGRAMS, AnyProgram, check
+from tests.rules.language.tasks import kinds, make
 
 
 def pieces() -> Iterator[str]:

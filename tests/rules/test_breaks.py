@@ -13,7 +13,7 @@ from shutil import copytree, ignore_patterns
 import pytest
 
 from tests.rules.breaks import BREAKS, Break
-from tests.rules.words import RULES
+from tests.rules.language.words import RULES
 
 ROOT = Path(__file__).parents[2]
 SECONDS = 240

@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 import minibg.concurrency
 from minibg import BackgroundTask, BackgroundTasks
 from minibg.concurrency import background_limiter, run_in_threadpool
-from tests.rules.cancelling import (
+from tests.rules.language.cancelling import (
     SECONDS,
     Blocked,
     Run,
@@ -26,8 +26,8 @@ from tests.rules.cancelling import (
     in_a_task,
     let_it_be_delivered,
 )
-from tests.rules.programs import PROGRAMS, AnyProgram, check
-from tests.rules.tasks import ASYNC, kinds, make
+from tests.rules.language.programs import PROGRAMS, AnyProgram, check
+from tests.rules.language.tasks import ASYNC, kinds, make
 
 WAYS = [("asyncio", in_a_scope), ("trio", in_a_scope), ("asyncio", in_a_task)]
 both_ways = pytest.mark.parametrize(("backend", "run"), WAYS)

@@ -13,8 +13,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from minibg import BackgroundTask, BackgroundTasks
-from tests.rules.programs import PROGRAMS, AnyProgram, check
-from tests.rules.tasks import kinds, make
+from tests.rules.language.programs import PROGRAMS, AnyProgram, check
+from tests.rules.language.tasks import kinds, make
 
 values = st.none() | st.integers() | st.text() | st.lists(st.integers()) | st.builds(object)
 names = (

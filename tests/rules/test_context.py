@@ -8,9 +8,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from minibg import BackgroundTasks, MiniBG
-from tests.rules.exchange import Exchange
-from tests.rules.programs import PROGRAMS, AnyProgram, check
-from tests.rules.tasks import ASYNC, HANDED_BACK, KINDS, kinds, make
+from tests.rules.language.exchange import Exchange
+from tests.rules.language.programs import PROGRAMS, AnyProgram, check
+from tests.rules.language.tasks import ASYNC, HANDED_BACK, KINDS, kinds, make
 
 SHARING = ASYNC | HANDED_BACK
 value: ContextVar[int] = ContextVar("value")

@@ -9,9 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from minibg import BackgroundTask, BackgroundTasks, Depends, FailFastTasks, MiniBG, Response
-from tests.rules.exchange import Exchange
-from tests.rules.programs import PROGRAMS, AnyProgram, check
-from tests.rules.tasks import kinds, make
+from tests.rules.language.exchange import Exchange
+from tests.rules.language.programs import PROGRAMS, AnyProgram, check
+from tests.rules.language.tasks import kinds, make
 
 Tree = list[tuple[str, "Tree"]]
 trees: st.SearchStrategy[Tree] = st.recursive(

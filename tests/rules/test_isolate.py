@@ -15,9 +15,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from minibg import BackgroundTask, BackgroundTasks, FailFastTasks, MiniBG
-from tests.rules.exchange import Exchange
-from tests.rules.programs import PROGRAMS, AnyProgram, Stop, UnprintableError, check
-from tests.rules.tasks import ASYNC, HANDED_BACK, KINDS, SYNC, kinds, make
+from tests.rules.language.exchange import Exchange
+from tests.rules.language.programs import PROGRAMS, AnyProgram, Stop, UnprintableError, check
+from tests.rules.language.tasks import ASYNC, HANDED_BACK, KINDS, SYNC, kinds, make
 
 failures: st.SearchStrategy[Callable[[], Exception]] = st.sampled_from(
     [
@@ -133,7 +133,8 @@ def test_a_failure_is_logged_with_traceback_and_name_but_without_arguments(
     anyio.run(tasks, backend=backend)
     (record,) = caplog.records
     assert (record.name, record.levelno) == ("minibg.background", logging.ERROR)
-    name = "tests.rules.tasks.task_that.<locals>.body"  # `make` gives the task its body's name
+    # `make` gives the task its body's name.
+    name = "tests.rules.language.tasks.task_that.<locals>.body"
     assert record.getMessage() == f"background task {name} failed"
     assert "a secret" not in caplog.text
     assert "what went wrong" in caplog.text
@@ -218,7 +219,7 @@ def test_without_a_thread_to_be_had_the_run_ends_and_names_its_tasks(
         anyio.run(tasks, backend=backend)
     assert not tasks.failed, "no task has failed: the one that needed a thread never started"
     reason = "background tasks not run (an earlier failure, RuntimeError)"
-    assert f"{reason}: tests.rules.tasks.task_that.<locals>.body" in caplog.text
+    assert f"{reason}: tests.rules.language.tasks.task_that.<locals>.body" in caplog.text
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -275,7 +276,8 @@ def test_what_on_error_raises_ends_the_run(
     with pytest.raises(LookupError, match="whom to alert"):
         anyio.run(tasks, backend=backend)
     assert ran == ["first"]
-    assert "not run (an earlier failure, LookupError): tests.rules.tasks.task_that" in caplog.text
+    left = "not run (an earlier failure, LookupError)"
+    assert f"{left}: tests.rules.language.tasks.task_that" in caplog.text
 
 
 @pytest.mark.parametrize("kind", KINDS)

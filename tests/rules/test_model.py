@@ -7,8 +7,16 @@ import anyio
 import pytest
 from hypothesis import given
 
-from tests.rules.programs import VIEWS, AnyProgram, Player, compare, everything, programs, requests
-from tests.rules.words import RULES, Program, Task
+from tests.rules.language.programs import (
+    VIEWS,
+    AnyProgram,
+    Player,
+    compare,
+    everything,
+    programs,
+    requests,
+)
+from tests.rules.language.words import RULES, Program, Task
 
 
 @given(program=programs(everything) | requests(everything))

@@ -25,13 +25,13 @@ from minibg import (
 )
 from minibg.lifespan import Runs
 from minibg.types import Message, Receive, Scope, Send
-from tests.rules.cancelling import Blocked, in_a_scope, in_a_task, let_it_be_delivered
-from tests.rules.exchange import Exchange
-from tests.rules.logs import Log, logged
-from tests.rules.model import expected
-from tests.rules.programs import PROGRAMS, AnyProgram, Player, check, hold
-from tests.rules.tasks import ASYNC, HANDED_BACK, kinds, make
-from tests.rules.words import Program
+from tests.rules.language.cancelling import Blocked, in_a_scope, in_a_task, let_it_be_delivered
+from tests.rules.language.exchange import Exchange
+from tests.rules.language.logs import Log, logged
+from tests.rules.language.model import expected
+from tests.rules.language.programs import PROGRAMS, AnyProgram, Player, check, hold
+from tests.rules.language.tasks import ASYNC, HANDED_BACK, kinds, make
+from tests.rules.language.words import Program
 
 
 @pytest.mark.basic

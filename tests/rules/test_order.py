@@ -8,8 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from minibg import BackgroundTask, BackgroundTasks
-from tests.rules.programs import PROGRAMS, AnyProgram, check
-from tests.rules.tasks import kinds, make
+from tests.rules.language.programs import PROGRAMS, AnyProgram, check
+from tests.rules.language.tasks import kinds, make
 
 
 @pytest.mark.basic

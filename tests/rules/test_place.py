@@ -18,8 +18,8 @@ from hypothesis import strategies as st
 import minibg.background
 from minibg import BackgroundTask, BackgroundTasks
 from minibg.concurrency import is_async_callable, run_in_background_thread
-from tests.rules.programs import PROGRAMS, AnyProgram, check
-from tests.rules.tasks import ASYNC, HANDED_BACK, KINDS, SYNC, kinds, make
+from tests.rules.language.programs import PROGRAMS, AnyProgram, check
+from tests.rules.language.tasks import ASYNC, HANDED_BACK, KINDS, SYNC, kinds, make
 
 
 def where_it_runs(backend: str, kind: str, *, alone: bool = False) -> tuple[bool, bool]:

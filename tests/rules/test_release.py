@@ -20,8 +20,8 @@ from minibg import (
     UploadFile,
 )
 from minibg.types import ASGIApp, Message, Receive, Scope, Send
-from tests.rules.exchange import Exchange
-from tests.rules.programs import PROGRAMS, AnyProgram, check
+from tests.rules.language.exchange import Exchange
+from tests.rules.language.programs import PROGRAMS, AnyProgram, check
 
 DependsScope = Literal["function", "request"]
 

@@ -27,9 +27,9 @@ from starlette.responses import JSONResponse as StarletteResponse
 from minibg import BackgroundTask, BackgroundTasks, FailFastTasks, JSONResponse
 from minibg.concurrency import background_limiter
 from minibg.types import ASGIApp, Background, Message
-from tests.rules.cancelling import Blocked, let_it_be_delivered
-from tests.rules.exchange import Exchange
-from tests.rules.programs import (
+from tests.rules.language.cancelling import Blocked, let_it_be_delivered
+from tests.rules.language.exchange import Exchange
+from tests.rules.language.programs import (
     Player,
     additions,
     arguments,
@@ -38,8 +38,8 @@ from tests.rules.programs import (
     programs,
     variable,
 )
-from tests.rules.tasks import ASYNC, HANDED_BACK
-from tests.rules.words import Event, Program, Request, Task
+from tests.rules.language.tasks import ASYNC, HANDED_BACK
+from tests.rules.language.words import Event, Program, Request, Task
 
 BESIDE_STARLETTE: dict[str, str | None] = {
     "place": "test_a_coroutine_that_a_lambda_hands_back_is_awaited_by_minibg_alone",

@@ -9,9 +9,9 @@ import pytest
 
 from tests.rules import __main__ as glance
 from tests.rules.breaks import BREAKS, Break
-from tests.rules.telling import LINES, broken, headline, told_by
+from tests.rules.language.telling import LINES, broken, headline, told_by
+from tests.rules.language.words import RULES, Program, Task
 from tests.rules.test_breaks import copy_with
-from tests.rules.words import RULES, Program, Task
 
 FAILING = """
 import os

@@ -36,8 +36,8 @@ from tests.rules import (
     test_release,
     test_room,
 )
-from tests.rules.programs import PROGRAMS
-from tests.rules.words import RULES
+from tests.rules.language.programs import PROGRAMS
+from tests.rules.language.words import RULES
 
 PROPERTIES: dict[str, Callable[..., None]] = {
     "capture": test_capture.test_a_task_is_called_with_what_it_was_given_in_any_program,

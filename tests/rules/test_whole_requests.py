@@ -42,11 +42,11 @@ from minibg import (
     StreamingResponse,
 )
 from minibg.types import ASGIApp, Message
-from tests.rules.exchange import Connection, Exchange, is_last
-from tests.rules.logs import Log, logged
-from tests.rules.programs import REASONS, hold
+from tests.rules.language.exchange import Connection, Exchange, is_last
+from tests.rules.language.logs import Log, logged
+from tests.rules.language.programs import REASONS, hold
+from tests.rules.language.words import Program, Request, Task, labelled
 from tests.rules.test_the_rules_bite import SABOTEURS, at_work
-from tests.rules.words import Program, Request, Task, labelled
 
 SECONDS = 10
 

@@ -20,9 +20,9 @@ from hypothesis import Phase, given, settings
 
 from tests.benchmarks import machine
 from tests.lab.test_command_line import python
-from tests.rules.programs import PROGRAMS
+from tests.rules.language.programs import PROGRAMS
+from tests.rules.language.words import RULES
 from tests.rules.test_the_rules_bite import PROPERTIES, at_work
-from tests.rules.words import RULES
 from tests.walkthrough.blocks import RECORDED, failure_name, saboteur_of
 from tests.walkthrough.figures import sentence_of
 

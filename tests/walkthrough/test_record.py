@@ -4,7 +4,7 @@ import time
 
 import pytest
 
-from tests.rules.words import RULES
+from tests.rules.language.words import RULES
 from tests.walkthrough import record
 from tests.walkthrough.blocks import failure_name
 

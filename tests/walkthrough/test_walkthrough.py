@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 
-from tests.rules import programs
+from tests.rules.language import programs
+from tests.rules.language.words import RULES
 from tests.rules.test_the_rules_bite import at_work
-from tests.rules.words import RULES
 from tests.walkthrough import blocks, checks, pictures, record, weave
 from tests.walkthrough.blocks import failure_name, recorded, saboteur_of
 from tests.walkthrough.source import ROOT, MissingError
@@ -169,7 +169,7 @@ CHECKS = [
         ),
         (("minibg/concurrency.py", "_NO_LIMIT", "_hop"), "= _NoLimit()\n\n\nasync def _hop("),
         (("minibg/concurrency.py", "P", "T"), 'ParamSpec("P")\nT = TypeVar'),
-        (("tests/rules/words.py", "RULES"), '}\n"""Each rule in a sentence'),
+        (("tests/rules/language/words.py", "RULES"), '}\n"""Each rule in a sentence'),
     ],
 )
 def test_a_piece_is_written_as_in_its_file(block: tuple[str, ...], shown: str) -> None:

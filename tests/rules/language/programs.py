@@ -27,11 +27,11 @@ from minibg import (
     Response,
 )
 from minibg.types import Message
-from tests.rules.exchange import Exchange
-from tests.rules.model import expected
-from tests.rules.tasks import ASYNC, HANDED_BACK, KINDS, SYNC, kinds, make
-from tests.rules.telling import broken
-from tests.rules.words import Event, Held, Program, Request, Task, labelled
+from tests.rules.language.exchange import Exchange
+from tests.rules.language.model import expected
+from tests.rules.language.tasks import ASYNC, HANDED_BACK, KINDS, SYNC, kinds, make
+from tests.rules.language.telling import broken
+from tests.rules.language.words import Event, Held, Program, Request, Task, labelled
 
 AnyProgram = Program | Request
 SECONDS = 10

@@ -11,7 +11,7 @@ from pprint import pformat
 from textwrap import wrap
 from typing import Any
 
-from tests.rules.words import RULES, told_in
+from tests.rules.language.words import RULES, told_in
 
 LINES = 40
 """The most that is told of a failure before its traceback."""

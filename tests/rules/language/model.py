@@ -6,8 +6,8 @@ how minibg is made.
 
 from collections import deque
 
-from tests.rules.tasks import SYNC
-from tests.rules.words import Event, Program, Request, Task, labelled
+from tests.rules.language.tasks import SYNC
+from tests.rules.language.words import Event, Program, Request, Task, labelled
 
 
 class Cancelled(BaseException):
