@@ -234,7 +234,7 @@ PRESETS = [
         ask("async 0 fails", client="pipelines"),
         {"minibg": "200: failed", "fastapi": "200: failed"},
         ("connection",),
-        f"{TRAPS}::test_the_connection_of_a_failing_task_and_the_request_pipelined_on_it",
+        f"{TRAPS}::test_a_failing_task_and_the_request_pipelined_behind_it",
     ),
     Preset(
         "trap-handler",
@@ -293,7 +293,7 @@ PRESETS = [
         ask("sync 800", client="after 40 others"),
         {"minibg": "200: no task", "starlette": "200: no task"},
         ("room",),
-        f"{TRAPS}::test_fastapi_has_no_thread_left_for_a_sync_endpoint_beside_40_slow_tasks",
+        f"{TRAPS}::test_fastapi_has_no_thread_left_beside_40_slow_tasks",
     ),
     Preset(
         "trap-raises",
@@ -328,7 +328,7 @@ PRESETS = [
         ask("async 60", "sync 60", dependency="fails closing"),
         {"minibg": "200: ended, ended", "fastapi": "200: ended, ended"},
         ("release", "connection"),
-        f"{TRAPS}::test_a_dependency_that_fails_to_close_when_the_answer_has_left",
+        f"{TRAPS}::test_a_dependency_that_fails_to_close_after_the_answer",
     ),
     Preset(
         "trap-open",

@@ -80,9 +80,8 @@ def test_the_broker_has_the_list_before_the_answer_leaves(broker: Broker, marks:
 
 
 @each_broker
-def test_an_endpoint_that_raises_sends_nothing_and_names_its_tasks(
-    broker: Broker, marks: Marks
-) -> None:
+def test_an_endpoint_that_raises_sends_nothing(broker: Broker, marks: Marks) -> None:
+    """An endpoint that raises sends nothing to the broker, and names its tasks."""
     sender = program(broker.url, marks.file)
     with logged() as log:
         assert ask(app_of(sender.work), path="/raises").status == 404

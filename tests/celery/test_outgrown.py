@@ -21,10 +21,13 @@ def ways(monkeypatch: pytest.MonkeyPatch, broker: Broker) -> Any:
 
 
 @pytest.mark.parametrize("broker", ["redis"], indirect=True)
-def test_a_killed_worker_loses_hardly_a_task_with_the_safe_settings(
+def test_safe_settings_lose_hardly_a_task_of_a_killed_worker(
     ways: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """With Redis at most the one that it was about to begin, as `safe_settings` says."""
+    """A killed worker loses hardly a task with the safe settings.
+
+    With Redis at most the one that it was about to begin, as `safe_settings` says.
+    """
     monkeypatch.setattr(outgrown, "LIMIT", 20.0)  # seconds: for one that is lost it waits in vain
     by_default, safe = outgrown.ways()[-2:]
     with socket.create_server(("127.0.0.1", 0)) as free:

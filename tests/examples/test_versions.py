@@ -196,9 +196,11 @@ def test_a_version_keeps_its_rules_in_any_program(
         (v7_room, v8_cancel, "cancel"),
     ],
 )
-def test_a_rule_that_a_version_adds_does_not_hold_in_the_one_before(
+def test_a_rule_that_a_version_adds_is_broken_before_it(
     backend: str, before: ModuleType, version: ModuleType, rule: str
 ) -> None:
+    """A rule that a version adds does not hold in the version before it."""
+
     @settings(phases=[Phase.generate], max_examples=500)
     @given(program=programs_of(version, rule))
     def in_any_program(program: Program) -> None:

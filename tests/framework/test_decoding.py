@@ -170,7 +170,9 @@ texts = (
 
 
 @pytest.mark.parametrize("scalar", SCALARS, ids=str)
-def test_any_text_of_a_query_or_a_path_is_read_or_a_422_that_names_it(scalar: Any) -> None:
+def test_any_text_of_a_query_or_path_is_read_or_named_in_a_422(scalar: Any) -> None:
+    """Any text of a query or a path is read, or answered with a 422 that names it."""
+
     @given(st.lists(texts, min_size=1, max_size=3))
     @example(["1", "253402300800"])
     def each(sent: list[str]) -> None:
@@ -364,10 +366,11 @@ def body_of(kind: str, numbers: list[int]) -> bytes:
 
 @pytest.mark.parametrize("kind", COLLIDING)
 @pytest.mark.parametrize("last", ["", "that does not fit"])
-def test_values_that_were_chosen_to_collide_are_refused_at_little_cost(
-    kind: str, last: str
-) -> None:
-    """A set of 40,000 of them would take minutes."""
+def test_values_chosen_to_collide_are_refused_at_little_cost(kind: str, last: str) -> None:
+    """Values that were chosen to collide are refused at little cost.
+
+    A set of 40,000 of them would take minutes.
+    """
     body = body_of(kind, one_hash(40_000))
     if last and body.endswith(b"]"):
         body = body[:-1] + b', "%b"]' % last.encode()
@@ -435,10 +438,11 @@ WORST: dict[str, tuple[Any, bytes]] = {
 @untraced
 @pytest.mark.parametrize("size", [MAX_LENGTH_ON_THE_LOOP, 1024 * 1024])
 @pytest.mark.parametrize("kind", WORST)
-def test_no_json_takes_more_than_fifty_milliseconds_of_the_loops_thread(
-    kind: str, size: int
-) -> None:
-    """What is smaller is read there, what is larger in a thread of its own."""
+def test_no_json_holds_the_loop_for_more_than_50_milliseconds(kind: str, size: int) -> None:
+    """No JSON takes more than fifty milliseconds of the thread of the loop.
+
+    What is smaller is read there, what is larger in a thread of its own.
+    """
     annotation, item = WORST[kind]
     body = b"[" + item * ((size - 10) // len(item)) + item[:-1] + b"]"
     app = MiniBG()
@@ -461,8 +465,11 @@ def test_no_json_takes_more_than_fifty_milliseconds_of_the_loops_thread(
         assert any(taken(path) < 0.05 for _ in range(20))  # others may slow each single one
 
 
-def test_each_query_is_read_within_fifty_milliseconds_of_the_loops_thread() -> None:
-    """Of 64 KiB, which is what servers take."""
+def test_no_query_holds_the_loop_for_more_than_50_milliseconds() -> None:
+    """Each query is read within fifty milliseconds of the thread of the loop.
+
+    Of 64 KiB, which is what servers take.
+    """
     for annotation, pair in ((list[float], b"v=1e-320&"), (set[int], b"v=1&")):
         query = pair * (64 * 1024 // len(pair))
         start = thread_time()

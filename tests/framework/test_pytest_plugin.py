@@ -111,7 +111,8 @@ def test_what_failed_otherwise_is_shown_beside_its_tasks(tmp_path: Path) -> None
     assert "ERROR background task application.fail failed" in told
 
 
-def test_what_failed_otherwise_is_told_alone_where_no_task_failed(tmp_path: Path) -> None:
+def test_another_failure_is_told_alone_where_no_task_failed(tmp_path: Path) -> None:
+    """What failed otherwise is told alone where no task failed."""
     counts, told = outcome_of(tmp_path, "def test_it(background_tasks): assert [] == [1]")
     assert counts == {"failed": 1}
     assert "background task " not in told

@@ -101,9 +101,10 @@ steps = st.lists(st.integers(0, 16).map(lambda eighths: eighths / 8), min_size=1
 
 
 @given(tasks=st.lists(steps, max_size=4))
-def test_each_step_of_an_async_task_that_takes_too_long_is_reported(
+def test_each_step_of_a_task_that_takes_too_long_is_reported(
     backend: str, tasks: list[list[float]]
 ) -> None:
+    """Each step of an async task that takes too long is reported."""
     clock, log = Clock(), Log()
 
     async def task(seconds: list[float]) -> None:
@@ -186,9 +187,11 @@ def test_a_task_that_fails_is_reported_too(
 
 
 @pytest.mark.parametrize("depth", [1, 2])
-def test_a_task_of_a_list_within_a_list_is_reported_once_by_its_own_name(
+def test_a_task_of_a_list_within_a_list_is_reported_once(
     backend: str, clock: Clock, log: Log, depth: int
 ) -> None:
+    """A task of a list within a list is reported once, by its own name."""
+
     async def task() -> None:
         clock.hold(2 * LIMIT)
 
@@ -275,7 +278,8 @@ def test_a_watched_task_awaits_as_it_does_without(
     assert results == ["result"]
 
 
-def test_a_watched_task_awaits_asyncios_futures_as_it_does_without() -> None:
+def test_a_watched_task_awaits_asyncios_futures() -> None:
+    """A watched task awaits asyncio's futures as it does without the watch."""
     results: list[str] = []
 
     async def task() -> None:
@@ -285,9 +289,10 @@ def test_a_watched_task_awaits_asyncios_futures_as_it_does_without() -> None:
     assert results == ["result"]
 
 
-def test_a_watched_task_that_is_cancelled_is_stopped_at_its_await_and_the_rest_named(
+def test_a_watched_task_is_cancelled_at_its_await(
     backend: str, caplog: pytest.LogCaptureFixture
 ) -> None:
+    """A watched task that is cancelled is stopped at its await, and the rest is named."""
     events: list[str] = []
 
     async def request() -> None:
@@ -310,7 +315,8 @@ def test_a_watched_task_that_is_cancelled_is_stopped_at_its_await_and_the_rest_n
     assert "background tasks not run (cancelled" in caplog.text
 
 
-def test_a_failure_of_a_watched_task_under_fail_fast_reaches_the_server(backend: str) -> None:
+def test_a_watched_tasks_failure_reaches_the_server(backend: str) -> None:
+    """A failure of a watched task under fail-fast reaches the server."""
     app = MiniBG(middleware=[WATCHED])
 
     async def failing() -> None:
@@ -325,7 +331,9 @@ def test_a_failure_of_a_watched_task_under_fail_fast_reaches_the_server(backend:
         anyio.run(Exchange(), app, backend=backend)
 
 
-def test_a_task_that_really_blocks_is_reported_with_the_default_limit(log: Log) -> None:
+def test_a_task_that_really_blocks_is_reported_by_default(log: Log) -> None:
+    """A task that really blocks is reported with the default limit."""
+
     async def blocking() -> None:
         time.sleep(0.11)  # noqa: ASYNC251  # the mistake that is looked for
 

@@ -141,7 +141,8 @@ def test_what_the_client_and_the_server_do(
     assert events_of(experiment, "error") == []
 
 
-def test_the_second_of_two_pipelined_requests_waits_for_a_task_that_blocks() -> None:
+def test_a_pipelined_request_waits_for_a_task_that_blocks() -> None:
+    """The second of two pipelined requests waits for a task that blocks."""
     request = RequestSpec((TaskSpec("async", 300, "blocks"),), client="pipelines")
     experiment = tried(request, "minibg")
     (second,) = (e for e in events_of(experiment, "mark") if e["what"] == "second answer complete")
@@ -172,7 +173,8 @@ def test_all_contenders_stream() -> None:
     assert taken[:4] == ["piece taken"] * 3 + ["last byte taken"]
 
 
-def test_what_the_second_request_leaves_open_is_no_task_of_the_first() -> None:
+def test_what_a_second_request_leaves_open_is_not_the_firsts() -> None:
+    """What the second request leaves open is not a task of the first."""
     request = RequestSpec(SLOW, client="pipelines", server="SIGKILL")
     experiment = tried(request, "minibg")
     assert said(experiment) == {"minibg": "200: never ended, never started"}

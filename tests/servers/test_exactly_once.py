@@ -94,7 +94,9 @@ def load(ask: Callable[[Live, range], None]) -> dict[str, Any]:
     return last
 
 
-def test_each_task_runs_exactly_once_in_order_after_its_own_response() -> None:
+def test_each_task_runs_exactly_once_after_its_own_response() -> None:
+    """Each task runs exactly once, in order, after its own response."""
+
     def ask(live: Live, numbers: range) -> None:
         with live.connect() as connection:
             for number in numbers:
@@ -140,7 +142,8 @@ CLIENTS_HANG_UP = [
 ]
 
 
-def test_each_task_runs_exactly_once_or_is_named_where_clients_hang_up() -> None:
+def test_each_task_runs_once_or_is_named_where_clients_hang_up() -> None:
+    """Each task runs exactly once or is named where clients hang up."""
     chance = random.Random(0)
     ways = [chance.choice(CLIENTS_HANG_UP) for _ in range(REQUESTS)]
 

@@ -102,9 +102,10 @@ def start(
     ],
 )
 @pytest.mark.parametrize("command", COMMANDS.values(), ids=COMMANDS)
-def test_whatever_ends_the_startup_ends_the_server_with_the_reason(
+def test_a_startup_that_fails_ends_the_server_with_the_reason(
     command: str, what: str, app: str, tmp_path: Path
 ) -> None:
+    """Whatever ends the startup ends the server with the reason."""
     with start(command, tmp_path, what, app) as (_, process):
         output, _ = process.communicate(timeout=2 * LIMIT)
     assert "no database" in output

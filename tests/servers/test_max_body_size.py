@@ -58,17 +58,15 @@ def test_a_body_that_fills_the_limit_is_taken(server: Server, app: MiniBG) -> No
         assert connection.read().body == b"10"
 
 
-def test_a_length_beyond_the_limit_is_refused_before_any_of_the_body(
-    server: Server, app: MiniBG
-) -> None:
+def test_a_length_beyond_the_limit_is_refused_before_the_body(server: Server, app: MiniBG) -> None:
+    """A length beyond the limit is refused before any of the body has come."""
     with server(app) as live, live.connect() as connection:
         connection.socket.sendall(HEAD + b"content-length: 11\r\n\r\n")
         assert_refused(connection)
 
 
-def test_a_chunked_body_is_refused_when_it_exceeds_the_limit_and_not_at_its_end(
-    server: Server, app: MiniBG
-) -> None:
+def test_a_chunked_body_is_refused_when_it_exceeds_the_limit(server: Server, app: MiniBG) -> None:
+    """A chunked body is refused when it exceeds the limit, and not at its end."""
     with server(app) as live, live.connect() as connection:
         connection.socket.sendall(HEAD + b"transfer-encoding: chunked\r\n\r\n")
         for _ in range(2):
@@ -77,10 +75,13 @@ def test_a_chunked_body_is_refused_when_it_exceeds_the_limit_and_not_at_its_end(
 
 
 @on_each(SERVERS, "says_continue", uvicorn=False, hypercorn=True, granian=False)
-def test_a_client_that_expects_100_continue_is_refused_without_it(
+def test_a_client_that_expects_a_100_is_refused_without_it(
     server: Server, says_continue: bool, app: MiniBG
 ) -> None:
-    """hypercorn says it before the application is asked."""
+    """A client that expects 100 Continue is refused without it.
+
+    hypercorn says it before the application is asked.
+    """
     with server(app) as live, live.connect() as connection:
         head = HEAD + b"content-length: 11\r\nexpect: 100-continue\r\n\r\n"
         connection.socket.sendall(head)
@@ -230,9 +231,10 @@ def test_a_refusal_passes_through_middleware(server: Server, app: MiniBG, chunke
 
 @pytest.mark.parametrize("chunked", [False, True], ids=["length", "chunked"])
 @pytest.mark.parametrize(("path", "status"), [("nowhere", 404), ("ignoring", 200)])
-def test_a_client_sees_any_answer_to_a_body_that_nobody_reads_and_its_tasks_run(
+def test_a_client_sees_any_answer_to_a_body_that_nobody_reads(
     server: Server, app: MiniBG, path: str, status: int, chunked: bool
 ) -> None:
+    """A client sees any answer to a body that nobody reads, and its tasks run."""
     ran = threading.Event()
 
     @app.route("/ignoring", methods=["POST"])

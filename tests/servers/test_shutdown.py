@@ -178,9 +178,10 @@ def server(request: pytest.FixtureRequest, tmp_path: Path) -> Start:
     granian=(0, BOTH),
     gunicorn=(0, BOTH),
 )
-def test_a_server_that_is_told_to_end_waits_for_the_tasks_however_often_it_is_told(
+def test_a_server_that_is_told_to_end_waits_for_the_tasks(
     server: Start, status: int, ran: list[str]
 ) -> None:
+    """A server that is told to end waits for the tasks, however often it is told."""
     with server() as running:
         for _ in range(2):
             running.process.terminate()
@@ -229,8 +230,11 @@ def test_a_second_ctrl_c_cuts_the_tasks_off_on_uvicorn_alone(
         assert running.end() == (0, ran, named)
 
 
-def test_a_second_ctrl_c_on_gunicorn_loses_the_tasks_without_a_word(tmp_path: Path) -> None:
-    """The first one waits for them."""
+def test_a_second_ctrl_c_loses_the_tasks_silently_on_gunicorn(tmp_path: Path) -> None:
+    """A second Ctrl-C on gunicorn loses the tasks without a word.
+
+    The first one waits for them.
+    """
     with start(COMMANDS["gunicorn"], tmp_path) as running:
         os.killpg(running.process.pid, signal.SIGINT)
         running.lives_on()
@@ -239,7 +243,8 @@ def test_a_second_ctrl_c_on_gunicorn_loses_the_tasks_without_a_word(tmp_path: Pa
         assert running.end() == (0, [], [])
 
 
-def test_a_grace_time_is_set_by_default_on_hypercorn_and_gunicorn_alone() -> None:
+def test_only_hypercorn_and_gunicorn_have_a_default_grace_time() -> None:
+    """A grace time is set by default on hypercorn and gunicorn alone."""
     granian_options = inspect.signature(granian.Granian).parameters
     assert gunicorn.config.GracefulTimeout.default == 30
     assert uvicorn.Config("app:app", log_config=None).timeout_graceful_shutdown is None
@@ -255,9 +260,10 @@ def test_what_is_killed_loses_its_tasks_without_a_word(server: Start) -> None:
 
 
 @on_each(COMMANDS, "has_a_worker", uvicorn=False, hypercorn=True, granian=True, gunicorn=True)
-def test_a_worker_and_its_tasks_outlive_the_process_that_was_started(
+def test_a_worker_and_its_tasks_outlive_the_servers_parent(
     server: Start, has_a_worker: bool
 ) -> None:
+    """A worker and its tasks outlive the process that was started."""
     with server() as running:
         running.process.kill()
         running.process.wait(LIMIT)

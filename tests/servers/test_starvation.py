@@ -36,9 +36,10 @@ def is_had_within(live: Live, path: str, seconds: float) -> bool:
     return any(each <= seconds for each in taken)
 
 
-def test_endpoints_answer_within_twice_their_time_while_every_background_thread_is_blocked(
+def test_endpoints_answer_while_background_threads_are_blocked(
     server: Server,
 ) -> None:
+    """Endpoints answer within twice their time while every background thread is blocked."""
     blocked, release = threading.Semaphore(0), threading.Event()
     app = MiniBG()
 
@@ -78,7 +79,8 @@ def test_endpoints_answer_within_twice_their_time_while_every_background_thread_
             release.set()
 
 
-def test_background_tasks_go_on_while_every_endpoint_thread_is_blocked(server: Server) -> None:
+def test_tasks_go_on_while_every_endpoint_thread_is_blocked(server: Server) -> None:
+    """Background tasks go on while every thread of the endpoints is blocked."""
     blocked, release = threading.Semaphore(0), threading.Event()
     ran = {name: threading.Event() for name in ("sync", "async")}
     app = MiniBG()

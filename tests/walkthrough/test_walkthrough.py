@@ -74,7 +74,8 @@ def test_the_recording_shows_who_waits_long() -> None:
 
 
 @pytest.mark.parametrize("rule", RULES)
-def test_a_rule_that_is_broken_on_purpose_fails_today_as_recorded(rule: str) -> None:
+def test_a_rule_broken_on_purpose_fails_as_recorded(rule: str) -> None:
+    """A rule that is broken on purpose fails today as recorded."""
     message = "\n".join(recorded(failure_name(rule, 0)))
     with at_work(saboteur_of(rule, 0)), pytest.raises(AssertionError) as raised:
         record.check(rule, program_of(message))
