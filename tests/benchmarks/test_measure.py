@@ -105,9 +105,8 @@ def test_a_request_takes_the_slope_between_few_and_many(monkeypatch: pytest.Monk
 
 @pytest.mark.skipif(not instructions.is_possible(), reason=instructions.MISSING)
 @pytest.mark.timeout(300)
-def test_callgrind_counts_more_for_more_requests() -> None:
-    few, many = (instructions.count("minibg", "no task", number) for number in (1, 20))
-    assert 0 < few < many
+def test_callgrind_counts_a_process() -> None:
+    assert instructions.count("minibg", "no task", 1) > 1_000_000
 
 
 def test_a_crowd_is_measured_of_minibg_and_of_starlette() -> None:

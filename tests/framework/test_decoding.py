@@ -103,14 +103,20 @@ BODIES: list[Any] = [
 ]
 
 
-def served(annotation: Any, path: str = "/", **request: Any) -> Answer:
+def serving(annotation: Any, path: str = "/") -> MiniBG:
+    """An application whose endpoint is given `v` with that annotation, and answers its `repr`."""
+
     async def endpoint(v) -> str:  # type: ignore[no-untyped-def]  # set below
         return repr(v)
 
     endpoint.__annotations__["v"] = annotation
     app = MiniBG()
-    app.post("/{v}" if path != "/" else "/")(endpoint)
-    return ask(app, "POST", path, **request)
+    app.post(path)(endpoint)
+    return app
+
+
+def served(annotation: Any, **request: Any) -> Answer:
+    return ask(serving(annotation), "POST", **request)
 
 
 def assert_read_or_refused(answer: Answer, *loc: str) -> None:
@@ -172,6 +178,9 @@ texts = (
 @pytest.mark.parametrize("scalar", SCALARS, ids=str)
 def test_any_text_of_a_query_or_path_is_read_or_named_in_a_422(scalar: Any) -> None:
     """Any text of a query or a path is read, or answered with a 422 that names it."""
+    tuples = (TUPLE[scalar, ...], TUPLE[scalar, scalar])
+    by_query = [serving(one) for one in (scalar, *(of[scalar] for of in COLLECTIONS), *tuples)]
+    by_path = serving(scalar, "/{v}")
 
     @given(st.lists(texts, min_size=1, max_size=3))
     @example(["1", "253402300800"])
@@ -179,12 +188,11 @@ def test_any_text_of_a_query_or_path_is_read_or_named_in_a_422(scalar: Any) -> N
         pairs = [
             b"v=" + quote_from_bytes(v.encode("utf-8", "surrogatepass")).encode() for v in sent
         ]
-        tuples = (TUPLE[scalar, ...], TUPLE[scalar, scalar])
-        for annotation in (scalar, *(of[scalar] for of in COLLECTIONS), *tuples):
-            answer = served(annotation, query_string=b"&".join(pairs))
+        for app in by_query:
+            answer = ask(app, "POST", query_string=b"&".join(pairs))
             assert_read_or_refused(answer, "query", "v")
         path = sent[0].replace("/", "") or "0"
-        assert_read_or_refused(served(scalar, "/" + path), "path", "v")
+        assert_read_or_refused(ask(by_path, "POST", "/" + path), "path", "v")
 
     each()
 
@@ -221,10 +229,11 @@ def test_any_body_is_read_or_a_422_that_names_it(
     monkeypatch.setattr(decoding_module, "SMALL", small)
     if small == 0:
         monkeypatch.setattr(decoding_module, "_has_slow_floats", lambda body: True)
+    app = serving(annotation)
 
     @given(documents | st.lists(leaves, max_size=3).map(as_array) | st.binary(max_size=8))
     def each(body: bytes) -> None:
-        assert_read_or_refused(served(annotation, headers=JSON, body=[body]), "body")
+        assert_read_or_refused(ask(app, "POST", headers=JSON, body=[body]), "body")
 
     each()
 

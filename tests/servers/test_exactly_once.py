@@ -22,8 +22,8 @@ from hypothesis import settings
 from tests.servers.counted import ADDED, DONE, PIECE, THREADS
 from tests.servers.live import LIMIT, Connection, Live, listening
 
-REQUESTS = max(20_000, settings().max_examples * 200)
-"""In the profile `deep` 100,000."""
+REQUESTS = max(5_000, settings().max_examples * 100)
+"""In the profile `deep` 50,000."""
 
 BURSTS = 4
 CONNECTIONS = 64
