@@ -1,7 +1,6 @@
 """The program `outgrown` with a broker: it kills a worker, once with Celery's own settings."""
 
 import importlib
-import socket
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +9,7 @@ import pytest
 from minibg.examples import outgrown
 from minibg.ext.celery import safe_settings
 from tests.celery.conftest import Broker
+from tests.processes import free_port
 
 
 @pytest.fixture
@@ -30,9 +30,7 @@ def test_safe_settings_lose_hardly_a_task_of_a_killed_worker(
     """
     monkeypatch.setattr(outgrown, "LIMIT", 20.0)  # seconds: for one that is lost it waits in vain
     by_default, safe = outgrown.ways()[-2:]
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port = free.getsockname()[1]
-    accepted, found = outgrown.try_out(safe, tmp_path, port)
+    accepted, found = outgrown.try_out(safe, tmp_path, free_port())
     assert accepted == 200
     assert len(found.ended) >= 199
     assert sum(found.started.values()) <= 200 + 2  # as many processes does a worker have

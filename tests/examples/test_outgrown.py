@@ -2,7 +2,6 @@
 
 import os
 import re
-import socket
 import subprocess
 import sys
 from collections import Counter
@@ -14,6 +13,7 @@ import pytest
 from minibg.examples import outgrown
 from minibg.examples.outgrown import Seen, Way, seen
 from tests.framework.asgi import ask
+from tests.processes import free_port
 
 
 @pytest.fixture(scope="module")
@@ -68,11 +68,9 @@ def test_a_way_may_have_a_worker_which_is_killed(
         kill(process)
 
     monkeypatch.setattr(outgrown, "kill", kill_and_note)
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port = free.getsockname()[1]
     way = Way("with a worker", "outgrown:durable", ["http.server", "0", "--bind", "127.0.0.1"])
     assert way not in outgrown.ways()
-    accepted, found = outgrown.try_out(way, tmp_path, port)
+    accepted, found = outgrown.try_out(way, tmp_path, free_port())
     assert accepted == len(found.ended) == 200
     assert [process.args[2] for process in killed][:1] == ["http.server"]
 

@@ -4,7 +4,6 @@ The clock is the tests' own: a task "holds" the loop by moving it on.
 """
 
 import asyncio
-import logging
 import re
 import time
 from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Iterator
@@ -32,6 +31,7 @@ from minibg.background import around_tasks
 from minibg.ext.slow_tasks import SlowTaskMiddleware
 from tests.framework.asgi import ask
 from tests.rules.language.exchange import Exchange
+from tests.rules.language.logs import Log, logged
 
 LIMIT = 1.0
 """`slow_task_seconds` here."""
@@ -54,30 +54,23 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     return clock
 
 
-class Log(logging.Handler):
-    """Keeps the name and the seconds of each slow task that is reported."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.slow: list[tuple[str, float]] = []
-        self.levels: set[int] = set()
-
-    def emit(self, record: logging.LogRecord) -> None:
-        found = re.match(
-            r"background task (\S+) held the event loop for (\S+) s; as a plain function",
-            record.getMessage(),
+def slow(log: Log) -> list[tuple[str, float]]:
+    """The name and the seconds of each slow task that is reported, and nothing else is."""
+    found = []
+    for warning in log.warnings:
+        report = re.match(
+            r"background task (\S+) held the event loop for (\S+) s; as a plain function", warning
         )
-        assert found is not None, record.getMessage()
-        self.slow.append((found[1].rpartition(".")[2], float(found[2])))
-        self.levels.add(record.levelno)
+        assert report is not None, warning
+        found.append((report[1].rpartition(".")[2], float(report[2])))
+    assert len(found) == len(log.records)
+    return found
 
 
 @pytest.fixture
 def log() -> Iterator[Log]:
-    logger, log = logging.getLogger("minibg.ext.slow_tasks"), Log()
-    logger.addHandler(log)
-    yield log
-    logger.removeHandler(log)
+    with logged("minibg.ext.slow_tasks") as log:
+        yield log
 
 
 WATCHED = Middleware(SlowTaskMiddleware, slow_task_seconds=LIMIT)
@@ -105,7 +98,7 @@ def test_each_step_of_a_task_that_takes_too_long_is_reported(
     backend: str, tasks: list[list[float]]
 ) -> None:
     """Each step of an async task that takes too long is reported."""
-    clock, log = Clock(), Log()
+    clock = Clock()
 
     async def task(seconds: list[float]) -> None:
         for number, step in enumerate(seconds):
@@ -117,13 +110,10 @@ def test_each_step_of_a_task_that_takes_too_long_is_reported(
         for seconds in tasks:
             added.add_task(task, seconds)
 
-    with pytest.MonkeyPatch.context() as patch:
+    with pytest.MonkeyPatch.context() as patch, logged("minibg.ext.slow_tasks") as log:
         patch.setattr(minibg.ext.slow_tasks, "perf_counter", lambda: clock.now)
-        logging.getLogger("minibg.ext.slow_tasks").addHandler(log)
         anyio.run(Exchange(), serving(leave), backend=backend)
-        logging.getLogger("minibg.ext.slow_tasks").removeHandler(log)
-    assert log.slow == [("task", s) for seconds in tasks for s in seconds if s > LIMIT]
-    assert log.levels <= {logging.WARNING}
+    assert slow(log) == [("task", s) for seconds in tasks for s in seconds if s > LIMIT]
 
 
 def test_without_the_middleware_nothing_is_watched(backend: str, clock: Clock, log: Log) -> None:
@@ -135,7 +125,7 @@ def test_without_the_middleware_nothing_is_watched(backend: str, clock: Clock, l
 
     app = serving(lambda tasks: tasks.add_task(task), middleware=[])
     anyio.run(Exchange(), app, backend=backend)
-    assert (watches, log.slow) == ([None], [])
+    assert (watches, slow(log)) == ([None], [])
 
 
 def test_the_time_that_a_task_waits_is_not_held_against_it(
@@ -150,7 +140,7 @@ def test_the_time_that_a_task_waits_is_not_held_against_it(
         clock.hold(2 * LIMIT)
 
     anyio.run(Exchange(), serving(lambda tasks: tasks.add_task(waiting)), backend=backend)
-    assert log.slow == []
+    assert slow(log) == []
 
 
 def test_a_sync_task_holds_its_thread_and_not_the_loop(
@@ -158,7 +148,7 @@ def test_a_sync_task_holds_its_thread_and_not_the_loop(
 ) -> None:
     app = serving(lambda tasks: tasks.add_task(clock.hold, 2 * LIMIT))
     anyio.run(Exchange(), app, backend=backend)
-    assert log.slow == []
+    assert slow(log) == []
 
 
 def test_a_coroutine_that_a_sync_task_hands_back_is_watched(
@@ -171,7 +161,7 @@ def test_a_coroutine_that_a_sync_task_hands_back_is_watched(
         return task()
 
     anyio.run(Exchange(), serving(lambda tasks: tasks.add_task(handing_back)), backend=backend)
-    assert log.slow == [("handing_back", 2 * LIMIT)]
+    assert slow(log) == [("handing_back", 2 * LIMIT)]
 
 
 def test_a_task_that_fails_is_reported_too(
@@ -182,7 +172,7 @@ def test_a_task_that_fails_is_reported_too(
         raise ValueError
 
     anyio.run(Exchange(), serving(lambda tasks: tasks.add_task(failing)), backend=backend)
-    assert log.slow == [("failing", 2 * LIMIT)]
+    assert slow(log) == [("failing", 2 * LIMIT)]
     assert caplog.messages[1].endswith("failing failed")
 
 
@@ -203,7 +193,7 @@ def test_a_task_of_a_list_within_a_list_is_reported_once(
         tasks.add_task(inner)
 
     anyio.run(Exchange(), serving(leave), backend=backend)
-    assert log.slow == [("task", 2 * LIMIT)]
+    assert slow(log) == [("task", 2 * LIMIT)]
 
 
 @pytest.mark.parametrize("background", [BackgroundTask, lambda task: BackgroundTasks([task])])
@@ -220,7 +210,7 @@ def test_the_responses_own_background_is_watched(
         return Response(background=background(task))
 
     anyio.run(Exchange(), app, backend=backend)
-    assert log.slow == [("task", 2 * LIMIT)]
+    assert slow(log) == [("task", 2 * LIMIT)]
 
 
 def test_minibgs_lists_are_watched_in_starlettes_application(
@@ -235,7 +225,7 @@ def test_minibgs_lists_are_watched_in_starlettes_application(
     app = Starlette(routes=[StarletteRoute("/", endpoint)])
     app.add_middleware(SlowTaskMiddleware, slow_task_seconds=LIMIT)
     anyio.run(Exchange(), app, backend=backend)
-    assert log.slow == [("task", 2 * LIMIT)]
+    assert slow(log) == [("task", 2 * LIMIT)]
 
 
 async def futures_result() -> str:
@@ -339,7 +329,7 @@ def test_a_task_that_really_blocks_is_reported_by_default(log: Log) -> None:
 
     app = serving(lambda tasks: tasks.add_task(blocking), [Middleware(SlowTaskMiddleware)])
     ask(app)
-    ((name, seconds),) = log.slow
+    ((name, seconds),) = slow(log)
     assert name == "blocking"
     assert 0.11 <= seconds < 10
 

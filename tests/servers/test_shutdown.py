@@ -12,7 +12,7 @@ import socket
 import subprocess
 import sys
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from functools import partial
 from pathlib import Path
 
@@ -22,6 +22,7 @@ import hypercorn
 import pytest
 import uvicorn
 
+from tests.processes import spawned
 from tests.servers.live import LIMIT, Connection, on_each, reserved_port, wait_until_listening
 
 APP = """
@@ -133,17 +134,15 @@ def start(
         test.settimeout(LIMIT)
         words = command.format(port=stack.enter_context(reserved_port())).split()
         process = stack.enter_context(
-            subprocess.Popen(
+            spawned(
                 [sys.executable, "-m", *words, GRACE[words[0]], str(grace)],
                 cwd=directory,
                 env={**os.environ, "TEST_PORT": str(test.getsockname()[1])},
                 stdout=subprocess.PIPE,
                 stderr=subprocess.STDOUT,
                 text=True,
-                process_group=0,
             )
         )
-        stack.callback(kill_group, process)
         assert process.stdout is not None
         urls = (re.search(r"http://127.0.0.1:(\d+)", line) for line in process.stdout)
         port = int(next(filter(None, urls))[1])
@@ -156,12 +155,6 @@ def start(
             lines[kind] = stack.enter_context(test.accept()[0])
             lines[kind].settimeout(LIMIT)
         yield Running(process, lines)
-
-
-def kill_group(process: subprocess.Popen[str]) -> None:
-    """End a server that lives on, and its workers, which would live on without it."""
-    with suppress(ProcessLookupError):
-        os.killpg(process.pid, signal.SIGKILL)
 
 
 @pytest.fixture(params=COMMANDS)

@@ -1,4 +1,4 @@
-"""What the logger of the mechanism says while a test runs.
+"""What a logger, that of the mechanism above all, says while a test runs.
 
 What may live here: keeping it. What must be said is told by the tests.
 """
@@ -9,7 +9,7 @@ from contextlib import contextmanager
 
 
 class Log(logging.Handler):
-    """Keeps what the logger of the mechanism says."""
+    """Keeps what a logger says."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -24,8 +24,8 @@ class Log(logging.Handler):
 
 
 @contextmanager
-def logged() -> Iterator[Log]:
-    logger, log = logging.getLogger("minibg.background"), Log()
+def logged(name: str = "minibg.background") -> Iterator[Log]:
+    logger, log = logging.getLogger(name), Log()
     logger.addHandler(log)
     try:
         yield log
