@@ -113,11 +113,12 @@ def test_of_severalbrokers_one_that_serves_is_enough(
     assert waiting(program(broker.url, marks.file).app) == [("work", [0]), ("work", [1])]
 
 
-async def statuses(app: MiniBG, silent: int) -> tuple[list[int], float, float]:
+async def statuses(app: MiniBG, silent: int) -> tuple[list[int], float, int]:
     """Ask for so many lists at once, and for something else meanwhile, on the same loop.
 
     Returns:
-        The statuses, the seconds until the last of them, and those until the other answer.
+        The statuses, the seconds until the last of them, and how many of them came before the
+        other answer.
     """
     found: list[int] = []
     transport = ASGITransport(app, raise_app_exceptions=False)
@@ -131,10 +132,9 @@ async def statuses(app: MiniBG, silent: int) -> tuple[list[int], float, float]:
             for _ in range(silent):
                 group.start_soon(leave)
             await anyio.sleep(SECONDS / 5)  # by then all are being sent
-            asked = time.monotonic()
             assert (await client.get("/other")).status_code == 200
-            quickest = time.monotonic() - asked
-        return found, time.monotonic() - began, quickest
+            before = len(found)
+        return found, time.monotonic() - began, before
 
 
 @contextmanager
@@ -173,10 +173,10 @@ def test_a_broker_that_never_says_anything_is_a_500_in_time(scheme: str, port: A
     with port() as silent:
         app = app_of(sender_of(f"{scheme}://127.0.0.1:{silent}/"))
         with logged() as log:
-            found, slowest, other = anyio.run(statuses, app, 1)
+            found, slowest, before = anyio.run(statuses, app, 1)
     assert found == [500]
     assert SECONDS <= slowest < 2 * SECONDS
-    assert other < SECONDS / 2
+    assert before == 0, "the other endpoint has waited for them"
     assert "not handed over, OperationalError" in log.warnings[0]
 
 
@@ -187,10 +187,10 @@ def test_a_broker_that_falls_silent_is_a_500_in_time(broker: Broker, marks: Mark
     app = app_of(program(broker.url, marks.file).work)
     assert ask(app).status == 200
     with broker.silent(), logged() as log:
-        found, slowest, other = anyio.run(statuses, app, 1)
+        found, slowest, before = anyio.run(statuses, app, 1)
     assert found == [500]
     assert SECONDS <= slowest < 2 * SECONDS
-    assert other < SECONDS / 2
+    assert before == 0, "the other endpoint has waited for them"
     assert "not handed over, OperationalError" in log.warnings[0]
     assert ask(app).status == 200
 
@@ -200,8 +200,8 @@ def test_a_silent_broker_takes_no_thread_from_other_endpoints() -> None:
     """**room**: more lists wait than there are threads that send, and a sync endpoint has one."""
     with listening() as silent, logged() as log:
         app = app_of(sender_of(f"amqp://127.0.0.1:{silent}/"))
-        found, slowest, other = anyio.run(statuses, app, 60)
+        found, slowest, before = anyio.run(statuses, app, 60)
     assert found == [500] * 60
     assert sum("not handed over, OperationalError" in warning for warning in log.warnings) == 60
     assert slowest < 3 * SECONDS
-    assert other < SECONDS / 2
+    assert before == 0, "the other endpoint has waited for them"

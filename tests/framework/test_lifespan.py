@@ -20,6 +20,7 @@ from minibg.ext.monitoring import BacklogLimit
 from minibg.ext.slow_tasks import SlowTaskMiddleware
 from minibg.lab.recorder import RecordingMiddleware
 from minibg.types import ASGIApp, Message, Receive, Scope, Send
+from tests.framework.asgi import LIMIT
 from tests.rules.language.cancelling import Blocked, let_it_be_delivered
 from tests.rules.language.exchange import Exchange
 
@@ -97,7 +98,7 @@ def test_the_lifespan_is_left_when_the_last_task_has_ended(
 
         app = MiniBG(lifespan=lifespan)
         leave(app, task if is_async else sync_task)
-        with anyio.fail_after(10):
+        with anyio.fail_after(LIMIT):
             async with anyio.create_task_group() as group:
                 group.start_soon(serve, app)
                 await anyio.wait_all_tasks_blocked()
@@ -218,7 +219,7 @@ def live_through(
             assert asked, "nothing is said before the server asks"
             told.append(message)
 
-        with anyio.fail_after(10):
+        with anyio.fail_after(LIMIT):
             try:
                 await app({"type": "lifespan"}, receive, send)
             except BaseException as exc:  # noqa: BLE001  # it is what the test asks for

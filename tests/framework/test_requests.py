@@ -28,7 +28,7 @@ from minibg import (
     inbox,
 )
 from minibg.types import Message
-from tests.framework.asgi import Answer, ask, http_scope
+from tests.framework.asgi import LIMIT, Answer, ask, http_scope
 
 Read = Callable[[Request], Awaitable[Any]]
 
@@ -467,7 +467,7 @@ def test_all_who_wait_for_the_client_to_go_away_are_told(backend: str) -> None:
             await say.send({"type": "http.disconnect"})
 
     with anyio.from_thread.start_blocking_portal(backend) as portal:
-        portal.start_task_soon(server).result(timeout=10)
+        portal.start_task_soon(server).result(timeout=LIMIT)
     assert sorted(told) == [0, 1]
 
 
@@ -505,7 +505,7 @@ def talk_to(
     async def main() -> None:
         talk = Talk()
         app = MiniBG(max_body_size=limit)
-        with talk.say, talk.hear, anyio.fail_after(10):
+        with talk.say, talk.hear, anyio.fail_after(LIMIT):
             await endpoint(Request(http_scope("POST", app=app), talk.receive), talk)
             talk.hang_up()
             await anyio.wait_all_tasks_blocked()

@@ -39,7 +39,7 @@ from minibg.concurrency import iterate_in_threadpool
 from minibg.datastructures import MutableHeaders
 from minibg.responses import ASGIResponse
 from minibg.types import ASGIApp, Message, Receive, Scope, Send
-from tests.framework.asgi import Answer, ask, http_scope
+from tests.framework.asgi import LIMIT, Answer, ask, http_scope
 
 texts = st.text(st.characters(codec="utf-8"), max_size=10)
 any_text = st.text(max_size=6) | st.text('a\r\n\0;=", é€', max_size=8)
@@ -552,7 +552,7 @@ def test_a_client_may_wait_for_each_piece_to_come_back(count: int, backend: str)
             asked += 1
             return await listen.receive()
 
-        with anyio.fail_after(5), say, listen, answer, hear:
+        with anyio.fail_after(LIMIT), say, listen, answer, hear:
             async with anyio.create_task_group() as group:
                 group.start_soon(app, http_scope("POST"), receive, answer.send)
                 assert (await hear.receive())["status"] == 200

@@ -25,7 +25,7 @@ from minibg import (
     ServerSentEvent,
 )
 from minibg.types import Message
-from tests.framework.asgi import ask, http_scope
+from tests.framework.asgi import LIMIT, ask, http_scope
 
 
 @dataclass
@@ -248,7 +248,7 @@ def test_a_comment_keeps_a_silent_stream_alive(backend: str) -> None:
                 twice.set()
 
         response = EventSourceResponse(silent(), ping=0.001)
-        with anyio.fail_after(5):
+        with anyio.fail_after(LIMIT):
             await response(http_scope(), receive, send)
 
     anyio.run(server, backend=backend)
@@ -273,7 +273,7 @@ def test_a_comment_that_cannot_be_sent_raises_the_servers_error(backend: str) ->
             if message["type"] == "http.response.body":
                 raise OSError("the client is gone")
 
-        with anyio.fail_after(5):
+        with anyio.fail_after(LIMIT):
             await EventSourceResponse(silent(), ping=0.001)(http_scope(), receive, send)
 
     with pytest.raises(OSError, match="the client is gone"):

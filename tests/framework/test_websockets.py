@@ -35,7 +35,7 @@ from minibg import (
 )
 from minibg.types import Message, Receive, Scope, Send
 from minibg.websockets import WebSocketDisconnected
-from tests.framework.asgi import ask, http_scope
+from tests.framework.asgi import LIMIT, ask, http_scope
 
 Endpoint = Callable[..., Awaitable[None]]
 ANSWERS = (
@@ -94,7 +94,7 @@ def converse(
         heard.append(message)
 
     async def server() -> None:
-        with anyio.fail_after(5):
+        with anyio.fail_after(LIMIT):
             connection = {**http_scope("GET", path, **scope), "type": "websocket"}
             del connection["method"]
             await app(connection, receive, send)
@@ -434,10 +434,10 @@ def test_sending_after_the_end_is_a_disconnect_or_a_fault(
 
 
 def play(endpoint: Endpoint, receive: Receive, send: Send, backend: str) -> None:
-    """Serve one connection whose server does that, within five seconds."""
+    """Serve one connection whose server does that, within `LIMIT`."""
 
     async def server() -> None:
-        with anyio.fail_after(5):
+        with anyio.fail_after(LIMIT):
             connection = {**http_scope(), "type": "websocket"}
             await serving(endpoint)(connection, receive, send)
 
