@@ -13,9 +13,10 @@ from httpx import ASGITransport, AsyncClient
 
 from minibg import Depends, HTTPException, MiniBG
 from minibg.ext.celery import CeleryTasks, safe_settings
-from tests.celery.conftest import RABBITMQ, Broker, Marks, each_broker, free_port, waiting
+from tests.celery.conftest import RABBITMQ, Broker, Marks, each_broker, waiting
 from tests.celery.program import program
 from tests.framework.asgi import ask, untraced
+from tests.processes import free_port
 from tests.rules.language.logs import logged
 
 SECONDS = 1.0
