@@ -10,7 +10,7 @@ import pytest
 
 from minibg.examples import alternatives
 from tests.examples.conftest import serving
-from tests.lab.test_command_line import environment
+from tests.lab.trying import environment
 from tests.walkthrough.blocks import recorded
 from tests.walkthrough.checks import without_figures
 
