@@ -19,7 +19,10 @@ from tests.framework.asgi import ask, untraced
 from tests.processes import free_port
 from tests.rules.language.logs import logged
 
-SECONDS = 1.0
+SECONDS = 2.0
+"""How long a list waits for a broker that says nothing."""
+IN_TIME = 10 * SECONDS
+"""Within how many seconds a client is answered, however busy the machine is besides."""
 
 
 class Impatient(CeleryTasks):
@@ -103,7 +106,7 @@ def test_each_task_is_sent_to_the_broker_of_its_own_application(
 
 
 @pytest.mark.parametrize("scheme", ["redis", "amqp"])
-def test_of_severalbrokers_one_that_serves_is_enough(
+def test_of_several_brokers_one_that_serves_is_enough(
     scheme: str, marks: Marks, brokers: Any
 ) -> None:
     if scheme == "amqp" and RABBITMQ is None:
@@ -158,12 +161,16 @@ def deaf() -> Iterator[int]:
 
 @untraced
 @pytest.mark.parametrize("scheme", ["redis", "amqp"])
-def test_a_broker_that_refuses_is_a_500_at_once(scheme: str) -> None:
+def test_a_broker_that_refuses_is_a_500_at_once(
+    scheme: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """However patient the list is with a broker that says nothing."""
+    monkeypatch.setattr(Impatient, "seconds", IN_TIME)
     app = app_of(sender_of(f"{scheme}://127.0.0.1:{free_port()}/"))
     with logged() as log:
         found, slowest, _ = anyio.run(statuses, app, 1)
     assert found == [500]
-    assert slowest < SECONDS
+    assert slowest < IN_TIME
     assert "not handed over, OperationalError" in log.warnings[0]
 
 
@@ -176,7 +183,7 @@ def test_a_broker_that_never_says_anything_is_a_500_in_time(scheme: str, port: A
         with logged() as log:
             found, slowest, before = anyio.run(statuses, app, 1)
     assert found == [500]
-    assert SECONDS <= slowest < 2 * SECONDS
+    assert SECONDS <= slowest < IN_TIME
     assert before == 0, "the other endpoint has waited for them"
     assert "not handed over, OperationalError" in log.warnings[0]
 
@@ -190,7 +197,7 @@ def test_a_broker_that_falls_silent_is_a_500_in_time(broker: Broker, marks: Mark
     with broker.silent(), logged() as log:
         found, slowest, before = anyio.run(statuses, app, 1)
     assert found == [500]
-    assert SECONDS <= slowest < 2 * SECONDS
+    assert SECONDS <= slowest < IN_TIME
     assert before == 0, "the other endpoint has waited for them"
     assert "not handed over, OperationalError" in log.warnings[0]
     assert ask(app).status == 200
@@ -204,5 +211,5 @@ def test_a_silent_broker_takes_no_thread_from_other_endpoints() -> None:
         found, slowest, before = anyio.run(statuses, app, 60)
     assert found == [500] * 60
     assert sum("not handed over, OperationalError" in warning for warning in log.warnings) == 60
-    assert slowest < 3 * SECONDS
+    assert slowest < IN_TIME
     assert before == 0, "the other endpoint has waited for them"
