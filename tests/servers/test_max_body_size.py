@@ -28,10 +28,19 @@ HEAD = b"POST / HTTP/1.1\r\nhost: localhost\r\n"
 
 
 @pytest.fixture(autouse=True)
-def patience(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A client that sends nothing is given up early."""
-    monkeypatch.setattr(requests, "LINGERING_TIMEOUT", 0.2)
+def short_pause(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A client that pauses, for whatever reason, is given the whole answer early."""
     monkeypatch.setattr(requests, "SHORT_PAUSE", 0.1)
+
+
+@pytest.fixture
+def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A client that sends no more is given up early; on a busy machine so is one that does."""
+    monkeypatch.setattr(requests, "LINGERING_TIMEOUT", 0.2)
+
+
+silent = pytest.mark.usefixtures("impatient")
+"""For tests of a client that sends no more, and waits for the end of the connection."""
 
 
 @pytest.fixture
@@ -58,6 +67,7 @@ def test_a_body_that_fills_the_limit_is_taken(server: Server, app: MiniBG) -> No
         assert connection.read().body == b"10"
 
 
+@silent
 def test_a_length_beyond_the_limit_is_refused_before_the_body(server: Server, app: MiniBG) -> None:
     """A length beyond the limit is refused before any of the body has come."""
     with server(app) as live, live.connect() as connection:
@@ -65,6 +75,7 @@ def test_a_length_beyond_the_limit_is_refused_before_the_body(server: Server, ap
         assert_refused(connection)
 
 
+@silent
 def test_a_chunked_body_is_refused_when_it_exceeds_the_limit(server: Server, app: MiniBG) -> None:
     """A chunked body is refused when it exceeds the limit, and not at its end."""
     with server(app) as live, live.connect() as connection:
@@ -74,6 +85,7 @@ def test_a_chunked_body_is_refused_when_it_exceeds_the_limit(server: Server, app
         assert_refused(connection)
 
 
+@silent
 @on_each(SERVERS, "says_continue", uvicorn=False, hypercorn=True, granian=False)
 def test_a_client_that_expects_a_100_is_refused_without_it(
     server: Server, says_continue: bool, app: MiniBG
