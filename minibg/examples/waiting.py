@@ -24,7 +24,7 @@ app = MiniBG()
 
 
 def send_mail(port: int, mail: str) -> None:
-    """Hand a mail to the mail server, and wait until it says that it has taken it."""
+    """Send a mail to the mail server, and wait for the server to accept it."""
     with socket.create_connection(("127.0.0.1", port), timeout=10) as connection:
         connection.sendall(mail.encode())
         if connection.recv(100) != b"250 OK":

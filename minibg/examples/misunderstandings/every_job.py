@@ -41,7 +41,7 @@ def database() -> Iterator[sqlite3.Connection]:
 
 @asynccontextmanager
 async def lifespan(app: MiniBG) -> AsyncIterator[None]:
-    """While new requests are served, do what an earlier process has left."""
+    """Do what an earlier process has left undone, while new requests are served."""
     tasks = BackgroundTasks()
     with database() as rows:
         rows.execute("CREATE TABLE IF NOT EXISTS registrations (name, state)")

@@ -1,4 +1,4 @@
-"""What stands in the list has not started; what is left there in the end is named in the log.
+"""Whatever is in the list has not started; what is left there in the end is named in the log.
 
 When v4 is cancelled, as by a server that ends, nobody learns which tasks were not run: the list
 holds those that were and those that were not. So a run takes each task out before it starts it.
