@@ -13,7 +13,7 @@ process sends. If one is killed between the two, a mail is sent twice; the choic
     the mail server is given: welcome grace
     GET /registrations: 200 {"grace":"registered"}
     the server has ended: SIGTERM
-    what is kept: {'grace': 'welcomed'}
+    the table now holds: {'grace': 'welcomed'}
 """
 
 import os
@@ -127,7 +127,7 @@ def main() -> None:
         with serving(listener, until=SIGTERM), take_mail(mail_server) as mail:
             ask(listener, "GET", "/registrations")
             mail.sendall(b"250 OK")
-        print("what is kept:", read_registrations())
+        print("the table now holds:", read_registrations())
 
 
 if __name__ == "__main__":

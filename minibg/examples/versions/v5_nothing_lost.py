@@ -14,7 +14,7 @@ Wrong is the last line: one way would do.
     ada is billed
     grace is billed
     alan is billed
-    ways to a thread and back for 3 sync tasks: 3
+    hops for 3 sync tasks: 3
 """
 
 import logging
@@ -114,7 +114,7 @@ async def main() -> None:
         tasks.add_task(send_bill, name)
     with patch.object(to_thread, "run_sync", wraps=to_thread.run_sync) as hop:
         await tasks()
-    print("ways to a thread and back for 3 sync tasks:", hop.call_count)
+    print("hops for 3 sync tasks:", hop.call_count)
 
 
 if __name__ == "__main__":
