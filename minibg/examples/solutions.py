@@ -100,7 +100,7 @@ class _Member(BackgroundTasks):
 class Prioritised(BackgroundTasks):
     """Of the tasks that have not started, the one with the highest priority is the next.
 
-    `add_task_with_priority(priority, func, *args, **kwargs)` adds one; `add_task` gives it the
+    `add_task_with_priority(priority, func, /, *args, **kwargs)` adds one; `add_task` gives it the
     priority 0. Tasks of the same priority run in the order in which they were added. A running task
     is not interrupted; a task that another one adds takes its place among those that wait
     (**grow**).
@@ -143,7 +143,7 @@ class DeadLetters(BackgroundTasks):
 
 
 class Delayed(BackgroundTasks):
-    """`add_task_after(seconds, func, *args, **kwargs)`: the task starts `seconds` after its turn.
+    """`add_task_after(seconds, func, /, *args, **kwargs)`: it starts `seconds` after its turn.
 
     The turn of a task comes when the task before it has ended; the tasks behind it wait as well
     (**order**). During the wait, neither the loop nor a thread is held. The task has not started
@@ -160,9 +160,9 @@ class Delayed(BackgroundTasks):
 class Results(BackgroundTasks):
     """What a task returns can be used by a later one.
 
-    `result = tasks.add_task_for_result(func, *args, **kwargs)` adds a task; once it has returned,
-    `result.value` is what it returned: `tasks.add_task(lambda: store(result.value))`. Before that,
-    and if the task has failed, reading the value raises `LookupError`. So a task that needs a
+    `result = tasks.add_task_for_result(func, /, *args, **kwargs)` adds a task. When it has
+    returned, `result.value` is what it returned: `tasks.add_task(lambda: store(result.value))`.
+    Before that, and if the task has failed, reading the value raises `LookupError`. So a task that needs a
     missing result fails as well.
     """
 
