@@ -162,8 +162,8 @@ class Results(BackgroundTasks):
 
     `result = tasks.add_task_for_result(func, /, *args, **kwargs)` adds a task. When it has
     returned, `result.value` is what it returned: `tasks.add_task(lambda: store(result.value))`.
-    Before that, and if the task has failed, reading the value raises `LookupError`. So a task that needs a
-    missing result fails as well.
+    Before that, and if the task has failed, reading the value raises `LookupError`. So a task that
+    needs a missing result fails as well.
     """
 
     def add_task_for_result(
