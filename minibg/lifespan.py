@@ -25,9 +25,7 @@ class Runs:
     """
 
     def __init__(self) -> None:
-        self._going_on: set[Callable[[], bool]] = (
-            set()
-        )  # of each a question: is it to be left alone?
+        self._going_on: set[Callable[[], bool]] = set()  # each says whether to leave it alone
         self._one_is_over: Event | None = None
 
     def add(self, is_left_alone: Callable[[], bool]) -> None:
