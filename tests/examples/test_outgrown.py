@@ -14,6 +14,7 @@ from minibg.examples import outgrown
 from minibg.examples.outgrown import Seen, Way, seen
 from tests.framework.asgi import ask
 from tests.processes import free_port
+from tests.walkthrough.blocks import recorded
 
 
 @pytest.fixture(scope="module")
@@ -50,6 +51,16 @@ def test_each_task_is_drawn(output: str) -> None:
     drawn = "".join(re.findall(r"│ ([━·2]{20}) +│", output))
     assert len(drawn) == 400
     assert drawn.count("·") == row(output, "BackgroundTasks")[2]
+
+
+def test_the_book_shows_what_is_printed_but_for_the_figures(output: str) -> None:
+    """Of a way, of the table and of each row; how many were lost differs from run to run."""
+
+    def words(lines: list[str]) -> list[str]:
+        return [" ".join(re.findall(r"[^\W\d]{2,}", line)) for line in lines]
+
+    shown = words(recorded("outgrown")[1:-1])
+    assert words(output.splitlines())[: len(shown)] == shown
 
 
 def test_a_terminal_without_these_characters_is_given_others() -> None:

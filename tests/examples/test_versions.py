@@ -409,6 +409,7 @@ def cancelled_by_asyncio(
         running.cancel()
         await let_it_be_delivered()
         left, named = running.done(), log.warnings
+        tasks.add_task(ran.append, "added meanwhile")
         blocked.leave.set()
         assert await to_thread.run_sync(blocked.ended.wait, LIMIT)
         await asyncio.wait([running])
@@ -506,7 +507,7 @@ STEPS: list[tuple[Callable[[ModuleType, str], Any], ModuleType, Any, ModuleType,
     (threads_taken_from_endpoints, v6_row, 1, v7_room, 0),
     (tasks_that_start_when_cancelled, v7_room, ["sync", "async"], v8_cancel, []),
     (who_is_waited_for, v8_cancel, True, v9_wait, False),
-    (who_hears_first, v9_wait, (False, ["second"]), v10_first, (True, [])),
+    (who_hears_first, v9_wait, (False, ["second", "added meanwhile"]), v10_first, (True, [])),
     (failures_of_a_cancelled_row, v10_first, 0, v11_outcome, 1),
     (what_is_handed_back, v11_outcome, [], v12_left, ["ada"]),
     (tasks_after_an_exit, v12_left, [], v13_failure, ["second"]),

@@ -18,7 +18,9 @@ from anyio.lowlevel import checkpoint
 from hypothesis import example, given
 from hypothesis import strategies as st
 from starlette import responses as oracle
+from starlette.applications import Starlette
 from starlette.middleware.gzip import GZipMiddleware
+from starlette.routing import Mount
 
 from minibg import (
     BackgroundTask,
@@ -26,6 +28,7 @@ from minibg import (
     ClientDisconnect,
     Depends,
     HTMLResponse,
+    HTTPException,
     JSONResponse,
     MiniBG,
     PlainTextResponse,
@@ -800,6 +803,66 @@ def test_any_asgi_application_may_be_the_response(
     assert (answer.status, answer.body) == (201, b"sent")
     assert dict(answer.headers).get(b"x-a") == (None if answers_an_error else b"1")
     assert ran == ([] if answers_an_error else ["task"])
+
+
+async def echo(scope: Scope, receive: Receive, send: Send) -> None:
+    """Answers with the body of the request, which it reads itself."""
+    body, more_body = b"", True
+    while more_body:
+        message = await receive()
+        assert message["type"] == "http.request"
+        body += message.get("body", b"")
+        more_body = message.get("more_body", False)
+    await send({"type": "http.response.start", "status": 201, "headers": []})
+    await send({"type": "http.response.body", "body": body})
+    assert (await receive())["type"] == "http.disconnect"
+
+
+@pytest.mark.parametrize(
+    "app", [echo, Starlette(routes=[Mount("/", echo)])], ids=["plain", "whole"]
+)
+@given(pieces=st.lists(st.binary(max_size=9), min_size=1), is_read=st.booleans())
+def test_an_application_that_an_endpoint_returns_may_read_the_body(
+    backend: str, app: Any, pieces: list[bytes], is_read: bool
+) -> None:
+    """All of it, also where the endpoint has read it before."""
+    app_of_ours = MiniBG()
+
+    @app_of_ours.post("/")
+    async def endpoint(request: Request) -> Any:
+        if is_read:
+            await request.body()
+        return app
+
+    answer = ask(app_of_ours, "POST", body=pieces, gone_after=2, backend=backend)
+    assert (answer.status, answer.body) == (201, b"".join(pieces))
+
+
+def test_an_application_cannot_read_a_body_that_was_streamed(backend: str) -> None:
+    app = MiniBG()
+
+    @app.post("/")
+    async def endpoint(request: Request) -> Any:
+        async for _ in request.stream():
+            pass
+        return echo
+
+    assert ask(app, "POST", body=[b"abc"], fails=RuntimeError, backend=backend).status == 500
+
+
+@given(pieces=st.lists(st.binary(min_size=1, max_size=9), min_size=2))
+def test_an_application_reads_no_more_than_the_largest_body(
+    backend: str, pieces: list[bytes]
+) -> None:
+    app = MiniBG(max_body_size=sum(map(len, pieces)) - 1)
+
+    @app.post("/")
+    async def endpoint() -> Any:
+        return echo
+
+    error = ask(app, "POST", body=pieces, fails=HTTPException, backend=backend).error
+    assert isinstance(error, HTTPException)
+    assert error.status_code == 413
 
 
 @pytest.mark.parametrize("cls", [oracle.Response, Own])

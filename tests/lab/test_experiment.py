@@ -2,6 +2,7 @@
 
 import sys
 import threading
+from pathlib import Path
 from types import CodeType, SimpleNamespace
 from typing import Any
 
@@ -23,6 +24,7 @@ from tests.lab.trying import events_of, said, tried
 from tests.rules.language.model import expected
 from tests.rules.language.words import Program, Task
 
+ROOT = Path(__file__).parents[2]
 KIND = {"sync": "a function", "async": "a coroutine function"}
 MODELLED: dict[str, dict[str, Any]] = {
     "ends": {},
@@ -164,6 +166,28 @@ def test_a_contender_that_takes_too_long_is_stopped(monkeypatch: pytest.MonkeyPa
     (error,) = events_of(experiment, "error")
     assert error["message"] == "it was stopped after 2 seconds"
     assert "never started" in said(experiment)["v3"]
+
+
+@pytest.mark.parametrize("client", ["stays", "pipelines"])
+@pytest.mark.parametrize("does", ["ends", "fails"])
+def test_what_a_slow_client_says_is_waited_for(
+    monkeypatch: pytest.MonkeyPatch, client: Any, does: Any
+) -> None:
+    """Else a visitor would read that there was no answer, or that the connection was kept."""
+    on_time = module.started
+
+    def started(name: str, *arguments: str) -> Any:
+        return on_time(name.replace("minibg.lab.client", "tests.lab.late_client"), *arguments)
+
+    monkeypatch.chdir(ROOT)
+    monkeypatch.setattr(module, "started", started)
+    request = RequestSpec((TaskSpec("async", 20, does),), client=client)
+    experiment = tried(request, "minibg", "fastapi")
+    ours, theirs = experiment.outcomes
+    assert (ours.status, ours.connection, theirs.status) == (200, "kept", 200)
+    assert theirs.connection == ("closed" if does == "fails" else "kept")
+    if client == "pipelines":
+        assert ours.second_status == 200
 
 
 def test_all_contenders_stream() -> None:

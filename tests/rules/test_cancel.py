@@ -1,4 +1,4 @@
-"""**cancel**: a cancelled run starts no further task, and stops one that runs where it can."""
+"""**cancel**: a cancelled run starts no further task, and stops the running one if it can."""
 
 import asyncio
 import os
