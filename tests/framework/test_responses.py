@@ -822,10 +822,10 @@ async def echo(scope: Scope, receive: Receive, send: Send) -> None:
     "app", [echo, Starlette(routes=[Mount("/", echo)])], ids=["plain", "whole"]
 )
 @given(pieces=st.lists(st.binary(max_size=9), min_size=1), is_read=st.booleans())
-def test_an_application_that_an_endpoint_returns_may_read_the_body(
+def test_an_application_an_endpoint_returns_may_read_the_body(
     backend: str, app: Any, pieces: list[bytes], is_read: bool
 ) -> None:
-    """All of it, also where the endpoint has read it before."""
+    """An application that an endpoint returns may read the body: all, and also once more."""
     app_of_ours = MiniBG()
 
     @app_of_ours.post("/")
