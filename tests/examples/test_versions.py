@@ -43,7 +43,6 @@ from minibg.examples.versions import (
     v13_failure,
     v14_seam,
 )
-from minibg.types import Message
 from tests.examples.as_shown import printed, shown
 from tests.rules.language import programs
 from tests.rules.language.cancelling import Blocked, let_it_be_delivered
@@ -225,14 +224,11 @@ def test_a_task_starts_when_the_server_has_taken_the_last_byte(
 def test_no_task_starts_if_the_response_was_not_sent(
     backend: str, version: ModuleType, rule: str
 ) -> None:
-    async def refuse(message: Message) -> None:
-        raise OSError("the client is gone")
-
     with (
         patch.object(version, "welcome", AsyncMock()) as welcome,
         pytest.raises(OSError, match="the client is gone"),
     ):
-        anyio.run(Exchange("/ada", on_send=refuse), version.app, backend=backend)
+        anyio.run(Exchange("/ada", client_gone=True), version.app, backend=backend)
     welcome.assert_not_called()
 
 

@@ -32,6 +32,7 @@ from minibg.background import around_tasks
 from minibg.ext.slow_tasks import SlowTaskMiddleware
 from tests.framework.asgi import ask
 from tests.rules.language.exchange import Exchange
+from tests.rules.language.logs import logged
 
 LIMIT = 1.0
 """`slow_task_seconds` here."""
@@ -54,15 +55,14 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     return clock
 
 
-class Log(logging.Handler):
-    """Keeps the name and the seconds of each slow task that is reported."""
+class Reports:
+    """The name and the seconds of each slow task that is reported."""
 
     def __init__(self) -> None:
-        super().__init__()
         self.slow: list[tuple[str, float]] = []
         self.levels: set[int] = set()
 
-    def emit(self, record: logging.LogRecord) -> None:
+    def hear(self, record: logging.LogRecord) -> None:
         found = re.match(
             r"background task (\S+) held the event loop for (\S+) s; as a plain function",
             record.getMessage(),
@@ -73,11 +73,10 @@ class Log(logging.Handler):
 
 
 @pytest.fixture
-def log() -> Iterator[Log]:
-    logger, log = logging.getLogger("minibg.ext.slow_tasks"), Log()
-    logger.addHandler(log)
-    yield log
-    logger.removeHandler(log)
+def log() -> Iterator[Reports]:
+    reports = Reports()
+    with logged("minibg.ext.slow_tasks", reports.hear):
+        yield reports
 
 
 WATCHED = Middleware(SlowTaskMiddleware, slow_task_seconds=LIMIT)
@@ -104,7 +103,7 @@ steps = st.lists(st.integers(0, 16).map(lambda eighths: eighths / 8), min_size=1
 def test_each_step_of_an_async_task_that_takes_too_long_is_reported(
     backend: str, tasks: list[list[float]]
 ) -> None:
-    clock, log = Clock(), Log()
+    clock, log = Clock(), Reports()
 
     async def task(seconds: list[float]) -> None:
         for number, step in enumerate(seconds):
@@ -118,14 +117,15 @@ def test_each_step_of_an_async_task_that_takes_too_long_is_reported(
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(minibg.ext.slow_tasks, "perf_counter", lambda: clock.now)
-        logging.getLogger("minibg.ext.slow_tasks").addHandler(log)
-        anyio.run(Exchange(), serving(leave), backend=backend)
-        logging.getLogger("minibg.ext.slow_tasks").removeHandler(log)
+        with logged("minibg.ext.slow_tasks", log.hear):
+            anyio.run(Exchange(), serving(leave), backend=backend)
     assert log.slow == [("task", s) for seconds in tasks for s in seconds if s > LIMIT]
     assert log.levels <= {logging.WARNING}
 
 
-def test_without_the_middleware_nothing_is_watched(backend: str, clock: Clock, log: Log) -> None:
+def test_without_the_middleware_nothing_is_watched(
+    backend: str, clock: Clock, log: Reports
+) -> None:
     watches: list[object] = []
 
     async def task() -> None:
@@ -138,7 +138,7 @@ def test_without_the_middleware_nothing_is_watched(backend: str, clock: Clock, l
 
 
 def test_the_time_that_a_task_waits_is_not_held_against_it(
-    backend: str, clock: Clock, log: Log
+    backend: str, clock: Clock, log: Reports
 ) -> None:
     async def waiting() -> None:
         async with anyio.create_task_group() as group:
@@ -153,7 +153,7 @@ def test_the_time_that_a_task_waits_is_not_held_against_it(
 
 
 def test_a_sync_task_holds_its_thread_and_not_the_loop(
-    backend: str, clock: Clock, log: Log
+    backend: str, clock: Clock, log: Reports
 ) -> None:
     app = serving(lambda tasks: tasks.add_task(clock.hold, 2 * LIMIT))
     anyio.run(Exchange(), app, backend=backend)
@@ -161,7 +161,7 @@ def test_a_sync_task_holds_its_thread_and_not_the_loop(
 
 
 def test_a_coroutine_that_a_sync_task_hands_back_is_watched(
-    backend: str, clock: Clock, log: Log
+    backend: str, clock: Clock, log: Reports
 ) -> None:
     async def task() -> None:
         clock.hold(2 * LIMIT)
@@ -174,7 +174,7 @@ def test_a_coroutine_that_a_sync_task_hands_back_is_watched(
 
 
 def test_a_task_that_fails_is_reported_too(
-    backend: str, clock: Clock, log: Log, caplog: pytest.LogCaptureFixture
+    backend: str, clock: Clock, log: Reports, caplog: pytest.LogCaptureFixture
 ) -> None:
     async def failing() -> None:
         clock.hold(2 * LIMIT)
@@ -187,7 +187,7 @@ def test_a_task_that_fails_is_reported_too(
 
 @pytest.mark.parametrize("depth", [1, 2])
 def test_a_task_of_a_list_within_a_list_is_reported_once_by_its_own_name(
-    backend: str, clock: Clock, log: Log, depth: int
+    backend: str, clock: Clock, log: Reports, depth: int
 ) -> None:
     async def task() -> None:
         clock.hold(2 * LIMIT)
@@ -205,7 +205,7 @@ def test_a_task_of_a_list_within_a_list_is_reported_once_by_its_own_name(
 
 @pytest.mark.parametrize("background", [BackgroundTask, lambda task: BackgroundTasks([task])])
 def test_the_responses_own_background_is_watched(
-    backend: str, clock: Clock, log: Log, background: Callable[[Any], Any]
+    backend: str, clock: Clock, log: Reports, background: Callable[[Any], Any]
 ) -> None:
     async def task() -> None:
         clock.hold(2 * LIMIT)
@@ -221,7 +221,7 @@ def test_the_responses_own_background_is_watched(
 
 
 def test_minibgs_lists_are_watched_in_starlettes_application(
-    backend: str, clock: Clock, log: Log
+    backend: str, clock: Clock, log: Reports
 ) -> None:
     async def task() -> None:
         clock.hold(2 * LIMIT)
@@ -325,7 +325,7 @@ def test_a_failure_of_a_watched_task_under_fail_fast_reaches_the_server(backend:
         anyio.run(Exchange(), app, backend=backend)
 
 
-def test_a_task_that_really_blocks_is_reported_with_the_default_limit(log: Log) -> None:
+def test_a_task_that_really_blocks_is_reported_with_the_default_limit(log: Reports) -> None:
     async def blocking() -> None:
         time.sleep(0.11)  # noqa: ASYNC251  # the mistake that is looked for
 

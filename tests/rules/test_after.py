@@ -1,6 +1,6 @@
 """**after**: the first task starts only when the server has taken the last byte of the response."""
 
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import Callable, Generator
 from typing import Any
 
 import anyio
@@ -21,19 +21,14 @@ from minibg import (
 )
 from minibg.types import Message, Receive, Scope, Send
 from tests.rules.language.exchange import Exchange
+from tests.rules.language.generators import Kind, both_kinds, on_the_loop
 from tests.rules.language.programs import PROGRAMS, AnyProgram, check
 from tests.rules.language.tasks import kinds, make
 
 
-def pieces() -> Iterator[str]:
+def pieces() -> Generator[str]:
     yield "two "
     yield "pieces"
-
-
-async def async_pieces() -> AsyncIterator[bytes]:
-    yield b"two "
-    await anyio.lowlevel.checkpoint()
-    yield b"pieces"
 
 
 ANSWERS: dict[str, Callable[[], Any]] = {
@@ -44,7 +39,7 @@ ANSWERS: dict[str, Callable[[], Any]] = {
     "HTML": lambda: HTMLResponse("<p>text"),
     "JSON": lambda: JSONResponse([1]),
     "a redirect": lambda: RedirectResponse("/elsewhere"),
-    "a stream": lambda: StreamingResponse(async_pieces()),
+    "a stream": lambda: StreamingResponse(on_the_loop(pieces)()),
     "a stream from a thread": lambda: StreamingResponse(pieces()),
 }
 
@@ -119,30 +114,22 @@ def test_no_task_starts_where_the_endpoint_raised(
 def test_no_task_starts_where_the_response_was_not_sent(
     backend: str, answer: str, part: str
 ) -> None:
-    async def refuse(message: Message) -> None:
-        if message["type"] == part:
-            raise OSError("the client is gone")
-
     events: list[Any] = []
+    exchange = Exchange(events=events, client_gone=lambda message: message["type"] == part)
     app = app_that(ANSWERS[answer], ["a function", "a coroutine function"], events)
     with pytest.raises(OSError, match="the client is gone"):
-        anyio.run(Exchange(events=events, on_send=refuse), app, backend=backend)
+        anyio.run(exchange, app, backend=backend)
     assert events == ["endpoint"]
 
 
-@pytest.mark.parametrize("answer", ["a stream", "a stream from a thread"])
-def test_no_task_starts_where_a_stream_failed_on_its_way(backend: str, answer: str) -> None:
-    def failing_pieces() -> Iterator[str]:
+@both_kinds
+def test_no_task_starts_where_a_stream_failed_on_its_way(backend: str, kind: Kind) -> None:
+    def pieces() -> Generator[str]:
         yield "one piece"
         raise ValueError("no second piece")
 
-    async def failing_async_pieces() -> AsyncIterator[str]:
-        for piece in failing_pieces():
-            yield piece
-
-    content = failing_async_pieces if answer == "a stream" else failing_pieces
     events: list[Any] = []
-    app = app_that(lambda: StreamingResponse(content()), ["a function"], events)
+    app = app_that(lambda: StreamingResponse(kind(pieces)()), ["a function"], events)
     with pytest.raises(ValueError, match="no second piece"):
         anyio.run(Exchange(events=events), app, backend=backend)
     assert events == ["endpoint"]

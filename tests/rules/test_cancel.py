@@ -18,8 +18,8 @@ from hypothesis import strategies as st
 import minibg.concurrency
 from minibg import BackgroundTask, BackgroundTasks
 from minibg.concurrency import background_limiter, run_in_threadpool
+from tests.rules.language import SECONDS
 from tests.rules.language.cancelling import (
-    SECONDS,
     Blocked,
     Run,
     in_a_scope,

@@ -1,6 +1,6 @@
 """**grow**: a task that is added during the run runs in the same run, after those in the list."""
 
-from collections.abc import AsyncGenerator, Callable, Generator
+from collections.abc import Callable, Generator
 from typing import Any, Literal
 
 import anyio
@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from minibg import BackgroundTask, BackgroundTasks, Depends, FailFastTasks, MiniBG, Response
 from tests.rules.language.exchange import Exchange
+from tests.rules.language.generators import Kind, both_kinds
 from tests.rules.language.programs import PROGRAMS, AnyProgram, check
 from tests.rules.language.tasks import kinds, make
 
@@ -77,7 +78,7 @@ def test_on_error_may_add_the_failed_call_again(
     assert ran == [*range(len(programme)), *again]
 
 
-def closing(added: list[str], ran: list[Any]) -> Callable[..., Any]:
+def closing(added: list[str], ran: list[Any]) -> Callable[..., Generator[None]]:
     """A dependency that adds those tasks while it closes."""
 
     def dependency(tasks: BackgroundTasks) -> Generator[None]:
@@ -88,22 +89,12 @@ def closing(added: list[str], ran: list[Any]) -> Callable[..., Any]:
     return dependency
 
 
-def async_closing(added: list[str], ran: list[Any]) -> Callable[..., Any]:
-    async def dependency(tasks: BackgroundTasks) -> AsyncGenerator[None]:
-        yield
-        await anyio.lowlevel.checkpoint()
-        for number, kind in enumerate(added):
-            tasks.add_task(make(kind, ran.append), ("closing", number))
-
-    return dependency
-
-
-@pytest.mark.parametrize("kind", [closing, async_closing])
+@both_kinds
 @pytest.mark.parametrize("scope", ["function", "request"])
 @given(before=st.lists(kinds(), max_size=3), added=st.lists(kinds(), min_size=1, max_size=3))
 def test_tasks_that_a_dependency_adds_while_it_closes_run_after_those_in_the_list(
     backend: str,
-    kind: Callable[..., Any],
+    kind: Kind,
     scope: Literal["function", "request"],
     before: list[str],
     added: list[str],
@@ -113,7 +104,7 @@ def test_tasks_that_a_dependency_adds_while_it_closes_run_after_those_in_the_lis
 
     @app.get("/")
     async def endpoint(
-        tasks: BackgroundTasks, held: None = Depends(kind(added, ran), scope=scope)
+        tasks: BackgroundTasks, held: None = Depends(kind(closing(added, ran)), scope=scope)
     ) -> None:
         for number, task in enumerate(before):
             tasks.add_task(make(task, ran.append), ("endpoint", number))

@@ -25,8 +25,10 @@ from minibg import (
 )
 from minibg.lifespan import Runs
 from minibg.types import Message, Receive, Scope, Send
+from tests.rules.language import SECONDS
 from tests.rules.language.cancelling import Blocked, in_a_scope, in_a_task, let_it_be_delivered
 from tests.rules.language.exchange import Exchange
+from tests.rules.language.generators import Kind, both_kinds
 from tests.rules.language.logs import Log, logged
 from tests.rules.language.model import expected
 from tests.rules.language.programs import PROGRAMS, AnyProgram, Player, check, hold
@@ -79,7 +81,7 @@ def test_the_application_ends_when_its_last_task_has(backend: str) -> None:
         async def send(message: Message) -> None:
             events.append(message["type"])
 
-        with anyio.fail_after(10):
+        with anyio.fail_after(SECONDS):
             async with anyio.create_task_group() as group:
                 group.start_soon(app, {"type": "lifespan", "state": {}}, receive, send)
                 group.start_soon(Exchange(), app)
@@ -138,9 +140,6 @@ def test_tasks_of_an_endpoint_that_raised_are_named(
 
 
 def test_tasks_whose_response_was_not_sent_are_named(backend: str, log: Log) -> None:
-    async def refuse(message: Message) -> None:
-        raise OSError("the client is gone")
-
     app = MiniBG()
 
     @app.get("/")
@@ -156,7 +155,7 @@ def test_tasks_whose_response_was_not_sent_are_named(backend: str, log: Log) -> 
 
     for path in ("/", "/single"):
         with pytest.raises(OSError, match="the client is gone"):
-            anyio.run(Exchange(path, on_send=refuse), app, backend=backend)
+            anyio.run(Exchange(path, client_gone=True), app, backend=backend)
     assert log.warnings == [
         f"background tasks not run (the response was not sent, OSError): {name}"
         for name in NAMES.split(", ")
@@ -425,27 +424,15 @@ def adding(tasks: BackgroundTasks) -> Generator[None]:
         tasks.add_task(third)
 
 
-async def async_adding(tasks: BackgroundTasks) -> AsyncGenerator[None]:
-    tasks.add_task(first)
-    try:
-        yield
-    finally:
-        await anyio.lowlevel.checkpoint()
-        tasks.add_task(third)
-
-
-dependencies = pytest.mark.parametrize("dependency", [adding, async_adding])
-
-
-@dependencies
+@both_kinds
 @pytest.mark.parametrize("scope", ["function", "request"])
 def test_tasks_that_are_added_while_closing_are_named_where_the_endpoint_raised(
-    backend: str, log: Log, dependency: Any, scope: Literal["function", "request"]
+    backend: str, log: Log, kind: Kind, scope: Literal["function", "request"]
 ) -> None:
     app = MiniBG()
 
     @app.get("/")
-    def endpoint(tasks: BackgroundTasks, held: None = Depends(dependency, scope=scope)) -> None:
+    def endpoint(tasks: BackgroundTasks, held: None = Depends(kind(adding), scope=scope)) -> None:
         tasks.add_task(second)
         raise HTTPException(404)
 
@@ -454,33 +441,30 @@ def test_tasks_that_are_added_while_closing_are_named_where_the_endpoint_raised(
     assert log.warnings == [f"background tasks not run ({reason}): {NAMES}"]
 
 
-@dependencies
+@both_kinds
 def test_tasks_that_are_added_while_closing_are_named_where_the_response_was_not_sent(
-    backend: str, log: Log, dependency: Any
+    backend: str, log: Log, kind: Kind
 ) -> None:
-    async def refuse(message: Message) -> None:
-        raise OSError("the client is gone")
-
     app = MiniBG()
 
     @app.get("/")
-    def endpoint(tasks: BackgroundTasks, held: None = Depends(dependency)) -> None:
+    def endpoint(tasks: BackgroundTasks, held: None = Depends(kind(adding))) -> None:
         tasks.add_task(second)
 
     with pytest.raises(OSError, match="the client is gone"):
-        anyio.run(Exchange(on_send=refuse), app, backend=backend)
+        anyio.run(Exchange(client_gone=True), app, backend=backend)
     reason = "background tasks not run (the response was not sent, OSError): "
     assert all(warning.startswith(reason) for warning in log.warnings)
     assert ", ".join(warning.removeprefix(reason) for warning in log.warnings) == NAMES
 
 
-@dependencies
+@both_kinds
 def test_tasks_of_a_dependency_are_named_where_another_dependency_raised(
-    backend: str, log: Log, dependency: Any
+    backend: str, log: Log, kind: Kind
 ) -> None:
     app = MiniBG()
 
-    def failing(held: None = Depends(dependency)) -> None:
+    def failing(held: None = Depends(kind(adding))) -> None:
         raise HTTPException(403)
 
     @app.get("/")
@@ -498,26 +482,23 @@ def failing_to_close() -> Generator[None]:
     raise LookupError("closing failed")
 
 
-async def async_failing_to_close() -> AsyncGenerator[None]:
-    yield
-    raise LookupError("closing failed")
-
-
-@pytest.mark.parametrize("failing", [failing_to_close, async_failing_to_close])
+@both_kinds
 @given(injected=st.lists(kinds(), max_size=3), own=st.lists(kinds(), max_size=3))
 def test_all_tasks_run_where_closing_failed(
-    backend: str, failing: Any, injected: list[str], own: list[str]
+    backend: str, kind: Kind, injected: list[str], own: list[str]
 ) -> None:
     ran: list[Any] = []
     app = MiniBG()
 
     @app.get("/")
-    async def endpoint(tasks: BackgroundTasks, held: None = Depends(failing)) -> Response:
+    async def endpoint(
+        tasks: BackgroundTasks, held: None = Depends(kind(failing_to_close))
+    ) -> Response:
         background = BackgroundTasks()
-        for number, kind in enumerate(injected):
-            tasks.add_task(make(kind, ran.append), ("injected", number))
-        for number, kind in enumerate(own):
-            background.add_task(make(kind, ran.append), ("own", number))
+        for number, name in enumerate(injected):
+            tasks.add_task(make(name, ran.append), ("injected", number))
+        for number, name in enumerate(own):
+            background.add_task(make(name, ran.append), ("own", number))
         return Response(background=background)
 
     anyio.run(Exchange(), app, backend=backend)
@@ -527,15 +508,15 @@ def test_all_tasks_run_where_closing_failed(
     ]
 
 
-@pytest.mark.parametrize("failing", [failing_to_close, async_failing_to_close])
+@both_kinds
 def test_tasks_are_named_where_closing_in_function_scope_failed(
-    backend: str, log: Log, failing: Any
+    backend: str, log: Log, kind: Kind
 ) -> None:
     app = MiniBG()
 
     @app.get("/")
     async def endpoint(
-        tasks: BackgroundTasks, held: None = Depends(failing, scope="function")
+        tasks: BackgroundTasks, held: None = Depends(kind(failing_to_close), scope="function")
     ) -> None:
         add_three(tasks)
 
@@ -618,16 +599,13 @@ def test_a_task_that_is_added_to_a_list_whose_turn_is_over_is_named_with_the_fai
 
 
 def test_a_response_without_a_framework_names_and_isolates_as_well(backend: str, log: Log) -> None:
-    async def refuse(message: Message) -> None:
-        raise OSError("the client is gone")
-
     def fail() -> None:
         raise ValueError
 
     anyio.run(Exchange(), Response(background=BackgroundTask(fail)), backend=backend)
     with pytest.raises(OSError, match="the client is gone"):
         anyio.run(
-            Exchange(on_send=refuse), Response(background=BackgroundTask(first)), backend=backend
+            Exchange(client_gone=True), Response(background=BackgroundTask(first)), backend=backend
         )
     assert [record.levelno for record in log.records] == [logging.ERROR, logging.WARNING]
     assert log.warnings == [

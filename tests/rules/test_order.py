@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from minibg import BackgroundTask, BackgroundTasks
+from tests.rules.language import SECONDS
 from tests.rules.language.programs import PROGRAMS, AnyProgram, check
 from tests.rules.language.tasks import kinds, make
 
@@ -54,7 +55,7 @@ def test_a_task_that_takes_long_is_waited_for(backend: str, programme: list[str]
         seen_running.append(running)
         turned = threading.Event()
         anyio.from_thread.run_sync(turned.set)
-        assert turned.wait(10)
+        assert turned.wait(SECONDS)
         running -= 1
 
     tasks = BackgroundTasks()

@@ -18,6 +18,7 @@ from hypothesis import strategies as st
 import minibg.background
 from minibg import BackgroundTask, BackgroundTasks
 from minibg.concurrency import is_async_callable, run_in_background_thread
+from tests.rules.language import SECONDS
 from tests.rules.language.programs import PROGRAMS, AnyProgram, check
 from tests.rules.language.tasks import ASYNC, HANDED_BACK, KINDS, SYNC, kinds, make
 
@@ -125,7 +126,7 @@ def test_the_loop_goes_on_while_a_sync_task_blocks(backend: str, row: list[str])
         waited: list[bool] = []
         tasks = BackgroundTasks()
         for kind, event in zip(row, released, strict=True):
-            tasks.add_task(make(kind, lambda event: waited.append(event.wait(10))), event)
+            tasks.add_task(make(kind, lambda event: waited.append(event.wait(SECONDS))), event)
         async with anyio.create_task_group() as group:
             group.start_soon(tasks)
             for event in released:

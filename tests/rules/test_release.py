@@ -20,7 +20,9 @@ from minibg import (
     UploadFile,
 )
 from minibg.types import ASGIApp, Message, Receive, Scope, Send
+from tests.rules.language import SECONDS
 from tests.rules.language.exchange import Exchange
+from tests.rules.language.generators import Kind, both_kinds
 from tests.rules.language.programs import PROGRAMS, AnyProgram, check
 
 DependsScope = Literal["function", "request"]
@@ -34,25 +36,13 @@ def pieces(events: list[Any]) -> Generator[str]:
         events.append("release")
 
 
-async def async_pieces(events: list[Any]) -> AsyncGenerator[str]:
-    try:
-        yield "one"
-        yield "two"
-    finally:
-        await anyio.lowlevel.checkpoint()
-        events.append("release")
-
-
-streams = pytest.mark.parametrize("content", [pieces, async_pieces])
-
-
-def app_that_streams(content: Callable[[list[Any]], Any], events: list[Any]) -> MiniBG:
+def app_that_streams(kind: Kind, events: list[Any]) -> MiniBG:
     app = MiniBG()
 
     @app.get("/")
     async def endpoint(tasks: BackgroundTasks) -> StreamingResponse:
         tasks.add_task(events.append, "task")
-        return StreamingResponse(content(events))
+        return StreamingResponse(kind(pieces)(events))
 
     return app
 
@@ -66,28 +56,23 @@ def test_what_a_request_holds_closes_in_between_in_any_request(
 
 
 @pytest.mark.basic
-@streams
-def test_a_stream_is_closed_before_the_first_task_starts(
-    backend: str, content: Callable[[list[Any]], Any]
-) -> None:
+@both_kinds
+def test_a_stream_is_closed_before_the_first_task_starts(backend: str, kind: Kind) -> None:
     events: list[Any] = []
-    anyio.run(Exchange(events=events), app_that_streams(content, events), backend=backend)
+    anyio.run(Exchange(events=events), app_that_streams(kind, events), backend=backend)
     assert events == ["release", "response", "task"]
 
 
 @pytest.mark.basic
-@streams
-def test_a_stream_that_is_left_before_its_end_is_closed_too(
-    backend: str, content: Callable[[list[Any]], Any]
-) -> None:
-    async def refuse_the_second_piece(message: Message) -> None:
-        if message.get("body") == b"two":
-            raise OSError("the client is gone")
+@both_kinds
+def test_a_stream_that_is_left_before_its_end_is_closed_too(backend: str, kind: Kind) -> None:
+    def at_the_second_piece(message: Message) -> bool:
+        return message.get("body") == b"two"
 
     events: list[Any] = []
-    exchange = Exchange(events=events, on_send=refuse_the_second_piece)
+    exchange = Exchange(events=events, client_gone=at_the_second_piece)
     with pytest.raises(OSError, match="the client is gone"):
-        anyio.run(exchange, app_that_streams(content, events), backend=backend)
+        anyio.run(exchange, app_that_streams(kind, events), backend=backend)
     assert events == ["release"]
 
 
@@ -194,11 +179,8 @@ def test_a_dependency_closes_before_an_error_is_answered(
 def test_a_dependency_closes_where_the_response_could_not_be_sent(
     backend: str, kind: Callable[..., Any]
 ) -> None:
-    async def refuse(message: Message) -> None:
-        raise OSError("the client is gone")
-
     events: list[Any] = []
-    exchange = Exchange(events=events, on_send=refuse)
+    exchange = Exchange(events=events, client_gone=True)
     with pytest.raises(OSError, match="the client is gone"):
         anyio.run(exchange, app_that_holds(kind(events), events), backend=backend)
     assert events == ["endpoint", "OSError", "close"]
@@ -283,9 +265,6 @@ def test_an_error_while_closing_is_logged_and_the_tasks_run(
 def test_an_error_while_closing_is_logged_where_the_response_could_not_be_sent_either(
     backend: str, kind: Callable[..., Any], caplog: pytest.LogCaptureFixture
 ) -> None:
-    async def refuse(message: Message) -> None:
-        raise OSError("the client is gone")
-
     events: list[Any] = []
 
     async def failing(below: None = Depends(kind(events))) -> AsyncGenerator[None]:
@@ -294,7 +273,7 @@ def test_an_error_while_closing_is_logged_where_the_response_could_not_be_sent_e
         finally:
             raise LookupError("closing failed")
 
-    exchange = Exchange(events=events, on_send=refuse)
+    exchange = Exchange(events=events, client_gone=True)
     with pytest.raises(OSError, match="the client is gone"):
         anyio.run(exchange, app_that_holds(failing, events), backend=backend)
     assert events == ["endpoint", "LookupError", "close"]
@@ -314,17 +293,17 @@ def test_closing_never_waits_for_a_thread(backend: str) -> None:
     def connection() -> Generator[None]:
         if not pool.acquire(blocking=False):
             waits.set()
-            assert pool.acquire(timeout=5)
+            assert pool.acquire(timeout=SECONDS)
         yield
         pool.release()
 
     @app.get("/")
     async def endpoint(held: None = Depends(connection)) -> None:
-        await anyio.to_thread.run_sync(waits.wait, 5, limiter=anyio.CapacityLimiter(1))
+        await anyio.to_thread.run_sync(waits.wait, SECONDS, limiter=anyio.CapacityLimiter(1))
 
     async def server() -> None:
         anyio.to_thread.current_default_thread_limiter().total_tokens = 1
-        with anyio.fail_after(4):
+        with anyio.fail_after(SECONDS / 2):
             async with anyio.create_task_group() as group:
                 group.start_soon(Exchange(), app)
                 group.start_soon(Exchange(), app)
@@ -461,12 +440,9 @@ def test_an_upload_is_closed_where_a_dependency_fails_to_close(
 
 
 def test_an_upload_is_closed_where_the_response_could_not_be_sent(backend: str) -> None:
-    async def refuse(message: Message) -> None:
-        raise OSError("the client is gone")
-
     files: list[UploadFile] = []
     with pytest.raises(OSError, match="the client is gone"):
-        anyio.run(Exchange(on_send=refuse), app_that_takes(files), backend=backend)
+        anyio.run(Exchange(client_gone=True), app_that_takes(files), backend=backend)
     assert [file.file.closed for file in files] == [True]
 
 

@@ -30,8 +30,8 @@ from minibg import (
 )
 from minibg.concurrency import background_limiter
 from minibg.types import Message
+from tests.rules.language import SECONDS
 
-SECONDS = 5
 UPLOAD = (
     b'--xXx\r\nContent-Disposition: form-data; name="file"; filename="a"\r\n\r\n'
     + b"x" * (1 << 20)  # more than is kept in memory

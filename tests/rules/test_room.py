@@ -9,9 +9,8 @@ from hypothesis import example, given
 
 from minibg import BackgroundTask, BackgroundTasks
 from minibg.concurrency import background_limiter, run_in_extra_thread, run_in_threadpool
+from tests.rules.language import SECONDS
 from tests.rules.language.programs import PROGRAMS, hold
-
-SECONDS = 10
 
 
 class Crowd:

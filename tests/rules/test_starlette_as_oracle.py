@@ -95,18 +95,16 @@ class Behind(Player):
         return self.parts.tasks
 
     async def serve(self, request: Request) -> None:
-        """Send the response, and note what the server takes and what context is left in the end."""
+        """Send the response, and note what the server is sent and what context is left."""
 
-        async def take(message: Message) -> None:
-            await anyio.lowlevel.checkpoint()
-            if request.fails == "the response was not sent":
-                raise OSError("the client is gone")
+        async def note(message: Message) -> None:
             self.events.append(("sent", message))
 
+        exchange = Exchange(on_send=note, client_gone=request.fails == "the response was not sent")
         background = self.list_of(request.own)
         self.given += request.own.appended
         try:
-            await Exchange(on_send=take)(self.parts.response({"a": 1}, background=background))
+            await exchange(self.parts.response({"a": 1}, background=background))
         finally:
             self.events.append(("left", variable.get()))
 

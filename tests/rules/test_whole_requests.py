@@ -42,13 +42,12 @@ from minibg import (
     StreamingResponse,
 )
 from minibg.types import ASGIApp, Message
+from tests.rules.language import SECONDS
 from tests.rules.language.exchange import Connection, Exchange, is_last
 from tests.rules.language.logs import Log, logged
 from tests.rules.language.programs import REASONS, hold
 from tests.rules.language.words import Program, Request, Task, labelled
 from tests.rules.test_the_rules_bite import SABOTEURS, at_work
-
-SECONDS = 10
 
 POLICIES = {"isolate": BackgroundTasks, "fail fast": FailFastTasks}
 ENDPOINTS = ["answers at once", "answers", "answers from a thread", "streams", "refuses", "fails"]
@@ -140,7 +139,12 @@ class Sent(Exchange):
     """A request that was sent: what was added for it, and what was seen of it."""
 
     def __init__(self, connection: Connection, endpoint: str, work: Request, number: int) -> None:
-        super().__init__(f"/{endpoint}/{number}", Events(), self.take)
+        super().__init__(
+            f"/{endpoint}/{number}",
+            Events(),
+            self.wait_with_the_last_byte,
+            client_gone=lambda message: connection.closed.is_set(),
+        )
         self.connection, self.endpoint, self.work, self.number = connection, endpoint, work, number
         self.lists: list[Added] = []
         self.let_go: Callable[[], object] | None = None
@@ -210,14 +214,12 @@ class Sent(Exchange):
         self.waits(event.set, in_thread=True)
         assert event.wait(SECONDS)
 
-    async def take(self, message: Message) -> None:
-        """Wait with the last byte; take nothing where the connection is closed."""
+    async def wait_with_the_last_byte(self, message: Message) -> None:
+        """Take it when the machine lets it."""
         if message["type"] == "http.response.start":
             self.events.append("answer")
         if is_last(message) and self.endpoint != "answers at once":
             await self.wait()
-        if self.connection.closed.is_set():
-            raise OSError("the client is gone")
 
     def add_all(self, name: str, program: Program, tasks: BackgroundTasks) -> None:
         self.lists.append(Added(tasks))

@@ -26,16 +26,15 @@ from minibg import (
     MiniBG,
     Response,
 )
-from minibg.types import Message
+from tests.rules.language import SECONDS
 from tests.rules.language.exchange import Exchange
+from tests.rules.language.logs import logged
 from tests.rules.language.model import expected
 from tests.rules.language.tasks import ASYNC, HANDED_BACK, KINDS, SYNC, kinds, make
 from tests.rules.language.telling import broken
 from tests.rules.language.words import Event, Held, Program, Request, Task, labelled
 
 AnyProgram = Program | Request
-SECONDS = 10
-"""How long a program may run. It takes milliseconds, unless it hangs."""
 
 
 class UnprintableError(Exception):
@@ -374,9 +373,6 @@ class Player:
                 raise HTTPException(418)
             return Response(background=self.list_of(request.own, "own "))
 
-        async def refuse(message: Message) -> None:
-            raise OSError("the client is gone")
-
         injected_class = self.class_of(request.injected.policy)
         parameters = [Parameter("tasks", Parameter.KEYWORD_ONLY, annotation=injected_class)]
         for number, held in enumerate(request.held):
@@ -386,23 +382,23 @@ class Player:
         endpoint.__signature__ = Signature(parameters)  # type: ignore[attr-defined]  # as many as are held
         app = MiniBG()
         app.get("/")(endpoint)
-        refuses = refuse if request.fails == "the response was not sent" else None
-        await Exchange(events=_Events(self.events), on_send=refuses)(app)
+        gone = request.fails == "the response was not sent"
+        await Exchange(events=_Events(self.events), client_gone=gone)(app)
 
     @contextmanager
     def _log_read(self) -> Iterator[None]:
         """Take what is logged about tasks that did not run to their end as an event for each."""
-        logger, handler = logging.getLogger("minibg.background"), _Handler(self._named)
-        logger.addHandler(handler)
+        logger = logging.getLogger("minibg.background")
         logger.propagate = False
         try:
-            yield
+            with logged(hear=self._named):
+                yield
         finally:
             logger.propagate = True
-            logger.removeHandler(handler)
 
-    def _named(self, message: str) -> None:
-        found = re.fullmatch(r"background tasks? (not run|cut off) \((.*?)\): (.*)", message)
+    def _named(self, record: logging.LogRecord) -> None:
+        named = r"background tasks? (not run|cut off) \((.*?)\): (.*)"
+        found = re.fullmatch(named, record.getMessage())
         if found is None:
             return
         what, why, names = found.groups()
@@ -419,15 +415,6 @@ class _Events(list[Any]):
 
     def append(self, event: str) -> None:
         self.events.append((event,))
-
-
-class _Handler(logging.Handler):
-    def __init__(self, read: Callable[[str], None]) -> None:
-        super().__init__()
-        self.read = read
-
-    def emit(self, record: logging.LogRecord) -> None:
-        self.read(record.getMessage())
 
 
 def _same(seen: Any, given: Any) -> Any:
