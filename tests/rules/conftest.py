@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import is_hypothesis_test
 
 from tests.rules.language.reporting import in_front
 from tests.rules.language.telling import report_of, rule_of, side_by_side
@@ -28,11 +29,12 @@ class TookTooLong(BaseException):
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Sort the tests of the rules among themselves; all others stay where they are."""
 
-    def place(item: pytest.Item) -> tuple[bool, float]:
+    def place(item: pytest.Item) -> tuple[bool, float, bool]:
         mark, rule = item.get_closest_marker("basic"), rule_of(item.path.stem)
+        is_concrete = not is_hypothesis_test(getattr(item, "obj", None))
         if mark is not None and "before" in mark.kwargs:
-            return False, PLACES[mark.kwargs["before"]] - 0.5
-        return mark is None, PLACES.get(rule or "", len(PLACES))
+            return False, PLACES[mark.kwargs["before"]] - 0.5, is_concrete
+        return mark is None, PLACES.get(rule or "", len(PLACES)), is_concrete and mark is not None
 
     places = [i for i, item in enumerate(items) if item.path.parent.name == "rules"]
     in_order = sorted((items[i] for i in places), key=place)

@@ -58,12 +58,6 @@ def app_that(answers: Callable[[], Any], programme: list[str], events: list[Any]
     return app
 
 
-@pytest.mark.basic
-@given(program=PROGRAMS["after"])
-def test_tasks_start_after_the_response_of_any_request(backend: str, program: AnyProgram) -> None:
-    check("after", backend, program)
-
-
 @pytest.mark.parametrize("answer", ANSWERS)
 @given(programme=st.lists(kinds(), max_size=4))
 def test_tasks_start_when_the_last_byte_has_been_taken(
@@ -149,3 +143,9 @@ def test_no_task_starts_where_the_client_leaves_a_stream(backend: str, answer: s
 
     anyio.run(Exchange(events=events), app_whose_client_leaves, backend=backend)
     assert events == ["endpoint"]
+
+
+@pytest.mark.basic
+@given(program=PROGRAMS["after"])
+def test_tasks_start_after_the_response_of_any_request(backend: str, program: AnyProgram) -> None:
+    check("after", backend, program)

@@ -33,21 +33,6 @@ WAYS = [("asyncio", in_a_scope), ("trio", in_a_scope), ("asyncio", in_a_task)]
 both_ways = pytest.mark.parametrize(("backend", "run"), WAYS)
 
 
-@pytest.mark.basic
-@given(program=PROGRAMS["cancel"])
-def test_no_task_starts_once_the_run_is_cancelled_in_any_program(
-    backend: str, program: AnyProgram
-) -> None:
-    check("cancel", backend, program)
-
-
-@given(program=PROGRAMS["cancel"])
-def test_a_row_stops_on_trio_before_its_thread_is_told_to(program: AnyProgram) -> None:
-    # trio tells it when the run's task waits again: it may come late, so let it never come.
-    with patch.object(anyio.from_thread, "check_cancelled", return_value=None):
-        check("cancel", "trio", program)
-
-
 @both_ways
 @given(row=st.lists(kinds(), min_size=1, max_size=4))
 def test_a_row_stops_at_the_next_task_boundary(backend: str, run: Run, row: list[str]) -> None:
@@ -475,3 +460,18 @@ def test_a_timeout_is_kept_where_a_task_hands_back_what_never_waits(nested: bool
         await anyio.lowlevel.checkpoint()  # nothing of the cancellation is left
 
     asyncio.run(request())
+
+
+@given(program=PROGRAMS["cancel"])
+def test_a_row_stops_on_trio_before_its_thread_is_told_to(program: AnyProgram) -> None:
+    # trio tells it when the run's task waits again: it may come late, so let it never come.
+    with patch.object(anyio.from_thread, "check_cancelled", return_value=None):
+        check("cancel", "trio", program)
+
+
+@pytest.mark.basic
+@given(program=PROGRAMS["cancel"])
+def test_no_task_starts_once_the_run_is_cancelled_in_any_program(
+    backend: str, program: AnyProgram
+) -> None:
+    check("cancel", backend, program)

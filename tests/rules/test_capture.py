@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from minibg import BackgroundTask, BackgroundTasks
 from tests.rules.language.programs import PROGRAMS, AnyProgram, check
-from tests.rules.language.tasks import kinds, make
+from tests.rules.language.tasks import KINDS, kinds, make
 
 values = st.none() | st.integers() | st.text() | st.lists(st.integers()) | st.builds(object)
 names = (
@@ -36,12 +36,16 @@ def run_and_collect(
     return call
 
 
-@pytest.mark.basic
-@given(program=PROGRAMS["capture"])
-def test_a_task_is_called_with_what_it_was_given_in_any_program(
-    backend: str, program: AnyProgram
-) -> None:
-    check("capture", backend, program)
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_variable_bound_anew_changes_nothing(backend: str, kind: str) -> None:
+    """A task is given the object that the name stands for when it is added."""
+    called: list[str] = []
+    tasks = BackgroundTasks()
+    name = "ada"
+    tasks.add_task(make(kind, called.append), name)
+    name = "grace"
+    anyio.run(tasks, backend=backend)
+    assert (called, name) == (["ada"], "grace")
 
 
 @given(kind=kinds(), given_arguments=arguments)
@@ -207,3 +211,11 @@ def test_a_coroutine_in_place_of_its_function_is_refused_by_name() -> None:
     with pytest.raises(TypeError, match="a task is a callable and its arguments, not a coroutine"):
         BackgroundTasks().add_task(coroutine)  # type: ignore[arg-type]  # on purpose
     coroutine.close()
+
+
+@pytest.mark.basic
+@given(program=PROGRAMS["capture"])
+def test_a_task_is_called_with_what_it_was_given_in_any_program(
+    backend: str, program: AnyProgram
+) -> None:
+    check("capture", backend, program)

@@ -16,14 +16,6 @@ SHARING = ASYNC | HANDED_BACK
 value: ContextVar[int] = ContextVar("value")
 
 
-@pytest.mark.basic
-@given(program=PROGRAMS["context"])
-def test_each_task_sees_the_context_as_it_is_then_in_any_program(
-    backend: str, program: AnyProgram
-) -> None:
-    check("context", backend, program)
-
-
 @given(programme=st.lists(kinds()))
 def test_what_an_async_task_sets_stays_and_what_a_sync_task_sets_does_not(
     backend: str, programme: list[str]
@@ -75,3 +67,11 @@ def test_tasks_see_what_the_endpoint_has_set_if_it_is_async(backend: str, kind: 
     for path in ("/async", "/sync"):
         anyio.run(middleware, path, backend=backend)
     assert seen == [1, 0]
+
+
+@pytest.mark.basic
+@given(program=PROGRAMS["context"])
+def test_each_task_sees_the_context_as_it_is_then_in_any_program(
+    backend: str, program: AnyProgram
+) -> None:
+    check("context", backend, program)

@@ -12,7 +12,7 @@ from minibg import BackgroundTask, BackgroundTasks, Depends, FailFastTasks, Mini
 from tests.rules.language.exchange import Exchange
 from tests.rules.language.generators import Kind, both_kinds
 from tests.rules.language.programs import PROGRAMS, AnyProgram, check
-from tests.rules.language.tasks import kinds, make
+from tests.rules.language.tasks import KINDS, kinds, make
 
 Tree = list[tuple[str, "Tree"]]
 trees: st.SearchStrategy[Tree] = st.recursive(
@@ -20,12 +20,18 @@ trees: st.SearchStrategy[Tree] = st.recursive(
 )
 
 
-@pytest.mark.basic
-@given(program=PROGRAMS["grow"])
-def test_what_is_added_runs_in_the_same_run_in_any_program(
-    backend: str, program: AnyProgram
-) -> None:
-    check("grow", backend, program)
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_task_that_a_task_adds_runs_after_the_rest(backend: str, kind: str) -> None:
+    tasks, ran = BackgroundTasks(), list[str]()
+
+    def first() -> None:
+        ran.append("first")
+        tasks.add_task(ran.append, "added")
+
+    tasks.add_task(make(kind, first))
+    tasks.add_task(ran.append, "second")
+    anyio.run(tasks, backend=backend)
+    assert ran == ["first", "second", "added"]
 
 
 @given(tree=trees)
@@ -128,3 +134,11 @@ def test_a_task_may_add_to_another_list_of_its_request_whose_turn_is_over(backen
 
     anyio.run(Exchange(), app, backend=backend)
     assert ran == ["from the second list", "from the response's own"]
+
+
+@pytest.mark.basic
+@given(program=PROGRAMS["grow"])
+def test_what_is_added_runs_in_the_same_run_in_any_program(
+    backend: str, program: AnyProgram
+) -> None:
+    check("grow", backend, program)

@@ -50,14 +50,6 @@ def task_that(failure: Exception | None, ran: list[str]) -> Callable[[str], None
     return body
 
 
-@pytest.mark.basic
-@given(program=PROGRAMS["isolate"])
-def test_failures_go_to_on_error_and_no_further_in_any_program(
-    backend: str, program: AnyProgram
-) -> None:
-    check("isolate", backend, program)
-
-
 @given(programme=programmes)
 def test_a_failing_task_does_not_stop_the_next(
     backend: str, programme: list[tuple[str, Callable[[], Exception] | None]]
@@ -568,3 +560,11 @@ def test_a_cancelled_loop_of_a_threads_own_is_a_failure(backend: str) -> None:
     anyio.run(Keeping([BackgroundTask(run_a_loop_that_is_cancelled)]), backend=backend)
     (exc,) = failed
     assert isinstance(exc.__cause__, asyncio.CancelledError)
+
+
+@pytest.mark.basic
+@given(program=PROGRAMS["isolate"])
+def test_failures_go_to_on_error_and_no_further_in_any_program(
+    backend: str, program: AnyProgram
+) -> None:
+    check("isolate", backend, program)

@@ -36,65 +36,6 @@ from tests.rules.language.tasks import ASYNC, HANDED_BACK, kinds, make
 from tests.rules.language.words import Program
 
 
-@pytest.mark.basic
-@given(program=PROGRAMS["nothing lost"])
-def test_each_task_ends_or_is_named_in_any_program_and_request(
-    backend: str, program: AnyProgram
-) -> None:
-    check("nothing lost", backend, program)
-
-
-@pytest.mark.basic(before="isolate")
-@given(program=PROGRAMS["order"])
-def test_no_task_vanishes_where_nothing_fails(backend: str, program: Program) -> None:
-    """Whatever the order and the place, each task starts or is named."""
-    wanted, seen = expected(program), anyio.run(Player().play, program, backend=backend)
-    fates = [sorted({e[1] for e in events if e[0] in FATES}) for events in (wanted, seen)]
-    hold("nothing lost", program, *fates)
-
-
-FATES = ("start", "not run", "cut off")
-
-
-def test_the_application_ends_when_its_last_task_has(backend: str) -> None:
-    """A server that is told to end asks the lifespan first, and waits for its answer."""
-    events: list[str] = []
-    app = MiniBG()
-
-    async def server() -> None:
-        runs, goes_on, told_to_end = anyio.Event(), anyio.Event(), anyio.Event()
-
-        async def task() -> None:
-            runs.set()
-            await goes_on.wait()
-            events.append("the task ended")
-
-        @app.get("/")
-        async def endpoint(tasks: BackgroundTasks) -> None:
-            tasks.add_task(task)
-
-        async def receive() -> Message:
-            if events:
-                await told_to_end.wait()
-            return {"type": "lifespan.shutdown" if events else "lifespan.startup"}
-
-        async def send(message: Message) -> None:
-            events.append(message["type"])
-
-        with anyio.fail_after(SECONDS):
-            async with anyio.create_task_group() as group:
-                group.start_soon(app, {"type": "lifespan", "state": {}}, receive, send)
-                group.start_soon(Exchange(), app)
-                await runs.wait()
-                told_to_end.set()
-                for _ in range(10):
-                    await anyio.lowlevel.checkpoint()
-                goes_on.set()
-
-    anyio.run(server, backend=backend)
-    assert events == ["lifespan.startup.complete", "the task ended", "lifespan.shutdown.complete"]
-
-
 @pytest.fixture
 def log() -> Iterator[Log]:
     with logged() as log:
@@ -728,3 +669,64 @@ def test_a_subclass_whose_init_fails_says_nothing(log: Log) -> None:
         Failing()
     gc.collect()
     assert log.warnings == []
+
+
+def test_the_application_ends_when_its_last_task_has(backend: str) -> None:
+    """A server that is told to end asks the lifespan first, and waits for its answer."""
+    events: list[str] = []
+    app = MiniBG()
+
+    async def server() -> None:
+        runs, goes_on, told_to_end = anyio.Event(), anyio.Event(), anyio.Event()
+
+        async def task() -> None:
+            runs.set()
+            await goes_on.wait()
+            events.append("the task ended")
+
+        @app.get("/")
+        async def endpoint(tasks: BackgroundTasks) -> None:
+            tasks.add_task(task)
+
+        async def receive() -> Message:
+            if events:
+                await told_to_end.wait()
+            return {"type": "lifespan.shutdown" if events else "lifespan.startup"}
+
+        async def send(message: Message) -> None:
+            events.append(message["type"])
+
+        with anyio.fail_after(SECONDS):
+            async with anyio.create_task_group() as group:
+                group.start_soon(app, {"type": "lifespan", "state": {}}, receive, send)
+                group.start_soon(Exchange(), app)
+                await runs.wait()
+                told_to_end.set()
+                for _ in range(10):
+                    await anyio.lowlevel.checkpoint()
+                goes_on.set()
+
+    anyio.run(server, backend=backend)
+    assert events == ["lifespan.startup.complete", "the task ended", "lifespan.shutdown.complete"]
+
+
+# --- any program ---------------------------------------------------------------------------------
+
+FATES = ("start", "not run", "cut off")
+
+
+@pytest.mark.basic(before="isolate")
+@given(program=PROGRAMS["order"])
+def test_no_task_vanishes_where_nothing_fails(backend: str, program: Program) -> None:
+    """Whatever the order and the place, each task starts or is named."""
+    wanted, seen = expected(program), anyio.run(Player().play, program, backend=backend)
+    fates = [sorted({e[1] for e in events if e[0] in FATES}) for events in (wanted, seen)]
+    hold("nothing lost", program, *fates)
+
+
+@pytest.mark.basic
+@given(program=PROGRAMS["nothing lost"])
+def test_each_task_ends_or_is_named_in_any_program_and_request(
+    backend: str, program: AnyProgram
+) -> None:
+    check("nothing lost", backend, program)

@@ -13,12 +13,6 @@ from tests.rules.language.programs import PROGRAMS, AnyProgram, check
 from tests.rules.language.tasks import kinds, make
 
 
-@pytest.mark.basic
-@given(program=PROGRAMS["order"])
-def test_tasks_run_one_after_another_in_any_program(backend: str, program: AnyProgram) -> None:
-    check("order", backend, program)
-
-
 @given(programme=st.lists(kinds()))
 def test_each_task_ends_before_the_next_one_starts(backend: str, programme: list[str]) -> None:
     events: list[tuple[str, int]] = []
@@ -89,3 +83,9 @@ def test_a_list_within_a_list_runs_whole_in_its_place(
     assert ran == [
         (outer, inner) for outer, group in enumerate(groups) for inner in range(len(group))
     ]
+
+
+@pytest.mark.basic
+@given(program=PROGRAMS["order"])
+def test_tasks_run_one_after_another_in_any_program(backend: str, program: AnyProgram) -> None:
+    check("order", backend, program)

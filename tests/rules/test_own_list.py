@@ -14,42 +14,31 @@ from tests.rules.language.programs import PROGRAMS, hold
 from tests.rules.language.tasks import kinds, make
 
 
-@pytest.mark.basic
-@given(program=PROGRAMS["own list"])
-def test_requests_that_overlap_run_their_own_tasks_only(
-    backend: str, program: tuple[list[str], int]
-) -> None:
-    programme, requests = program
-    ran: dict[int, list[int]] = {number: [] for number in range(requests)}
-    given_to: dict[int, BackgroundTasks] = {}
-    app = MiniBG()
-
-    @app.get("/{number:int}")
-    async def endpoint(number: int, tasks: BackgroundTasks) -> None:
-        given_to[number] = tasks
-        for place, kind in enumerate(programme):
-            tasks.add_task(make(kind, ran[number].append), place)
-            await anyio.lowlevel.checkpoint()
-
-    async def server() -> None:
-        async with anyio.create_task_group() as group:
-            for number in range(requests):
-                group.start_soon(Exchange(f"/{number}"), app)
-
-    anyio.run(server, backend=backend)
-    sharing = {n: sum(other is own for other in given_to.values()) for n, own in given_to.items()}
-    wanted = {f"request {n}": f"1 has its list, it ran {[*range(len(programme))]}" for n in ran}
-    seen = {f"request {n}": f"{sharing[n]} have its list, it ran {ran[n]}" for n in ran}
-    seen = {name: text.replace("1 have", "1 has") for name, text in seen.items()}
-    hold("own list", program, wanted, seen)
-
-
 @pytest.mark.basic(before="place")
 def test_two_lists_share_no_task() -> None:
     one, other = BackgroundTasks(), BackgroundTasks()
     one.add_task(print)
     assert [len(one.tasks), len(other.tasks)] == [1, 0]
     one.tasks.clear()
+
+
+@pytest.mark.basic
+def test_a_dependency_and_the_endpoint_share_a_list(backend: str) -> None:
+    given_lists: list[BackgroundTasks] = []
+    app = MiniBG()
+
+    async def dependency(tasks: BackgroundTasks) -> BackgroundTasks:
+        return tasks
+
+    @app.get("/")
+    async def endpoint(
+        tasks: BackgroundTasks, handed_on: Annotated[BackgroundTasks, Depends(dependency)]
+    ) -> None:
+        given_lists.extend([tasks, handed_on])
+
+    anyio.run(Exchange(), app, backend=backend)
+    one, other = given_lists
+    assert one is other
 
 
 @pytest.mark.basic
@@ -72,42 +61,6 @@ def test_the_annotation_chooses_the_policy(backend: str) -> None:
 
     anyio.run(Exchange(), app, backend=backend)
     assert Counting.failures == 2
-
-
-@given(programme=st.lists(st.tuples(kinds(), st.booleans()), max_size=6))
-def test_lists_of_several_classes_run_in_the_order_in_which_they_were_asked_for(
-    backend: str, programme: list[tuple[str, bool]]
-) -> None:
-    ran: list[int] = []
-    app = MiniBG()
-
-    @app.get("/")
-    async def endpoint(first: FailFastTasks, second: BackgroundTasks) -> None:
-        for number, (kind, into_first) in enumerate(programme):
-            (first if into_first else second).add_task(make(kind, ran.append), number)
-
-    anyio.run(Exchange(), app, backend=backend)
-    into = [into_first for _, into_first in programme]
-    assert ran == sorted(range(len(programme)), key=lambda number: not into[number])
-
-
-@pytest.mark.basic
-def test_a_dependency_and_the_endpoint_share_a_list(backend: str) -> None:
-    given_lists: list[BackgroundTasks] = []
-    app = MiniBG()
-
-    async def dependency(tasks: BackgroundTasks) -> BackgroundTasks:
-        return tasks
-
-    @app.get("/")
-    async def endpoint(
-        tasks: BackgroundTasks, handed_on: Annotated[BackgroundTasks, Depends(dependency)]
-    ) -> None:
-        given_lists.extend([tasks, handed_on])
-
-    anyio.run(Exchange(), app, backend=backend)
-    one, other = given_lists
-    assert one is other
 
 
 def test_the_endpoint_and_all_its_dependencies_share_one_list_of_each_class(backend: str) -> None:
@@ -188,3 +141,50 @@ def test_two_classes_of_one_name_are_two_lists(backend: str, base: type[Backgrou
 
     anyio.run(Exchange(), app, backend=backend)
     assert given_classes == [one, two]
+
+
+@given(programme=st.lists(st.tuples(kinds(), st.booleans()), max_size=6))
+def test_lists_of_several_classes_run_in_the_order_in_which_they_were_asked_for(
+    backend: str, programme: list[tuple[str, bool]]
+) -> None:
+    ran: list[int] = []
+    app = MiniBG()
+
+    @app.get("/")
+    async def endpoint(first: FailFastTasks, second: BackgroundTasks) -> None:
+        for number, (kind, into_first) in enumerate(programme):
+            (first if into_first else second).add_task(make(kind, ran.append), number)
+
+    anyio.run(Exchange(), app, backend=backend)
+    into = [into_first for _, into_first in programme]
+    assert ran == sorted(range(len(programme)), key=lambda number: not into[number])
+
+
+@pytest.mark.basic
+@given(program=PROGRAMS["own list"])
+def test_requests_that_overlap_run_their_own_tasks_only(
+    backend: str, program: tuple[list[str], int]
+) -> None:
+    programme, requests = program
+    ran: dict[int, list[int]] = {number: [] for number in range(requests)}
+    given_to: dict[int, BackgroundTasks] = {}
+    app = MiniBG()
+
+    @app.get("/{number:int}")
+    async def endpoint(number: int, tasks: BackgroundTasks) -> None:
+        given_to[number] = tasks
+        for place, kind in enumerate(programme):
+            tasks.add_task(make(kind, ran[number].append), place)
+            await anyio.lowlevel.checkpoint()
+
+    async def server() -> None:
+        async with anyio.create_task_group() as group:
+            for number in range(requests):
+                group.start_soon(Exchange(f"/{number}"), app)
+
+    anyio.run(server, backend=backend)
+    sharing = {n: sum(other is own for other in given_to.values()) for n, own in given_to.items()}
+    wanted = {f"request {n}": f"1 has its list, it ran {[*range(len(programme))]}" for n in ran}
+    seen = {f"request {n}": f"{sharing[n]} have its list, it ran {ran[n]}" for n in ran}
+    seen = {name: text.replace("1 have", "1 has") for name, text in seen.items()}
+    hold("own list", program, wanted, seen)

@@ -56,12 +56,6 @@ async def aiter_numbers() -> AsyncIterator[int]:
 
 
 @pytest.mark.basic
-@given(program=PROGRAMS["place"])
-def test_each_task_runs_in_its_place_in_any_program(backend: str, program: AnyProgram) -> None:
-    check("place", backend, program)
-
-
-@pytest.mark.basic
 @pytest.mark.parametrize("alone", [False, True])
 @pytest.mark.parametrize("kind", ASYNC | HANDED_BACK)
 def test_what_is_async_is_awaited_in_the_requests_own_task(
@@ -175,3 +169,9 @@ def test_a_task_that_hands_back_a_generator_has_failed(backend: str, generate: A
     assert after == "the next task"
     assert isinstance(failure, TypeError)
     assert "generator was handed back" in str(failure)
+
+
+@pytest.mark.basic
+@given(program=PROGRAMS["place"])
+def test_each_task_runs_in_its_place_in_any_program(backend: str, program: AnyProgram) -> None:
+    check("place", backend, program)

@@ -48,14 +48,6 @@ def app_that_streams(kind: Kind, events: list[Any]) -> MiniBG:
 
 
 @pytest.mark.basic
-@given(program=PROGRAMS["release"])
-def test_what_a_request_holds_closes_in_between_in_any_request(
-    backend: str, program: AnyProgram
-) -> None:
-    check("release", backend, program)
-
-
-@pytest.mark.basic
 @both_kinds
 def test_a_stream_is_closed_before_the_first_task_starts(backend: str, kind: Kind) -> None:
     events: list[Any] = []
@@ -468,3 +460,14 @@ def test_an_upload_is_closed_where_the_request_is_cancelled(backend: str, when: 
 
     anyio.run(server, backend=backend)
     assert [file.file.closed for file in files] == [True]
+
+
+# --- any request ---------------------------------------------------------------------------------
+
+
+@pytest.mark.basic
+@given(program=PROGRAMS["release"])
+def test_what_a_request_holds_closes_in_between_in_any_request(
+    backend: str, program: AnyProgram
+) -> None:
+    check("release", backend, program)

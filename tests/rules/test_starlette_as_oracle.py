@@ -109,48 +109,6 @@ class Behind(Player):
             self.events.append(("left", variable.get()))
 
 
-def common(task: Any) -> Any:
-    """What remains of a task, or a program, when all is left out that only minibg can do.
-
-    Nothing is left out of what is added during the run, of lists that stand in lists, of failures
-    that are no `Exception`, of context variables: there the two agree.
-    """
-    if isinstance(task, Program):
-        return replace(task, tasks=tuple(map(common, task.tasks)))
-    return replace(
-        task,
-        # Starlette does not await what a sync callable hands back.
-        kind="a coroutine function" if task.kind in HANDED_BACK else task.kind,
-        # Starlette's own parameters are in the way of these keywords.
-        kwargs=tuple((name, value) for name, value in task.kwargs if name not in ("func", "self")),
-        adds=tuple(map(common, task.adds)),
-        # Starlette does not ask whether it is cancelled between a thread and an async task.
-        cancels=task.cancels and task.kind in ASYNC,
-    )
-
-
-# A failure or a cancellation ends most programs after a task or two, so half of them have none.
-going_through = programs(arguments | additions | context, st.just("fail fast"))
-ending_early = programs(everything, st.just("fail fast"))
-
-
-@given(program=(going_through | ending_early).map(common))
-def test_a_program_leaves_the_same_trace_on_starlette_and_on_minibg(
-    backend: str, program: Program
-) -> None:
-    async def trace(parts: Parts) -> list[Event]:
-        events = await Behind(parts).play(Request(own=program))
-        # Starlette names no task that has not run to its end.
-        return [event for event in events if event[0] not in ("not run", "cut off")]
-
-    async def traces() -> dict[str, list[Event]]:
-        return {name: await trace(parts) for name, parts in ALIKE.items()}
-
-    seen = anyio.run(traces, backend=backend)
-    for name, events in seen.items():
-        assert events == seen["Starlette"], name
-
-
 # The traps: where minibg differs, and closes one.
 
 
@@ -405,3 +363,50 @@ def test_sync_tasks_of_several_requests_take_turns_in_a_thread_with_starlette_al
 
     assert anyio.run(turns, StarletteTasks, backend=backend) == [1] * 6
     assert anyio.run(turns, BackgroundTasks, backend=backend) == [3, 3]
+
+
+# Likeness: what is left when all that differs is left out.
+
+
+def common(task: Any) -> Any:
+    """What remains of a task, or a program, when all is left out that only minibg can do.
+
+    Nothing is left out of what is added during the run, of lists that stand in lists, of failures
+    that are no `Exception`, of context variables: there the two agree.
+    """
+    if isinstance(task, Program):
+        return replace(task, tasks=tuple(map(common, task.tasks)))
+    return replace(
+        task,
+        # Starlette does not await what a sync callable hands back.
+        kind="a coroutine function" if task.kind in HANDED_BACK else task.kind,
+        # Starlette's own parameters are in the way of these keywords.
+        kwargs=tuple((name, value) for name, value in task.kwargs if name not in ("func", "self")),
+        adds=tuple(map(common, task.adds)),
+        # Starlette does not ask whether it is cancelled between a thread and an async task.
+        cancels=task.cancels and task.kind in ASYNC,
+    )
+
+
+# A failure or a cancellation ends most programs after a task or two, so half of them have none.
+going_through = programs(arguments | additions | context, st.just("fail fast"))
+
+
+ending_early = programs(everything, st.just("fail fast"))
+
+
+@given(program=(going_through | ending_early).map(common))
+def test_a_program_leaves_the_same_trace_on_starlette_and_on_minibg(
+    backend: str, program: Program
+) -> None:
+    async def trace(parts: Parts) -> list[Event]:
+        events = await Behind(parts).play(Request(own=program))
+        # Starlette names no task that has not run to its end.
+        return [event for event in events if event[0] not in ("not run", "cut off")]
+
+    async def traces() -> dict[str, list[Event]]:
+        return {name: await trace(parts) for name, parts in ALIKE.items()}
+
+    seen = anyio.run(traces, backend=backend)
+    for name, events in seen.items():
+        assert events == seen["Starlette"], name

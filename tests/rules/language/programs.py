@@ -422,7 +422,24 @@ def _same(seen: Any, given: Any) -> Any:
 
 
 def check(rule: str, backend: str, program: AnyProgram) -> None:
-    """Run the program, and compare what the rule speaks of with what the model expects."""
+    """Run the program, and compare what the rule speaks of with what the model expects.
+
+    Each event has a label: the task that it is about. A start tells where the task runs, what it is
+    called with, and what it sees of the context variable.
+
+    >>> program = Program((Task(raises=ValueError, sets=1), Task("a coroutine function", sets=2)))
+    >>> print(*expected(program), sep="\\n")
+    ('start', '0', 'thread', ((), (), ()), 0)
+    ('error', '0', 'ValueError')
+    ('start', '1', 'loop', ((), (), ()), 0)
+    ('end', '1')
+    ('left', 2)
+    >>> VIEWS["place"](expected(program))
+    [('0', 'thread'), ('1', 'loop')]
+
+    Raises:
+        AssertionError: If they differ; it names the rule, and shows the program and both.
+    """
     __tracebackhide__ = True
     seen = anyio.run(_played_in_time, program, backend=backend)
     compare([rule], program, seen)
