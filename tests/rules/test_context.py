@@ -17,9 +17,8 @@ value: ContextVar[int] = ContextVar("value")
 
 
 @given(programme=st.lists(kinds()))
-def test_what_an_async_task_sets_stays_and_what_a_sync_task_sets_does_not(
-    backend: str, programme: list[str]
-) -> None:
+def test_only_what_an_async_task_sets_stays(backend: str, programme: list[str]) -> None:
+    """What an async task sets, later tasks see; what a sync task sets stays in its copy."""
     seen: list[int] = []
 
     def body(number: int) -> None:
@@ -71,7 +70,5 @@ def test_tasks_see_what_the_endpoint_has_set_if_it_is_async(backend: str, kind: 
 
 @pytest.mark.basic
 @given(program=PROGRAMS["context"])
-def test_each_task_sees_the_context_as_it_is_then_in_any_program(
-    backend: str, program: AnyProgram
-) -> None:
+def test_any_task_sees_the_context_as_it_is_when_it_runs(backend: str, program: AnyProgram) -> None:
     check("context", backend, program)

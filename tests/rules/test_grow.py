@@ -98,13 +98,14 @@ def closing(added: list[str], ran: list[Any]) -> Callable[..., Generator[None]]:
 @both_kinds
 @pytest.mark.parametrize("scope", ["function", "request"])
 @given(before=st.lists(kinds(), max_size=3), added=st.lists(kinds(), min_size=1, max_size=3))
-def test_tasks_that_a_dependency_adds_while_it_closes_run_after_those_in_the_list(
+def test_what_a_closing_dependency_adds_runs_last(
     backend: str,
     kind: Kind,
     scope: Literal["function", "request"],
     before: list[str],
     added: list[str],
 ) -> None:
+    """Tasks that a dependency adds while it closes run after those in the list."""
     ran: list[Any] = []
     app = MiniBG()
 
@@ -122,7 +123,8 @@ def test_tasks_that_a_dependency_adds_while_it_closes_run_after_those_in_the_lis
     ]
 
 
-def test_a_task_may_add_to_another_list_of_its_request_whose_turn_is_over(backend: str) -> None:
+def test_a_task_may_add_to_a_list_that_has_run(backend: str) -> None:
+    """A task adds to another list of its request, whose turn is over: that runs once more."""
     ran: list[str] = []
     app = MiniBG()
 

@@ -91,9 +91,8 @@ def test_the_client_sees_nothing_of_a_failure(
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_stop_iteration_is_isolated_as_pythons_coroutines_report_it(
-    backend: str, kind: str
-) -> None:
+def test_stop_iteration_reaches_on_error_as_runtime_error(backend: str, kind: str) -> None:
+    """A coroutine raises `RuntimeError` in its place (PEP 479); so does a task in a thread."""
     tasks, ran = Recording(), list[str]()
     tasks.add_task(make(kind, task_that(StopIteration(), ran)), "first")
     tasks.add_task(make(kind, task_that(None, ran)), "second")
@@ -116,9 +115,10 @@ def test_wrong_arguments_are_a_failure_of_the_task_alone(backend: str, kind: str
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_a_failure_is_logged_with_traceback_and_name_but_without_arguments(
+def test_a_failure_is_logged_without_the_arguments(
     backend: str, kind: str, caplog: pytest.LogCaptureFixture
 ) -> None:
+    """The log shows the name of the function and the traceback, but no argument."""
     exc = ValueError("what went wrong")
     tasks = BackgroundTasks()
     tasks.add_task(make(kind, task_that(exc, [])), "a secret")
@@ -189,12 +189,13 @@ def test_on_error_is_called_on_the_loop_and_may_be_async(backend: str, kind: str
 
 
 @pytest.mark.parametrize("before", [[], ["a coroutine function"]])
-def test_without_a_thread_to_be_had_the_run_ends_and_names_its_tasks(
+def test_a_run_that_is_given_no_thread_names_its_tasks(
     backend: str,
     caplog: pytest.LogCaptureFixture,
     monkeypatch: pytest.MonkeyPatch,
     before: list[str],
 ) -> None:
+    """The system starts no further thread: the run ends, and names its tasks."""
     asked: list[None] = []
 
     async def no_thread(*args: Any, **kwargs: Any) -> None:
@@ -215,10 +216,11 @@ def test_without_a_thread_to_be_had_the_run_ends_and_names_its_tasks(
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_of_two_runs_of_a_list_each_reports_the_task_that_failed_in_it(
-    backend: str, kind: str
-) -> None:
-    """A task may await the list that it stands in; the rest then runs inside it."""
+def test_each_of_two_runs_reports_its_own_failure(backend: str, kind: str) -> None:
+    """Of two runs of one list, each reports the task that failed in it.
+
+    A task may await the list that it stands in; the rest then runs inside it.
+    """
     tasks, ran = Recording(), list[str]()
 
     async def fails_after_the_rest(label: str) -> None:
@@ -281,9 +283,11 @@ def test_a_task_without_a_list_raises_its_failure(backend: str, kind: str) -> No
     assert raised.value is failure
 
 
-def test_wrong_arguments_of_a_coroutine_function_are_a_failure_of_the_task_too(
+def test_wrong_arguments_fail_a_coroutine_function_too(
     backend: str,
 ) -> None:
+    """Its call raises before there is anything to await."""
+
     async def task(one: str) -> None: ...
 
     tasks = Recording()
@@ -377,7 +381,7 @@ def test_a_cancellation_of_what_a_task_awaits_is_a_failure(task: Callable[[], An
     assert isinstance(exc.__cause__, asyncio.CancelledError | BaseExceptionGroup)
 
 
-def test_a_cancellation_of_the_run_is_none_of_its_task() -> None:
+def test_the_runs_own_cancellation_is_not_a_failure() -> None:
     """Also where the task hears of it from what it awaits."""
     failed: list[Exception] = []
 

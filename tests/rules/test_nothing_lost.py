@@ -142,10 +142,13 @@ def test_tasks_of_a_run_that_is_cancelled_are_named(backend: str, log: Log) -> N
     assert not_run.endswith(f"): {NAMES}")
 
 
-def test_tasks_are_named_when_asyncio_cancels_and_not_when_the_blocked_thread_ends(
+def test_tasks_are_named_before_the_blocked_thread_ends(
     log: Log,
 ) -> None:
-    """A server that is told to end cancels, and may be gone before the thread is."""
+    """asyncio cancels: the tasks are named at once, though the thread goes on.
+
+    A server that is told to end cancels, and may be gone before the thread is.
+    """
     blocked, tasks = Blocked(), BackgroundTasks()
     tasks.add_task(blocked)
 
@@ -163,9 +166,8 @@ def test_tasks_are_named_when_asyncio_cancels_and_not_when_the_blocked_thread_en
     assert log.warnings[1:] == [late]
 
 
-def test_tasks_of_a_request_that_is_cancelled_in_the_endpoint_are_named(
-    backend: str, log: Log
-) -> None:
+def test_tasks_of_a_cancelled_endpoint_are_named(backend: str, log: Log) -> None:
+    """A request is cancelled in its endpoint: the tasks that were added by then are named."""
     app = MiniBG()
 
     async def server() -> None:
@@ -202,7 +204,9 @@ def test_tasks_of_lists_within_a_list_are_named_with_it(log: Log) -> None:
     ]
 
 
-def test_a_task_that_a_thread_takes_while_the_list_is_abandoned_is_not_named(log: Log) -> None:
+def test_a_task_that_a_thread_takes_meanwhile_is_not_named(log: Log) -> None:
+    """A thread takes a task while the list is abandoned: the task runs, so it is not named."""
+
     class TakenMeanwhile(deque[BackgroundTask]):
         def pop(self) -> BackgroundTask:  # type: ignore[override]  # an index is not given
             if len(self) == 1:
@@ -224,9 +228,10 @@ def test_an_empty_list_says_nothing(backend: str, log: Log) -> None:
 
 
 @given(injected=st.lists(kinds(), max_size=3), own=st.lists(kinds(), max_size=3))
-def test_injected_tasks_and_the_responses_own_all_run_the_injected_ones_first(
+def test_injected_tasks_run_before_the_responses_own(
     backend: str, injected: list[str], own: list[str]
 ) -> None:
+    """Injected tasks and the response's own all run, the injected ones first."""
     ran: list[Any] = []
     app = MiniBG()
 
@@ -287,10 +292,13 @@ def of_what_closes(
 @pytest.mark.parametrize(
     "endpoint", [of_the_stream, of_the_background, of_the_response_itself, of_what_closes]
 )
-def test_a_list_that_is_empty_when_the_endpoint_returns_may_still_grow(
+def test_a_list_may_grow_after_the_endpoint_has_returned(
     backend: str, endpoint: Callable[..., Any], monkeypatch: pytest.MonkeyPatch, log: Log
 ) -> None:
-    """Whatever of a request goes on after its endpoint may add a task, and the task runs."""
+    """A list that is empty when the endpoint returns may still grow.
+
+    Whatever of a request goes on after its endpoint may add a task, and the task runs.
+    """
     ran: list[str] = []
     monkeypatch.setattr(f"{__name__}.first", lambda: ran.append("first"))
     app = MiniBG()
@@ -318,7 +326,8 @@ def test_a_list_that_stays_empty_is_not_run(backend: str, monkeypatch: pytest.Mo
     assert exchange.status == 200
 
 
-def test_a_list_that_is_both_injected_and_the_responses_own_runs_once(backend: str) -> None:
+def test_a_list_that_is_injected_and_returned_runs_once(backend: str) -> None:
+    """A list that is both injected and the response's own background runs once."""
     ran: list[str] = []
     app = MiniBG()
 
@@ -332,9 +341,10 @@ def test_a_list_that_is_both_injected_and_the_responses_own_runs_once(backend: s
 
 
 @pytest.mark.parametrize("failure", [None, ValueError()])
-def test_a_response_may_have_any_async_callable_as_background_and_its_failure_is_isolated(
+def test_any_async_callable_may_be_the_background(
     backend: str, failure: Exception | None, log: Log
 ) -> None:
+    """A response may have any async callable as its background; a failure of it is isolated."""
     ran: list[str] = []
 
     async def background() -> None:
@@ -367,9 +377,10 @@ def adding(tasks: BackgroundTasks) -> Generator[None]:
 
 @both_kinds
 @pytest.mark.parametrize("scope", ["function", "request"])
-def test_tasks_that_are_added_while_closing_are_named_where_the_endpoint_raised(
+def test_tasks_added_at_close_are_named_if_the_endpoint_raised(
     backend: str, log: Log, kind: Kind, scope: Literal["function", "request"]
 ) -> None:
+    """Tasks that a dependency adds while it closes are named where the endpoint raised."""
     app = MiniBG()
 
     @app.get("/")
@@ -383,9 +394,10 @@ def test_tasks_that_are_added_while_closing_are_named_where_the_endpoint_raised(
 
 
 @both_kinds
-def test_tasks_that_are_added_while_closing_are_named_where_the_response_was_not_sent(
+def test_tasks_added_at_close_are_named_if_nothing_was_sent(
     backend: str, log: Log, kind: Kind
 ) -> None:
+    """Tasks that a dependency adds while it closes are named where no response was sent."""
     app = MiniBG()
 
     @app.get("/")
@@ -400,9 +412,10 @@ def test_tasks_that_are_added_while_closing_are_named_where_the_response_was_not
 
 
 @both_kinds
-def test_tasks_of_a_dependency_are_named_where_another_dependency_raised(
+def test_tasks_are_named_where_another_dependency_raised(
     backend: str, log: Log, kind: Kind
 ) -> None:
+    """A dependency adds tasks, and then another one raises: the tasks are named."""
     app = MiniBG()
 
     def failing(held: None = Depends(kind(adding))) -> None:
@@ -470,8 +483,11 @@ def test_tasks_are_named_where_closing_in_function_scope_failed(
 
 
 @pytest.mark.parametrize("way", ["by a cancel scope", "by asyncio"])
-def test_tasks_of_a_request_that_is_cancelled_while_it_closes_are_named(log: Log, way: str) -> None:
-    """No task has started by then, and each is named as cancelled."""
+def test_tasks_are_named_where_closing_is_cancelled(log: Log, way: str) -> None:
+    """A request is cancelled while it closes what it holds: its tasks are named.
+
+    No task has started by then, and each is named as cancelled.
+    """
     app = MiniBG()
 
     async def server() -> None:
@@ -503,9 +519,9 @@ def test_tasks_of_a_request_that_is_cancelled_while_it_closes_are_named(log: Log
     assert warning.endswith(f"): {__name__}.first, {__name__}.third")
 
 
-def test_a_failure_that_one_lists_policy_lets_through_ends_the_whole_run(
-    backend: str, log: Log
-) -> None:
+def test_a_failure_that_is_let_through_ends_the_whole_run(backend: str, log: Log) -> None:
+    """A failure that the policy of one list lets through stops the other lists too."""
+
     def fail() -> None:
         raise ValueError("let through")
 
@@ -521,9 +537,9 @@ def test_a_failure_that_one_lists_policy_lets_through_ends_the_whole_run(
     assert log.warnings == [f"background tasks not run (an earlier failure, ValueError): {NAMES}"]
 
 
-def test_a_task_that_is_added_to_a_list_whose_turn_is_over_is_named_with_the_failure_that_follows(
-    backend: str, log: Log
-) -> None:
+def test_a_task_added_to_a_list_that_has_run_is_named(backend: str, log: Log) -> None:
+    """A list whose turn is over gets tasks, then a failure ends the run: the tasks are named."""
+
     def fail() -> None:
         raise ValueError("let through")
 
@@ -539,7 +555,9 @@ def test_a_task_that_is_added_to_a_list_whose_turn_is_over_is_named_with_the_fai
     assert log.warnings == [f"background tasks not run (an earlier failure, ValueError): {NAMES}"]
 
 
-def test_a_response_without_a_framework_names_and_isolates_as_well(backend: str, log: Log) -> None:
+def test_a_response_alone_names_and_isolates_as_well(backend: str, log: Log) -> None:
+    """A response that is the whole application keeps the rules without a framework."""
+
     def fail() -> None:
         raise ValueError
 

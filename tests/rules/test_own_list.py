@@ -63,7 +63,8 @@ def test_the_annotation_chooses_the_policy(backend: str) -> None:
     assert Counting.failures == 2
 
 
-def test_the_endpoint_and_all_its_dependencies_share_one_list_of_each_class(backend: str) -> None:
+def test_a_request_has_one_list_of_each_class(backend: str) -> None:
+    """The endpoint and all its dependencies share one list of each class."""
     given_lists: list[tuple[BackgroundTasks, FailFastTasks]] = []
     app = MiniBG()
 
@@ -99,10 +100,13 @@ def test_the_endpoint_and_all_its_dependencies_share_one_list_of_each_class(back
 
 
 @given(programme=st.lists(st.tuples(kinds(), st.sampled_from(["dependency", "endpoint"]))))
-def test_tasks_of_dependencies_and_of_the_endpoint_run_in_the_order_in_which_they_were_added(
+def test_a_dependency_and_the_endpoint_add_in_turn(
     backend: str, programme: list[tuple[str, str]]
 ) -> None:
-    """A dependency hands its list on, so that both add to it in turn."""
+    """Tasks of a dependency and of the endpoint run in the order in which they were added.
+
+    A dependency hands its list on, so that both add to it in turn.
+    """
     ran: list[int] = []
     app = MiniBG()
 
@@ -144,9 +148,10 @@ def test_two_classes_of_one_name_are_two_lists(backend: str, base: type[Backgrou
 
 
 @given(programme=st.lists(st.tuples(kinds(), st.booleans()), max_size=6))
-def test_lists_of_several_classes_run_in_the_order_in_which_they_were_asked_for(
+def test_lists_run_in_the_order_they_were_asked_for(
     backend: str, programme: list[tuple[str, bool]]
 ) -> None:
+    """Lists of several classes run in the order in which the endpoint asks for them."""
     ran: list[int] = []
     app = MiniBG()
 

@@ -83,7 +83,9 @@ def test_builtins_and_mocks_are_recognised_for_what_they_are() -> None:
 
 
 @given(programme=st.lists(kinds(SYNC | ASYNC)))
-def test_a_row_of_sync_tasks_shares_one_hop(backend: str, programme: list[str]) -> None:
+def test_neighbouring_sync_tasks_go_to_a_thread_together(
+    backend: str, programme: list[str]
+) -> None:
     hops = 0
 
     async def count_and_run(*args: Any, **kwargs: Any) -> Any:
@@ -132,9 +134,10 @@ def test_the_loop_goes_on_while_a_sync_task_blocks(backend: str, row: list[str])
 
 
 @given(before=st.lists(kinds(), max_size=3), after=st.lists(kinds(), max_size=3))
-def test_an_awaitable_that_is_handed_back_is_awaited_before_the_next_task(
+def test_an_awaitable_is_awaited_before_the_next_task(
     backend: str, before: list[str], after: list[str]
 ) -> None:
+    """A sync task hands back an awaitable: it is awaited before the next task."""
     ran: list[int] = []
     awaited_at = len(before)
 

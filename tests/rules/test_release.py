@@ -144,9 +144,10 @@ def app_that_holds(
         ("function", ["endpoint", "close", "response", "task"]),
     ],
 )
-def test_a_dependency_closes_after_the_response_or_after_the_endpoint_as_its_scope_says(
+def test_the_scope_says_when_a_dependency_closes(
     backend: str, kind: Callable[..., Any], scope: DependsScope, expected: list[str]
 ) -> None:
+    """A dependency closes after the response, or, with `scope="function"`, after the endpoint."""
     events: list[Any] = []
     app = app_that_holds(kind(events), events, scope)
     anyio.run(Exchange(events=events), app, backend=backend)
@@ -168,7 +169,7 @@ def test_a_dependency_closes_before_an_error_is_answered(
 
 
 @resources
-def test_a_dependency_closes_where_the_response_could_not_be_sent(
+def test_a_dependency_closes_where_the_response_was_not_sent(
     backend: str, kind: Callable[..., Any]
 ) -> None:
     events: list[Any] = []
@@ -180,10 +181,13 @@ def test_a_dependency_closes_where_the_response_could_not_be_sent(
 
 @resources
 @scopes
-def test_a_dependency_closes_where_the_request_is_cancelled_in_the_endpoint(
+def test_a_dependency_closes_where_the_endpoint_is_cancelled(
     backend: str, kind: Callable[..., Any], scope: DependsScope
 ) -> None:
-    """A sync one in a worker thread, as always: its closing may block."""
+    """A dependency closes where the request is cancelled in the endpoint.
+
+    A sync one in a worker thread, as always: its closing may block.
+    """
     events: list[Any] = []
 
     async def server() -> None:
@@ -202,9 +206,10 @@ def test_a_dependency_closes_where_the_request_is_cancelled_in_the_endpoint(
 
 
 @resources
-def test_a_dependency_closes_where_the_request_is_cancelled_while_it_is_answered(
+def test_a_dependency_closes_where_sending_is_cancelled(
     backend: str, kind: Callable[..., Any]
 ) -> None:
+    """A dependency closes where the request is cancelled while it is answered."""
     events: list[Any] = []
 
     async def server() -> None:
@@ -222,9 +227,10 @@ def test_a_dependency_closes_where_the_request_is_cancelled_while_it_is_answered
 
 
 @resources
-def test_all_dependencies_close_where_the_request_is_cancelled_while_one_closes(
+def test_all_dependencies_close_though_closing_is_cancelled(
     backend: str, kind: Callable[..., Any]
 ) -> None:
+    """The request is cancelled while one dependency closes: the others close too."""
     events: list[Any] = []
 
     async def server() -> None:
@@ -254,9 +260,10 @@ def test_an_error_while_closing_is_logged_and_the_tasks_run(
 
 
 @resources
-def test_an_error_while_closing_is_logged_where_the_response_could_not_be_sent_either(
+def test_a_closing_error_is_logged_though_nothing_was_sent(
     backend: str, kind: Callable[..., Any], caplog: pytest.LogCaptureFixture
 ) -> None:
+    """Two things fail: the response is not sent, and then closing. The log has the second."""
     events: list[Any] = []
 
     async def failing(below: None = Depends(kind(events))) -> AsyncGenerator[None]:
@@ -343,7 +350,8 @@ def app_that_takes(
     return posting(app)
 
 
-def test_an_upload_is_closed_after_the_response_and_before_the_first_task(backend: str) -> None:
+def test_an_upload_is_closed_before_the_first_task(backend: str) -> None:
+    """An upload is closed after the response and before the first task."""
     closed: list[bool] = []
     files: list[UploadFile] = []
     app = MiniBG()
@@ -431,7 +439,7 @@ def test_an_upload_is_closed_where_a_dependency_fails_to_close(
     assert_logged(caplog)
 
 
-def test_an_upload_is_closed_where_the_response_could_not_be_sent(backend: str) -> None:
+def test_an_upload_is_closed_where_the_response_was_not_sent(backend: str) -> None:
     files: list[UploadFile] = []
     with pytest.raises(OSError, match="the client is gone"):
         anyio.run(Exchange(client_gone=True), app_that_takes(files), backend=backend)
@@ -467,7 +475,5 @@ def test_an_upload_is_closed_where_the_request_is_cancelled(backend: str, when: 
 
 @pytest.mark.basic
 @given(program=PROGRAMS["release"])
-def test_what_a_request_holds_closes_in_between_in_any_request(
-    backend: str, program: AnyProgram
-) -> None:
+def test_what_any_request_holds_closes_before_its_tasks(backend: str, program: AnyProgram) -> None:
     check("release", backend, program)

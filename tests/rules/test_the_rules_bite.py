@@ -47,9 +47,9 @@ PROPERTIES: dict[str, Callable[..., None]] = {
     "grow": test_grow.test_what_is_added_runs_in_the_same_run_in_any_program,
     "own list": test_own_list.test_requests_that_overlap_run_their_own_tasks_only,
     "after": test_after.test_tasks_start_after_the_response_of_any_request,
-    "release": test_release.test_what_a_request_holds_closes_in_between_in_any_request,
+    "release": test_release.test_what_any_request_holds_closes_before_its_tasks,
     "nothing lost": test_nothing_lost.test_each_task_ends_or_is_named_in_any_program_and_request,
-    "context": test_context.test_each_task_sees_the_context_as_it_is_then_in_any_program,
+    "context": test_context.test_any_task_sees_the_context_as_it_is_when_it_runs,
     "cancel": test_cancel.test_no_task_starts_once_the_run_is_cancelled_in_any_program,
     "room": test_room.test_blocked_background_threads_leave_all_others_free,
 }
