@@ -56,7 +56,7 @@ from tests.rules.language.programs import (
     failures,
     policies,
 )
-from tests.rules.language.tasks import ASYNC, KINDS, SYNC, kinds
+from tests.rules.language.tasks import ASYNC, KINDS, SYNC, any_kind
 from tests.rules.language.words import RULES, Event, Program, Task
 from tests.servers.live import LIMIT
 
@@ -147,7 +147,7 @@ def programs_of(version: ModuleType, rule: str) -> st.SearchStrategy[Program]:
     can = _kinds_for(version)
     if rule == "nothing lost":  # in a version, a partial has no name of its own
         can = {kind: made for kind, made in can.items() if "partial" not in kind}
-    added = st.lists(st.builds(Task, kind=kinds(can)), max_size=2).map(tuple)
+    added = st.lists(st.builds(Task, kind=any_kind(can)), max_size=2).map(tuple)
     features: dict[str, dict[str, st.SearchStrategy[Any]]] = {
         "capture": arguments,
         "isolate": failures,
@@ -163,7 +163,7 @@ def programs_of(version: ModuleType, rule: str) -> st.SearchStrategy[Program]:
         has |= cancellation
         if version in BEFORE_FAILURES:  # it names the failure where a run fails that was cancelled
             chosen = policies.filter(lambda policy: policy != "fail fast")
-    task = st.builds(Task, kind=kinds(can), **has)
+    task = st.builds(Task, kind=any_kind(can), **has)
     appended = st.lists(st.integers(0, 9), max_size=2).map(tuple)
     return st.builds(
         Program,

@@ -23,7 +23,7 @@ from minibg.types import Message, Receive, Scope, Send
 from tests.rules.language.exchange import Exchange
 from tests.rules.language.generators import Kind, both_kinds, on_the_loop
 from tests.rules.language.programs import PROGRAMS, AnyProgram, check
-from tests.rules.language.tasks import kinds, make
+from tests.rules.language.tasks import any_kind, make
 
 
 def pieces() -> Generator[str]:
@@ -44,13 +44,13 @@ ANSWERS: dict[str, Callable[[], Any]] = {
 }
 
 
-def app_that(answers: Callable[[], Any], programme: list[str], events: list[Any]) -> MiniBG:
+def app_that(answers: Callable[[], Any], kinds: list[str], events: list[Any]) -> MiniBG:
     """An application whose endpoint adds the tasks, then answers."""
     app = MiniBG()
 
     @app.get("/")
     async def endpoint(tasks: BackgroundTasks) -> Any:
-        for number, kind in enumerate(programme):
+        for number, kind in enumerate(kinds):
             tasks.add_task(make(kind, events.append), number)
         events.append("endpoint")
         return answers()
@@ -59,42 +59,42 @@ def app_that(answers: Callable[[], Any], programme: list[str], events: list[Any]
 
 
 @pytest.mark.parametrize("answer", ANSWERS)
-@given(programme=st.lists(kinds(), max_size=4))
+@given(kinds=st.lists(any_kind(), max_size=4))
 def test_tasks_start_when_the_last_byte_has_been_taken(
-    backend: str, answer: str, programme: list[str]
+    backend: str, answer: str, kinds: list[str]
 ) -> None:
     events: list[Any] = []
-    app = app_that(ANSWERS[answer], programme, events)
+    app = app_that(ANSWERS[answer], kinds, events)
     anyio.run(Exchange(events=events), app, backend=backend)
-    assert events == ["endpoint", "response", *range(len(programme))]
+    assert events == ["endpoint", "response", *range(len(kinds))]
 
 
-@pytest.mark.parametrize("kind", ["a response", "JSON", "a stream", "a stream from a thread"])
-@given(programme=st.lists(kinds(), max_size=4))
+@pytest.mark.parametrize("answer", ["a response", "JSON", "a stream", "a stream from a thread"])
+@given(kinds=st.lists(any_kind(), max_size=4))
 def test_a_responses_own_background_starts_then_too(
-    backend: str, kind: str, programme: list[str]
+    backend: str, answer: str, kinds: list[str]
 ) -> None:
     """Also where the response is the whole application, with no framework around it."""
     events: list[Any] = []
-    response = ANSWERS[kind]()
+    response = ANSWERS[answer]()
     response.background = BackgroundTasks()
-    for number, task in enumerate(programme):
-        response.background.add_task(make(task, events.append), number)
+    for number, kind in enumerate(kinds):
+        response.background.add_task(make(kind, events.append), number)
     anyio.run(Exchange(events=events), response, backend=backend)
-    assert events == ["response", *range(len(programme))]
+    assert events == ["response", *range(len(kinds))]
 
 
 @pytest.mark.parametrize("failure", [HTTPException(418), ValueError("the endpoint failed")])
-@given(programme=st.lists(kinds(), min_size=1, max_size=4))
+@given(kinds=st.lists(any_kind(), min_size=1, max_size=4))
 def test_no_task_starts_where_the_endpoint_raised(
-    backend: str, failure: Exception, programme: list[str]
+    backend: str, failure: Exception, kinds: list[str]
 ) -> None:
     def fail() -> None:
         raise failure
 
     events: list[Any] = []
     exchange = Exchange(events=events)
-    app = app_that(fail, programme, events)
+    app = app_that(fail, kinds, events)
     if isinstance(failure, HTTPException):
         anyio.run(exchange, app, backend=backend)
     else:

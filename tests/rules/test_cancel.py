@@ -27,14 +27,14 @@ from tests.rules.language.cancelling import (
     let_it_be_delivered,
 )
 from tests.rules.language.programs import PROGRAMS, AnyProgram, check
-from tests.rules.language.tasks import ASYNC, kinds, make
+from tests.rules.language.tasks import ASYNC, any_kind, make
 
 WAYS = [("asyncio", in_a_scope), ("trio", in_a_scope), ("asyncio", in_a_task)]
 both_ways = pytest.mark.parametrize(("backend", "run"), WAYS)
 
 
 @both_ways
-@given(row=st.lists(kinds(), min_size=1, max_size=4))
+@given(row=st.lists(any_kind(), min_size=1, max_size=4))
 def test_a_row_stops_at_the_next_task_boundary(backend: str, run: Run, row: list[str]) -> None:
     blocked, ran = Blocked(), list[int]()
     tasks = BackgroundTasks()
@@ -123,7 +123,7 @@ def test_a_failure_still_in_its_thread_goes_to_on_error(
 
 
 @both_ways
-@given(after=st.lists(kinds(), min_size=1, max_size=3))
+@given(after=st.lists(any_kind(), min_size=1, max_size=3))
 def test_an_inner_list_that_is_cancelled_is_the_last(
     backend: str, run: Run, after: list[str]
 ) -> None:
@@ -145,7 +145,7 @@ def test_an_inner_list_that_is_cancelled_is_the_last(
 
 
 @both_ways
-@given(after=st.lists(kinds(), max_size=3))
+@given(after=st.lists(any_kind(), max_size=3))
 def test_an_async_task_is_stopped_at_its_next_await(
     backend: str, run: Run, after: list[str]
 ) -> None:
@@ -172,13 +172,13 @@ def test_an_async_task_is_stopped_at_its_next_await(
     assert events == ["stopped"]
 
 
-@given(programme=st.lists(kinds(), min_size=1, max_size=4))
+@given(kinds=st.lists(any_kind(), min_size=1, max_size=4))
 def test_a_run_that_is_cancelled_before_it_begins_starts_nothing(
-    backend: str, programme: list[str]
+    backend: str, kinds: list[str]
 ) -> None:
     ran: list[int] = []
     tasks = BackgroundTasks()
-    for number, kind in enumerate(programme):
+    for number, kind in enumerate(kinds):
         tasks.add_task(make(kind, ran.append), number)
 
     async def request() -> None:
@@ -190,7 +190,7 @@ def test_a_run_that_is_cancelled_before_it_begins_starts_nothing(
     assert ran == []
 
 
-@given(cancelling=kinds(ASYNC), after=st.lists(kinds(), min_size=1, max_size=4))
+@given(cancelling=any_kind(ASYNC), after=st.lists(any_kind(), min_size=1, max_size=4))
 def test_a_task_that_cancels_its_own_run_is_the_last(
     backend: str, cancelling: str, after: list[str]
 ) -> None:

@@ -12,11 +12,11 @@ from minibg import BackgroundTask, BackgroundTasks, Depends, FailFastTasks, Mini
 from tests.rules.language.exchange import Exchange
 from tests.rules.language.generators import Kind, both_kinds
 from tests.rules.language.programs import PROGRAMS, AnyProgram, check
-from tests.rules.language.tasks import KINDS, kinds, make
+from tests.rules.language.tasks import KINDS, any_kind, make
 
 Tree = list[tuple[str, "Tree"]]
 trees: st.SearchStrategy[Tree] = st.recursive(
-    st.just([]), lambda deeper: st.lists(st.tuples(kinds(), deeper), max_size=3), max_leaves=12
+    st.just([]), lambda deeper: st.lists(st.tuples(any_kind(), deeper), max_size=3), max_leaves=12
 )
 
 
@@ -61,9 +61,9 @@ def test_added_tasks_run_after_those_that_stood_in_the_list(backend: str, tree: 
     assert ran == expected
 
 
-@given(programme=st.lists(st.tuples(kinds(), st.booleans()), min_size=1, max_size=6))
+@given(added=st.lists(st.tuples(any_kind(), st.booleans()), min_size=1, max_size=6))
 def test_on_error_may_add_the_failed_call_again(
-    backend: str, programme: list[tuple[str, bool]]
+    backend: str, added: list[tuple[str, bool]]
 ) -> None:
     ran: list[int] = []
 
@@ -77,11 +77,11 @@ def test_on_error_may_add_the_failed_call_again(
             raise ValueError
 
     tasks = Retrying()
-    for number, (kind, fails_once) in enumerate(programme):
+    for number, (kind, fails_once) in enumerate(added):
         tasks.add_task(make(kind, body), number, fails_once=fails_once)
     anyio.run(tasks, backend=backend)
-    again = [number for number, (_, fails_once) in enumerate(programme) if fails_once]
-    assert ran == [*range(len(programme)), *again]
+    again = [number for number, (_, fails_once) in enumerate(added) if fails_once]
+    assert ran == [*range(len(added)), *again]
 
 
 def closing(added: list[str], ran: list[Any]) -> Callable[..., Generator[None]]:
@@ -97,7 +97,7 @@ def closing(added: list[str], ran: list[Any]) -> Callable[..., Generator[None]]:
 
 @both_kinds
 @pytest.mark.parametrize("scope", ["function", "request"])
-@given(before=st.lists(kinds(), max_size=3), added=st.lists(kinds(), min_size=1, max_size=3))
+@given(before=st.lists(any_kind(), max_size=3), added=st.lists(any_kind(), min_size=1, max_size=3))
 def test_what_a_closing_dependency_adds_runs_last(
     backend: str,
     kind: Kind,

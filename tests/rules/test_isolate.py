@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from minibg import BackgroundTask, BackgroundTasks, FailFastTasks, MiniBG
 from tests.rules.language.exchange import Exchange
 from tests.rules.language.programs import PROGRAMS, AnyProgram, Stop, UnprintableError, check
-from tests.rules.language.tasks import ASYNC, HANDED_BACK, KINDS, SYNC, kinds, make
+from tests.rules.language.tasks import ASYNC, HANDED_BACK, KINDS, SYNC, any_kind, make
 
 failures: st.SearchStrategy[Callable[[], Exception]] = st.sampled_from(
     [
@@ -27,7 +27,7 @@ failures: st.SearchStrategy[Callable[[], Exception]] = st.sampled_from(
         lambda: OSError(2, "gone"),
     ]
 )
-programmes = st.lists(st.tuples(kinds(), st.none() | failures), max_size=6)
+additions = st.lists(st.tuples(any_kind(), st.none() | failures), max_size=6)
 
 
 class Recording(BackgroundTasks):
@@ -50,32 +50,32 @@ def task_that(failure: Exception | None, ran: list[str]) -> Callable[[str], None
     return body
 
 
-@given(programme=programmes)
+@given(added=additions)
 def test_a_failing_task_does_not_stop_the_next(
-    backend: str, programme: list[tuple[str, Callable[[], Exception] | None]]
+    backend: str, added: list[tuple[str, Callable[[], Exception] | None]]
 ) -> None:
     tasks, ran, expected = Recording(), list[str](), list[tuple[str, Exception]]()
-    for number, (kind, failure_of) in enumerate(programme):
+    for number, (kind, failure_of) in enumerate(added):
         failure = None if failure_of is None else failure_of()
         tasks.add_task(make(kind, task_that(failure, ran)), str(number))
         if failure is not None:
             expected.append((str(number), failure))
     anyio.run(tasks, backend=backend)
-    assert ran == [str(number) for number in range(len(programme))]
+    assert ran == [str(number) for number in range(len(added))]
     assert [(label, id(exc)) for label, exc in tasks.failed] == [
         (label, id(exc)) for label, exc in expected
     ]
 
 
-@given(programme=programmes)
+@given(added=additions)
 def test_the_client_sees_nothing_of_a_failure(
-    backend: str, programme: list[tuple[str, Callable[[], Exception] | None]]
+    backend: str, added: list[tuple[str, Callable[[], Exception] | None]]
 ) -> None:
     app = MiniBG()
 
     @app.get("/")
     async def endpoint(tasks: BackgroundTasks) -> str:
-        for kind, failure_of in programme:
+        for kind, failure_of in added:
             body = task_that(failure_of() if failure_of is not None else None, [])
             tasks.add_task(make(kind, body), "")
         return "answered"
@@ -148,13 +148,13 @@ def test_what_is_no_exception_is_not_isolated(backend: str, kind: str) -> None:
     assert (ran, tasks.failed) == ([], [])
 
 
-@given(programme=programmes)
+@given(added=additions)
 def test_fail_fast_runs_up_to_the_first_failure_and_raises_it(
-    backend: str, programme: list[tuple[str, Callable[[], Exception] | None]]
+    backend: str, added: list[tuple[str, Callable[[], Exception] | None]]
 ) -> None:
     tasks, ran = FailFastTasks(), list[str]()
     expected_ran, expected = list[str](), None
-    for number, (kind, failure_of) in enumerate(programme):
+    for number, (kind, failure_of) in enumerate(added):
         failure = None if failure_of is None else failure_of()
         tasks.add_task(make(kind, task_that(failure, ran)), str(number))
         if expected is None:

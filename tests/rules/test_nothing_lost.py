@@ -32,7 +32,7 @@ from tests.rules.language.generators import Kind, both_kinds
 from tests.rules.language.logs import Log, logged
 from tests.rules.language.model import expected
 from tests.rules.language.programs import PROGRAMS, AnyProgram, Player, check, hold
-from tests.rules.language.tasks import ASYNC, HANDED_BACK, kinds, make
+from tests.rules.language.tasks import ASYNC, HANDED_BACK, any_kind, make
 from tests.rules.language.words import Program
 
 
@@ -104,9 +104,9 @@ def test_tasks_whose_response_was_not_sent_are_named(backend: str, log: Log) -> 
 
 
 @given(
-    before=st.lists(kinds(), max_size=3),
-    failing=kinds(),
-    after=st.lists(kinds(), max_size=3),
+    before=st.lists(any_kind(), max_size=3),
+    failing=any_kind(),
+    after=st.lists(any_kind(), max_size=3),
 )
 def test_under_fail_fast_every_task_runs_or_is_named(
     backend: str, before: list[str], failing: str, after: list[str]
@@ -115,9 +115,9 @@ def test_under_fail_fast_every_task_runs_or_is_named(
         ran.append(number)
         raise ValueError("the first failure")
 
-    programme, ran = [*before, failing, *after], list[int]()
+    kinds, ran = [*before, failing, *after], list[int]()
     tasks = FailFastTasks()
-    for number, kind in enumerate(programme):
+    for number, kind in enumerate(kinds):
         tasks.add_task(make(kind, fail if number == len(before) else ran.append), number)
     names = [task.name for task in tasks.tasks][len(before) + 1 :]
     with logged() as log, pytest.raises(ValueError, match="the first failure"):
@@ -227,7 +227,7 @@ def test_an_empty_list_says_nothing(backend: str, log: Log) -> None:
     assert log.records == []
 
 
-@given(injected=st.lists(kinds(), max_size=3), own=st.lists(kinds(), max_size=3))
+@given(injected=st.lists(any_kind(), max_size=3), own=st.lists(any_kind(), max_size=3))
 def test_injected_tasks_run_before_the_responses_own(
     backend: str, injected: list[str], own: list[str]
 ) -> None:
@@ -437,7 +437,7 @@ def failing_to_close() -> Generator[None]:
 
 
 @both_kinds
-@given(injected=st.lists(kinds(), max_size=3), own=st.lists(kinds(), max_size=3))
+@given(injected=st.lists(any_kind(), max_size=3), own=st.lists(any_kind(), max_size=3))
 def test_all_tasks_run_where_closing_failed(
     backend: str, kind: Kind, injected: list[str], own: list[str]
 ) -> None:

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from minibg import BackgroundTask, BackgroundTasks, Depends, FailFastTasks, MiniBG
 from tests.rules.language.exchange import Exchange
 from tests.rules.language.programs import PROGRAMS, hold
-from tests.rules.language.tasks import kinds, make
+from tests.rules.language.tasks import any_kind, make
 
 
 @pytest.mark.basic(before="place")
@@ -99,9 +99,9 @@ def test_a_request_has_one_list_of_each_class(backend: str) -> None:
     assert first[0][1] is not second[0][1]
 
 
-@given(programme=st.lists(st.tuples(kinds(), st.sampled_from(["dependency", "endpoint"]))))
+@given(added=st.lists(st.tuples(any_kind(), st.sampled_from(["dependency", "endpoint"]))))
 def test_a_dependency_and_the_endpoint_add_in_turn(
-    backend: str, programme: list[tuple[str, str]]
+    backend: str, added: list[tuple[str, str]]
 ) -> None:
     """Tasks of a dependency and of the endpoint run in the order in which they were added.
 
@@ -117,12 +117,12 @@ def test_a_dependency_and_the_endpoint_add_in_turn(
     async def endpoint(
         tasks: BackgroundTasks, handed_on: Annotated[BackgroundTasks, Depends(dependency)]
     ) -> None:
-        for number, (kind, by) in enumerate(programme):
+        for number, (kind, by) in enumerate(added):
             adding = tasks if by == "endpoint" else handed_on
             adding.add_task(make(kind, ran.append), number)
 
     anyio.run(Exchange(), app, backend=backend)
-    assert ran == list(range(len(programme)))
+    assert ran == list(range(len(added)))
 
 
 @pytest.mark.parametrize("base", [BackgroundTasks, FailFastTasks])
@@ -147,9 +147,9 @@ def test_two_classes_of_one_name_are_two_lists(backend: str, base: type[Backgrou
     assert given_classes == [one, two]
 
 
-@given(programme=st.lists(st.tuples(kinds(), st.booleans()), max_size=6))
+@given(added=st.lists(st.tuples(any_kind(), st.booleans()), max_size=6))
 def test_lists_run_in_the_order_they_were_asked_for(
-    backend: str, programme: list[tuple[str, bool]]
+    backend: str, added: list[tuple[str, bool]]
 ) -> None:
     """Lists of several classes run in the order in which the endpoint asks for them."""
     ran: list[int] = []
@@ -157,12 +157,12 @@ def test_lists_run_in_the_order_they_were_asked_for(
 
     @app.get("/")
     async def endpoint(first: FailFastTasks, second: BackgroundTasks) -> None:
-        for number, (kind, into_first) in enumerate(programme):
+        for number, (kind, into_first) in enumerate(added):
             (first if into_first else second).add_task(make(kind, ran.append), number)
 
     anyio.run(Exchange(), app, backend=backend)
-    into = [into_first for _, into_first in programme]
-    assert ran == sorted(range(len(programme)), key=lambda number: not into[number])
+    into = [into_first for _, into_first in added]
+    assert ran == sorted(range(len(added)), key=lambda number: not into[number])
 
 
 @pytest.mark.basic
@@ -170,26 +170,26 @@ def test_lists_run_in_the_order_they_were_asked_for(
 def test_requests_that_overlap_run_their_own_tasks_only(
     backend: str, program: tuple[list[str], int]
 ) -> None:
-    programme, requests = program
-    ran: dict[int, list[int]] = {number: [] for number in range(requests)}
+    kinds, how_many = program
+    ran: dict[int, list[int]] = {number: [] for number in range(how_many)}
     given_to: dict[int, BackgroundTasks] = {}
     app = MiniBG()
 
     @app.get("/{number:int}")
     async def endpoint(number: int, tasks: BackgroundTasks) -> None:
         given_to[number] = tasks
-        for place, kind in enumerate(programme):
+        for place, kind in enumerate(kinds):
             tasks.add_task(make(kind, ran[number].append), place)
             await anyio.lowlevel.checkpoint()
 
     async def server() -> None:
         async with anyio.create_task_group() as group:
-            for number in range(requests):
+            for number in range(how_many):
                 group.start_soon(Exchange(f"/{number}"), app)
 
     anyio.run(server, backend=backend)
     sharing = {n: sum(other is own for other in given_to.values()) for n, own in given_to.items()}
-    wanted = {f"request {n}": f"1 has its list, it ran {[*range(len(programme))]}" for n in ran}
+    wanted = {f"request {n}": f"1 has its list, it ran {[*range(len(kinds))]}" for n in ran}
     seen = {f"request {n}": f"{sharing[n]} have its list, it ran {ran[n]}" for n in ran}
     seen = {name: text.replace("1 have", "1 has") for name, text in seen.items()}
     hold("own list", program, wanted, seen)

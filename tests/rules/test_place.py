@@ -20,7 +20,7 @@ from minibg import BackgroundTask, BackgroundTasks
 from minibg.concurrency import is_async_callable, run_in_background_thread
 from tests.rules.language import SECONDS
 from tests.rules.language.programs import PROGRAMS, AnyProgram, check
-from tests.rules.language.tasks import ASYNC, HANDED_BACK, KINDS, SYNC, kinds, make
+from tests.rules.language.tasks import ASYNC, HANDED_BACK, KINDS, SYNC, any_kind, make
 
 
 def where_it_runs(backend: str, kind: str, *, alone: bool = False) -> tuple[bool, bool]:
@@ -82,10 +82,8 @@ def test_builtins_and_mocks_are_recognised_for_what_they_are() -> None:
     assert not is_async_callable(Mock())
 
 
-@given(programme=st.lists(kinds(SYNC | ASYNC)))
-def test_neighbouring_sync_tasks_go_to_a_thread_together(
-    backend: str, programme: list[str]
-) -> None:
+@given(kinds=st.lists(any_kind(SYNC | ASYNC)))
+def test_neighbouring_sync_tasks_go_to_a_thread_together(backend: str, kinds: list[str]) -> None:
     hops = 0
 
     async def count_and_run(*args: Any, **kwargs: Any) -> Any:
@@ -94,12 +92,12 @@ def test_neighbouring_sync_tasks_go_to_a_thread_together(
         return await run_in_background_thread(*args, **kwargs)
 
     tasks = BackgroundTasks()
-    for kind in programme:
+    for kind in kinds:
         tasks.add_task(make(kind, lambda: None))
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(minibg.background, "run_in_background_thread", count_and_run)
         anyio.run(tasks, backend=backend)
-    assert hops == sum(is_sync for is_sync, _ in groupby(kind in SYNC for kind in programme))
+    assert hops == sum(is_sync for is_sync, _ in groupby(kind in SYNC for kind in kinds))
 
 
 @pytest.mark.parametrize("kind", ASYNC)
@@ -115,7 +113,7 @@ def test_what_is_async_needs_no_thread(
     assert ran == ["alone", "in a list"]
 
 
-@given(row=st.lists(kinds(SYNC), min_size=1, max_size=3))
+@given(row=st.lists(any_kind(SYNC), min_size=1, max_size=3))
 def test_the_loop_goes_on_while_a_sync_task_blocks(backend: str, row: list[str]) -> None:
     async def request() -> None:
         released = [threading.Event() for _ in row]
@@ -133,7 +131,7 @@ def test_the_loop_goes_on_while_a_sync_task_blocks(backend: str, row: list[str])
     anyio.run(request, backend=backend)
 
 
-@given(before=st.lists(kinds(), max_size=3), after=st.lists(kinds(), max_size=3))
+@given(before=st.lists(any_kind(), max_size=3), after=st.lists(any_kind(), max_size=3))
 def test_an_awaitable_is_awaited_before_the_next_task(
     backend: str, before: list[str], after: list[str]
 ) -> None:

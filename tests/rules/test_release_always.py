@@ -253,13 +253,13 @@ async def cancelled_thrice_by_asyncio(path: str, n: int) -> bool:
 ways = pytest.mark.parametrize(
     "cancelled", [cancelled_by_a_scope, cancelled_by_asyncio, cancelled_thrice_by_asyncio]
 )
-requests = pytest.mark.parametrize(
+each_request = pytest.mark.parametrize(
     "path", ["/upload", "/sync", "/raises", "/stream", "/sync-stream", "/starlette"]
 )
 
 
 @ways
-@requests
+@each_request
 def test_a_request_may_be_cancelled_at_any_await(
     backend: str,
     cancelled: Callable[[str, int], Awaitable[bool]],

@@ -38,9 +38,9 @@ def test_more_tasks_than_threads_wait_for_their_turn(backend: str) -> None:
 
     async def server() -> None:
         background_limiter().total_tokens = 2
-        async with anyio.create_task_group() as requests:
+        async with anyio.create_task_group() as group:
             for _ in range(8):
-                requests.start_soon(BackgroundTask(task))
+                group.start_soon(BackgroundTask(task))
 
     anyio.run(server, backend=backend)
     assert (most, ran) == (2, 8)
@@ -64,10 +64,10 @@ def test_a_long_row_lets_another_list_have_its_thread(
     async def server() -> None:
         background_limiter().total_tokens = 1
         with anyio.fail_after(SECONDS):
-            async with anyio.create_task_group() as requests:
-                requests.start_soon(row)
+            async with anyio.create_task_group() as group:
+                group.start_soon(row)
                 await run_in_extra_thread(running.wait, SECONDS)
-                requests.start_soon(other)
+                group.start_soon(other)
                 while not background_limiter().statistics().tasks_waiting:
                     await anyio.lowlevel.checkpoint()
                 leave.set()
@@ -93,9 +93,9 @@ def test_blocked_endpoint_threads_leave_background_tasks_running(backend: str) -
         threads = int(current_default_thread_limiter().total_tokens)
         crowd = Crowd(threads)
         with anyio.fail_after(SECONDS):
-            async with anyio.create_task_group() as requests:
+            async with anyio.create_task_group() as group:
                 for _ in range(threads):
-                    requests.start_soon(run_in_threadpool, crowd.wait)
+                    group.start_soon(run_in_threadpool, crowd.wait)
                 ran = threading.Event()
                 tasks = BackgroundTasks()
                 tasks.add_task(crowd.barrier.wait, SECONDS)
@@ -124,9 +124,9 @@ def test_blocked_background_threads_leave_all_others_free(backend: str, program:
         background_limiter().total_tokens = threads
         crowd, limiters = Crowd(threads), (background_limiter(), current_default_thread_limiter())
         with anyio.fail_after(SECONDS):
-            async with anyio.create_task_group() as requests:
+            async with anyio.create_task_group() as group:
                 for _ in range(threads):
-                    requests.start_soon(BackgroundTask(crowd.wait))
+                    group.start_soon(BackgroundTask(crowd.wait))
                 await run_in_extra_thread(crowd.barrier.wait, SECONDS)
                 borrowed = [limiter.borrowed_tokens for limiter in limiters]
                 if limiters[1].available_tokens:

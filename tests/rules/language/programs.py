@@ -30,7 +30,7 @@ from tests.rules.language import SECONDS
 from tests.rules.language.exchange import Exchange
 from tests.rules.language.logs import logged
 from tests.rules.language.model import expected
-from tests.rules.language.tasks import ASYNC, HANDED_BACK, KINDS, SYNC, kinds, make
+from tests.rules.language.tasks import ASYNC, HANDED_BACK, KINDS, SYNC, any_kind, make
 from tests.rules.language.telling import broken
 from tests.rules.language.words import Event, Held, Program, Request, Task, labelled
 
@@ -71,7 +71,7 @@ arguments = {
     "appends": st.none() | st.integers(0, 9),
 }
 failures = {"raises": st.none() | st.sampled_from([*FAILURES, Stop])}
-additions = {"adds": st.lists(st.builds(Task, kind=kinds()), max_size=2).map(tuple)}
+additions = {"adds": st.lists(st.builds(Task, kind=any_kind()), max_size=2).map(tuple)}
 context = {"sets": st.none() | st.integers(1, 9)}
 cancellation = {"cancels": st.sampled_from([False, False, True])}
 everything = arguments | failures | additions | context | cancellation
@@ -87,7 +87,7 @@ def programs(
     nested: bool = True,
 ) -> st.SearchStrategy[Program]:
     """Programs whose tasks are of these kinds and have these features; lists may stand in lists."""
-    task = st.builds(Task, kind=kinds(among), **features)
+    task = st.builds(Task, kind=any_kind(among), **features)
     inner = st.builds(Program, st.lists(task, max_size=3).map(tuple), policies)
     tasks = st.lists(task | inner if nested else task, max_size=5).map(tuple)
     appended = st.lists(st.integers(0, 9), max_size=2).map(tuple)
@@ -116,7 +116,7 @@ PROGRAMS: dict[str, st.SearchStrategy[Any]] = {
     "order": programs(plain, isolating, nested=False),
     "isolate": programs(failures, st.sampled_from(["isolate", "fail fast"]), nested=False),
     "grow": programs(additions | {"raises": st.sampled_from([None, ValueError])}, nested=False),
-    "own list": st.tuples(st.lists(kinds(), max_size=3), st.integers(2, 5)),
+    "own list": st.tuples(st.lists(any_kind(), max_size=3), st.integers(2, 5)),
     "after": requests(plain, most_held=0),
     "release": requests(plain),
     "nothing lost": programs(everything) | requests(everything),
