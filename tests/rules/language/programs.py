@@ -30,6 +30,7 @@ from tests.rules.language import SECONDS
 from tests.rules.language.exchange import Exchange
 from tests.rules.language.logs import logged
 from tests.rules.language.model import expected
+from tests.rules.language.reporting import told
 from tests.rules.language.tasks import ASYNC, HANDED_BACK, KINDS, SYNC, any_kind, make
 from tests.rules.language.telling import broken
 from tests.rules.language.words import Event, Held, Program, Request, Task, labelled
@@ -478,4 +479,5 @@ def hold(rule: str, program: Any, wanted: Any, seen: Any) -> None:
     """
     __tracebackhide__ = True  # the message says it all
     if seen != wanted:
-        raise AssertionError(broken(rule, program, wanted, seen))
+        told.append(broken(rule, program, wanted, seen))
+        raise AssertionError(told[-1])
