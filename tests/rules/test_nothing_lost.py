@@ -289,6 +289,7 @@ def of_what_closes(
 ) -> None: ...
 
 
+@pytest.mark.basic
 @pytest.mark.parametrize(
     "endpoint", [of_the_stream, of_the_background, of_the_response_itself, of_what_closes]
 )
