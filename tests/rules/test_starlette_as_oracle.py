@@ -13,6 +13,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from itertools import groupby
 from typing import Any, Literal, NamedTuple
+from unittest.mock import patch
 
 import anyio
 import pytest
@@ -299,28 +300,16 @@ def test_starlette_alone_restarts_a_list_inside_its_task(backend: str) -> None:
     assert run(BackgroundTasks()) == ["first", "second"]
 
 
-def test_starlette_alone_goes_to_a_thread_for_each_sync_task(
-    backend: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_starlette_alone_goes_to_a_thread_for_each_sync_task(backend: str) -> None:
     """Starlette makes a call in a thread for each sync task, minibg one for the whole row.
 
     What each task sees of the context, and what it leaves there, is the same all the same.
     """
-
-    hops = 0
-
-    async def count_and_run(*args: Any, **options: Any) -> Any:
-        nonlocal hops
-        hops += 1
-        return await run_sync(*args, **options)
-
-    run_sync = anyio.to_thread.run_sync
-    monkeypatch.setattr(anyio.to_thread, "run_sync", count_and_run)
     row = Program((Task(sets=1), Task(sets=2), Task(sets=3)))
     for parts, wanted in ((STARLETTE, 3), (MINIBG, 1)):
-        hops = 0
-        events = anyio.run(Behind(parts).play, Request(own=row), backend=backend)
-        assert hops == wanted
+        with patch.object(anyio.to_thread, "run_sync", wraps=anyio.to_thread.run_sync) as run_sync:
+            events = anyio.run(Behind(parts).play, Request(own=row), backend=backend)
+        assert run_sync.call_count == wanted
         assert [event[4] for event in events if event[0] == "start"] == [0, 0, 0]
         assert events[-1] == ("left", 0)
 
@@ -371,7 +360,7 @@ def test_starlette_alone_lets_requests_take_turns(
 ) -> None:
     """Sync tasks of two requests take turns in the only thread with Starlette alone.
 
-    The price of the shared hop: who waits for a thread waits for a row, not for a task.
+    The price of a row in one thread: another request waits for the row, not for a task.
     """
 
     async def turns(cls: type[Any]) -> list[int]:
