@@ -113,7 +113,7 @@ def anyio_runs_here() -> bool:
     return True
 
 
-resources = pytest.mark.parametrize("kind", [resource, async_resource])
+resources = pytest.mark.parametrize("holding", [resource, async_resource])
 scopes = pytest.mark.parametrize("scope", ["function", "request"])
 
 
@@ -145,11 +145,11 @@ def app_that_holds(
     ],
 )
 def test_the_scope_says_when_a_dependency_closes(
-    backend: str, kind: Callable[..., Any], scope: DependsScope, expected: list[str]
+    backend: str, holding: Callable[..., Any], scope: DependsScope, expected: list[str]
 ) -> None:
     """A dependency closes after the response, or, with `scope="function"`, after the endpoint."""
     events: list[Any] = []
-    app = app_that_holds(kind(events), events, scope)
+    app = app_that_holds(holding(events), events, scope)
     anyio.run(Exchange(events=events), app, backend=backend)
     assert events == expected
 
@@ -157,32 +157,32 @@ def test_the_scope_says_when_a_dependency_closes(
 @resources
 @scopes
 def test_a_dependency_closes_before_an_error_is_answered(
-    backend: str, kind: Callable[..., Any], scope: DependsScope
+    backend: str, holding: Callable[..., Any], scope: DependsScope
 ) -> None:
     def refuse() -> None:
         raise HTTPException(403)
 
     events: list[Any] = []
-    app = app_that_holds(kind(events), events, scope, refuse)
+    app = app_that_holds(holding(events), events, scope, refuse)
     anyio.run(Exchange(events=events), app, backend=backend)
     assert events == ["endpoint", "HTTPException", "close", "response"]
 
 
 @resources
 def test_a_dependency_closes_where_the_response_was_not_sent(
-    backend: str, kind: Callable[..., Any]
+    backend: str, holding: Callable[..., Any]
 ) -> None:
     events: list[Any] = []
     exchange = Exchange(events=events, client_gone=True)
     with pytest.raises(OSError, match="the client is gone"):
-        anyio.run(exchange, app_that_holds(kind(events), events), backend=backend)
+        anyio.run(exchange, app_that_holds(holding(events), events), backend=backend)
     assert events == ["endpoint", "OSError", "close"]
 
 
 @resources
 @scopes
 def test_a_dependency_closes_where_the_endpoint_is_cancelled(
-    backend: str, kind: Callable[..., Any], scope: DependsScope
+    backend: str, holding: Callable[..., Any], scope: DependsScope
 ) -> None:
     """A dependency closes where the request is cancelled in the endpoint.
 
@@ -195,7 +195,7 @@ def test_a_dependency_closes_where_the_endpoint_is_cancelled(
             app = MiniBG()
 
             @app.get("/")
-            async def endpoint(held: None = Depends(kind(events), scope=scope)) -> None:
+            async def endpoint(held: None = Depends(holding(events), scope=scope)) -> None:
                 cancelled.cancel()
                 await anyio.sleep_forever()
 
@@ -207,7 +207,7 @@ def test_a_dependency_closes_where_the_endpoint_is_cancelled(
 
 @resources
 def test_a_dependency_closes_where_sending_is_cancelled(
-    backend: str, kind: Callable[..., Any]
+    backend: str, holding: Callable[..., Any]
 ) -> None:
     """A dependency closes where the request is cancelled while it is answered."""
     events: list[Any] = []
@@ -219,7 +219,7 @@ def test_a_dependency_closes_where_sending_is_cancelled(
                 cancelled.cancel()
                 await checkpoint()
 
-            app = app_that_holds(kind(events), events)
+            app = app_that_holds(holding(events), events)
             await Exchange(events=events, on_send=cancel)(app)
 
     anyio.run(server, backend=backend)
@@ -228,7 +228,7 @@ def test_a_dependency_closes_where_sending_is_cancelled(
 
 @resources
 def test_all_dependencies_close_though_closing_is_cancelled(
-    backend: str, kind: Callable[..., Any]
+    backend: str, holding: Callable[..., Any]
 ) -> None:
     """The request is cancelled while one dependency closes: the others close too."""
     events: list[Any] = []
@@ -236,7 +236,7 @@ def test_all_dependencies_close_though_closing_is_cancelled(
     async def server() -> None:
         with anyio.CancelScope() as cancelled:
 
-            async def cancels(before: None = Depends(kind(events))) -> AsyncGenerator[None]:
+            async def cancels(before: None = Depends(holding(events))) -> AsyncGenerator[None]:
                 yield
                 cancelled.cancel()
                 await checkpoint()
@@ -250,10 +250,10 @@ def test_all_dependencies_close_though_closing_is_cancelled(
 
 @resources
 def test_an_error_while_closing_is_logged_and_the_tasks_run(
-    backend: str, kind: Callable[..., Any], caplog: pytest.LogCaptureFixture
+    backend: str, holding: Callable[..., Any], caplog: pytest.LogCaptureFixture
 ) -> None:
     events: list[Any] = []
-    app = app_that_holds(kind(events, LookupError), events)
+    app = app_that_holds(holding(events, LookupError), events)
     anyio.run(Exchange(events=events), app, backend=backend)
     assert events == ["endpoint", "response", "close", "task"]
     assert_logged(caplog)
@@ -261,12 +261,12 @@ def test_an_error_while_closing_is_logged_and_the_tasks_run(
 
 @resources
 def test_a_closing_error_is_logged_though_nothing_was_sent(
-    backend: str, kind: Callable[..., Any], caplog: pytest.LogCaptureFixture
+    backend: str, holding: Callable[..., Any], caplog: pytest.LogCaptureFixture
 ) -> None:
     """Two things fail: the response is not sent, and then closing. The log has the second."""
     events: list[Any] = []
 
-    async def failing(below: None = Depends(kind(events))) -> AsyncGenerator[None]:
+    async def failing(below: None = Depends(holding(events))) -> AsyncGenerator[None]:
         try:
             yield
         finally:
@@ -430,10 +430,10 @@ def test_an_upload_is_closed_where_the_endpoint_raised(
 
 @resources
 def test_an_upload_is_closed_where_a_dependency_fails_to_close(
-    backend: str, kind: Callable[..., Any], caplog: pytest.LogCaptureFixture
+    backend: str, holding: Callable[..., Any], caplog: pytest.LogCaptureFixture
 ) -> None:
     files: list[UploadFile] = []
-    app = app_that_takes(files, dependency=kind([], LookupError))
+    app = app_that_takes(files, dependency=holding([], LookupError))
     anyio.run(Exchange(), app, backend=backend)
     assert [file.file.closed for file in files] == [True]
     assert_logged(caplog)

@@ -50,17 +50,6 @@ from tests.rules.language.programs import REASONS, hold
 from tests.rules.language.words import Program, Request, Task, labelled
 from tests.rules.test_the_rules_bite import SABOTEURS, at_work
 
-POLICIES = {"isolate": BackgroundTasks, "fail fast": FailFastTasks}
-ENDPOINTS = ["answers at once", "answers", "answers from a thread", "streams", "refuses", "fails"]
-KINDS = ["a function", "a coroutine function", "a function that hands back a coroutine"]
-CANCELLED_BY = ["its scope", "its event loop"]
-
-
-@pytest.fixture(autouse=True)
-def _unseen(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Have pytest not format each of the failures that are logged."""
-    monkeypatch.setattr(logging.getLogger("minibg.background"), "propagate", False)
-
 
 def test_a_request_comes_and_goes_while_a_task_waits(backend: str) -> None:
     """Two requests overlap, each with one task; the first one's task waits meanwhile."""
@@ -88,6 +77,12 @@ def test_a_request_comes_and_goes_while_a_task_waits(backend: str) -> None:
         "requests[0] injected 0 ends",
         "requests[0] over",
     ]
+
+
+POLICIES = {"isolate": BackgroundTasks, "fail fast": FailFastTasks}
+ENDPOINTS = ["answers at once", "answers", "answers from a thread", "streams", "refuses", "fails"]
+KINDS = ["a function", "a coroutine function", "a function that hands back a coroutine"]
+CANCELLED_BY = ["its scope", "its event loop"]
 
 
 tasks = st.builds(
@@ -618,6 +613,12 @@ SHOWING = [
     "a row goes on when the run is cancelled",
 ]
 """Saboteurs, one for each rule that can be seen here, that take few steps to show."""
+
+
+@pytest.fixture(autouse=True)
+def _unseen(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Have pytest not format each of the failures that are logged."""
+    monkeypatch.setattr(logging.getLogger("minibg.background"), "propagate", False)
 
 
 @pytest.mark.parametrize("how", SHOWING)
