@@ -45,7 +45,7 @@ BREAKS = [
         "await a task in an asyncio task of its own",
         BACKGROUND,
         "await (call(task) if left is None else left)",
-        "import asyncio\n\n                    "
+        "import asyncio\n                    "
         "await (asyncio.ensure_future(call(task)) if left is None else left)",
     ),
     Break(
@@ -71,7 +71,7 @@ BREAKS = [
         "deep-copy the arguments",
         BACKGROUND,
         "self.args = args",
-        "from copy import deepcopy\n\n        self.args = deepcopy(args)",
+        "from copy import deepcopy\n        self.args = deepcopy(args)",
     ),
     Break("capture", "forget the keywords", BACKGROUND, "self.kwargs = kwargs", "self.kwargs = {}"),
     Break(
@@ -435,7 +435,7 @@ BREAKS = [
         "call sync tasks in an empty context",
         BACKGROUND,
         "left = left_of(copy_context().run, call, task)",
-        "from contextvars import Context\n\n                "
+        "from contextvars import Context\n                "
         "left = left_of(Context().run, call, task)",
     ),
     # --- cancel ---

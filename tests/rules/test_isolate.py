@@ -5,7 +5,7 @@ import gc
 import logging
 import sys
 import threading
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Iterable
 from contextlib import suppress
 from typing import Any
 
@@ -31,14 +31,14 @@ additions = st.lists(st.tuples(any_kind(), st.none() | failures), max_size=6)
 
 
 class Recording(BackgroundTasks):
-    """Keeps what `on_error` was given."""
+    """Keeps what `on_error` was given: the first argument of the task, if any, and the failure."""
 
-    def __init__(self) -> None:
-        super().__init__()
+    def __init__(self, tasks: Iterable[BackgroundTask] = ()) -> None:
+        super().__init__(tasks)
         self.failed: list[tuple[str, Exception]] = []
 
     def on_error(self, task: BackgroundTask, exc: Exception) -> None:
-        self.failed.append((str(task.args[0]), exc))
+        self.failed.append((str(*task.args[:1]), exc))
 
 
 def task_that(failure: Exception | None, ran: list[str]) -> Callable[[str], None]:
@@ -367,27 +367,16 @@ def run_a_loop_that_is_cancelled() -> None:
 )
 def test_a_cancellation_of_what_a_task_awaits_is_a_failure(task: Callable[[], Any]) -> None:
     ran: list[str] = []
-
-    class Keeping(BackgroundTasks):
-        def on_error(self, task: BackgroundTask, exc: Exception) -> None:
-            failed.append(exc)
-
-    failed: list[Exception] = []
-    tasks = Keeping([BackgroundTask(task), BackgroundTask(ran.append, "the next task")])
+    tasks = Recording([BackgroundTask(task), BackgroundTask(ran.append, "the next task")])
     asyncio.run(tasks())
     assert ran == ["the next task"]
-    (exc,) = failed
+    ((_, exc),) = tasks.failed
     assert str(exc) == "somebody else has cancelled what was awaited"
     assert isinstance(exc.__cause__, asyncio.CancelledError | BaseExceptionGroup)
 
 
 def test_the_runs_own_cancellation_is_not_a_failure() -> None:
     """Also where the task hears of it from what it awaits."""
-    failed: list[Exception] = []
-
-    class Keeping(BackgroundTasks):
-        def on_error(self, task: BackgroundTask, exc: Exception) -> None:
-            failed.append(exc)
 
     async def server() -> None:
         waits = asyncio.Event()
@@ -396,14 +385,15 @@ def test_the_runs_own_cancellation_is_not_a_failure() -> None:
             waits.set()
             await asyncio.ensure_future(asyncio.sleep(60))
 
-        run = asyncio.ensure_future(Keeping([BackgroundTask(task)])())
+        tasks = Recording([BackgroundTask(task)])
+        run = asyncio.ensure_future(tasks())
         await waits.wait()
         run.cancel()
         with pytest.raises(asyncio.CancelledError):
             await run
+        assert tasks.failed == []
 
     asyncio.run(server())
-    assert failed == []
 
 
 async def fail_on_the_loop() -> None:
@@ -457,11 +447,6 @@ def test_a_failing_task_leaves_no_reference_cycle(
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_failure_keeps_the_context_that_python_gave_it(backend: str, kind: str) -> None:
     """Also where the run itself is awaited while another exception is handled."""
-    failed: list[Exception] = []
-
-    class Keeping(BackgroundTasks):
-        def on_error(self, task: BackgroundTask, exc: Exception) -> None:
-            failed.append(exc)
 
     def fail() -> None:
         try:
@@ -473,10 +458,11 @@ def test_a_failure_keeps_the_context_that_python_gave_it(backend: str, kind: str
         try:
             raise LookupError("of the caller")
         except LookupError:
-            await Keeping([BackgroundTask(make(kind, fail))])()
+            await tasks()
 
+    tasks = Recording([BackgroundTask(make(kind, fail))])
     anyio.run(request, backend=backend)
-    (exc,) = failed
+    ((_, exc),) = tasks.failed
     assert isinstance(exc.__context__, KeyError)
     assert not exc.__suppress_context__
     assert exc.__cause__ is None
@@ -555,14 +541,9 @@ def test_failures_in_a_group_with_a_cancellation_are_failures(
 
 
 def test_a_cancelled_loop_of_a_threads_own_is_a_failure(backend: str) -> None:
-    failed: list[Exception] = []
-
-    class Keeping(BackgroundTasks):
-        def on_error(self, task: BackgroundTask, exc: Exception) -> None:
-            failed.append(exc)
-
-    anyio.run(Keeping([BackgroundTask(run_a_loop_that_is_cancelled)]), backend=backend)
-    (exc,) = failed
+    tasks = Recording([BackgroundTask(run_a_loop_that_is_cancelled)])
+    anyio.run(tasks, backend=backend)
+    ((_, exc),) = tasks.failed
     assert isinstance(exc.__cause__, asyncio.CancelledError)
 
 

@@ -71,7 +71,7 @@ SABOTEURS = [
         "arguments are copied when they are captured",
         BackgroundTask.__init__,
         "self.args = args",
-        "from copy import deepcopy\n\n    self.args = deepcopy(args)",
+        "from copy import deepcopy\n    self.args = deepcopy(args)",
     ),
     Saboteur(
         "capture",
