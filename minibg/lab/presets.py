@@ -199,7 +199,7 @@ PRESETS = [
         ask("sync 120", "async 80", dependency="closes"),
         {"minibg": "200: ended, ended", "fastapi": "200: ended, ended"},
         ("release",),
-        f"{RULES}/test_release.py::test_what_a_request_holds_closes_in_between_in_any_request",
+        f"{RULES}/test_release.py::test_what_any_request_holds_closes_before_its_tasks",
     ),
     Preset(
         "context",
@@ -211,7 +211,7 @@ PRESETS = [
         ask("async 60", "sync 60", "async 60", client="pipelines"),
         {"minibg": "200: ended, ended, ended"},
         (),
-        f"{RULES}/test_context.py::test_each_task_sees_the_context_as_it_is_then_in_any_program",
+        f"{RULES}/test_context.py::test_any_task_sees_the_context_as_it_is_when_it_runs",
     ),
     Preset(
         "trap-next",

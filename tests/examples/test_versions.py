@@ -43,7 +43,6 @@ from minibg.examples.versions import (
     v13_failure,
     v14_seam,
 )
-from minibg.types import Message
 from tests.examples.as_shown import printed, shown
 from tests.rules.language import programs
 from tests.rules.language.cancelling import Blocked, let_it_be_delivered
@@ -57,7 +56,7 @@ from tests.rules.language.programs import (
     failures,
     policies,
 )
-from tests.rules.language.tasks import ASYNC, KINDS, SYNC, kinds
+from tests.rules.language.tasks import ASYNC, KINDS, SYNC, any_kind
 from tests.rules.language.words import RULES, Event, Program, Task
 from tests.servers.live import LIMIT
 
@@ -148,7 +147,7 @@ def programs_of(version: ModuleType, rule: str) -> st.SearchStrategy[Program]:
     can = _kinds_for(version)
     if rule == "nothing lost":  # in a version, a partial has no name of its own
         can = {kind: made for kind, made in can.items() if "partial" not in kind}
-    added = st.lists(st.builds(Task, kind=kinds(can)), max_size=2).map(tuple)
+    added = st.lists(st.builds(Task, kind=any_kind(can)), max_size=2).map(tuple)
     features: dict[str, dict[str, st.SearchStrategy[Any]]] = {
         "capture": arguments,
         "isolate": failures,
@@ -164,7 +163,7 @@ def programs_of(version: ModuleType, rule: str) -> st.SearchStrategy[Program]:
         has |= cancellation
         if version in BEFORE_FAILURES:  # it names the failure where a run fails that was cancelled
             chosen = policies.filter(lambda policy: policy != "fail fast")
-    task = st.builds(Task, kind=kinds(can), **has)
+    task = st.builds(Task, kind=any_kind(can), **has)
     appended = st.lists(st.integers(0, 9), max_size=2).map(tuple)
     return st.builds(
         Program,
@@ -227,14 +226,11 @@ def test_a_task_starts_when_the_server_has_taken_the_last_byte(
 def test_no_task_starts_if_the_response_was_not_sent(
     backend: str, version: ModuleType, rule: str
 ) -> None:
-    async def refuse(message: Message) -> None:
-        raise OSError("the client is gone")
-
     with (
         patch.object(version, "welcome", AsyncMock()) as welcome,
         pytest.raises(OSError, match="the client is gone"),
     ):
-        anyio.run(Exchange("/ada", on_send=refuse), version.app, backend=backend)
+        anyio.run(Exchange("/ada", client_gone=True), version.app, backend=backend)
     welcome.assert_not_called()
 
 

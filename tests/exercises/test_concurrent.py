@@ -14,7 +14,7 @@ from minibg.concurrency import background_limiter
 from tests.exercises.clock import Clock
 from tests.rules.language.cancelling import SECONDS, Blocked
 from tests.rules.language.logs import logged
-from tests.rules.language.tasks import ASYNC, SYNC, kinds, make
+from tests.rules.language.tasks import ASYNC, SYNC, any_kind, make
 
 EXERCISE = "Concurrent"
 
@@ -48,9 +48,9 @@ def test_sync_and_async_tasks_run_at_the_same_time(solution: Any, backend: str) 
 
 
 @given(
-    before=kinds(),
-    members=st.lists(st.tuples(kinds(), st.booleans()), max_size=5),
-    after=kinds(),
+    before=any_kind(),
+    members=st.lists(st.tuples(any_kind(), st.booleans()), max_size=5),
+    after=any_kind(),
 )
 def test_a_group_is_one_task_in_which_a_failure_stops_no_other(
     solution: Any, backend: str, before: str, members: list[tuple[str, bool]], after: str

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from tests.exercises.rules import PLACES, any_program, check_rules, few, with_settings
 from tests.rules.language.logs import logged
-from tests.rules.language.tasks import kinds, make
+from tests.rules.language.tasks import any_kind, make
 from tests.rules.language.words import Program
 
 EXERCISE = "DeadLetters"
@@ -32,20 +32,20 @@ def failures_of(cls: Any) -> list[Any]:
     return [exc.args for _, exc in cls.letters]
 
 
-@given(programme=st.lists(st.tuples(kinds(), st.integers(0, 3)), max_size=5))
+@given(added=st.lists(st.tuples(any_kind(), st.integers(0, 3)), max_size=5))
 def test_what_has_failed_is_a_letter_until_a_redelivery_succeeds(
-    solution: Any, backend: str, programme: list[tuple[str, int]]
+    solution: Any, backend: str, added: list[tuple[str, int]]
 ) -> None:
     cls, body = with_settings(solution, letters=deque()), Failing()
 
     async def main() -> None:
         tasks = cls()
-        for number, (kind, failures) in enumerate(programme):
+        for number, (kind, failures) in enumerate(added):
             tasks.add_task(make(kind, body), number, failures=failures)
         await tasks()
-        assert body.calls == list(range(len(programme)))
+        assert body.calls == list(range(len(added)))
         for calls in (1, 2, 3):
-            left = [number for number, (_, failures) in enumerate(programme) if failures >= calls]
+            left = [number for number, (_, failures) in enumerate(added) if failures >= calls]
             assert failures_of(cls) == [(number, calls) for number in left]
             before = len(body.calls)
             await cls.redeliver()

@@ -11,17 +11,17 @@ from minibg.concurrency import background_limiter
 from tests.exercises.clock import Clock
 from tests.exercises.rules import PLACES, any_program, check_rules, few
 from tests.rules.language.logs import logged
-from tests.rules.language.tasks import kinds, make
+from tests.rules.language.tasks import any_kind, make
 from tests.rules.language.words import Program
 
 EXERCISE = "Delayed"
 
 
 @given(
-    programme=st.lists(st.tuples(kinds(), st.none() | st.sampled_from([0, 0.01, 0.02])), max_size=5)
+    added=st.lists(st.tuples(any_kind(), st.none() | st.sampled_from([0, 0.01, 0.02])), max_size=5)
 )
 def test_a_task_starts_after_its_delay_and_those_behind_it_wait(
-    solution: Any, backend: str, programme: list[tuple[str, float | None]]
+    solution: Any, backend: str, added: list[tuple[str, float | None]]
 ) -> None:
     """A task starts its delay after its turn has come, and those behind it wait."""
     clock, tasks, started = Clock(backend), solution(), list[tuple[int, float]]()
@@ -30,7 +30,7 @@ def test_a_task_starts_after_its_delay_and_those_behind_it_wait(
         started.append((number, clock.now()))
 
     expected, now = list[Any](), 0.0
-    for number, (kind, seconds) in enumerate(programme):
+    for number, (kind, seconds) in enumerate(added):
         if seconds is None:
             tasks.add_task(make(kind, body), number)
         else:

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from tests.exercises.rules import PLACES, any_program, check_rules, few
 from tests.rules.language.logs import logged
-from tests.rules.language.tasks import kinds, make
+from tests.rules.language.tasks import any_kind, make
 from tests.rules.language.words import Program
 
 EXERCISE = "Prioritised"
@@ -18,7 +18,7 @@ Tree = list[tuple[int | None, str, "Tree"]]  # type: ignore[misc]  # it names it
 priorities = st.none() | st.integers(-2, 2)
 trees = st.recursive(
     st.just([]),
-    lambda deeper: st.lists(st.tuples(priorities, kinds(), deeper), max_size=5),
+    lambda deeper: st.lists(st.tuples(priorities, any_kind(), deeper), max_size=5),
     max_leaves=12,
 )
 

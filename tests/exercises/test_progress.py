@@ -12,7 +12,7 @@ from minibg import EventSourceResponse, MiniBG
 from tests.exercises.rules import PLACES, any_program, check_rules, few
 from tests.rules.language.cancelling import SECONDS
 from tests.rules.language.exchange import Exchange
-from tests.rules.language.tasks import kinds, make
+from tests.rules.language.tasks import any_kind, make
 from tests.rules.language.words import Program
 
 EXERCISE = "Progress"
@@ -24,11 +24,11 @@ async def told_by(tasks: Any, told: list[Any]) -> None:
 
 
 @given(
-    programme=st.lists(st.tuples(kinds(), st.lists(st.none() | st.integers()))),
+    added=st.lists(st.tuples(any_kind(), st.lists(st.none() | st.integers()))),
     followers=st.integers(1, 3),
 )
 def test_each_iteration_tells_all_in_order_whenever_it_begins(
-    solution: Any, backend: str, programme: list[tuple[str, list[Any]]], followers: int
+    solution: Any, backend: str, added: list[tuple[str, list[Any]]], followers: int
 ) -> None:
     """Each iteration tells everything in order, whenever it begins."""
     tasks, told = solution(), [list[Any]() for _ in range(followers + 1)]
@@ -46,10 +46,10 @@ def test_each_iteration_tells_all_in_order_whenever_it_begins(
                 await tasks()
             await told_by(tasks, told[0])
 
-    for kind, items in programme:
+    for kind, items in added:
         tasks.add_task(make(kind, body), items)
     anyio.run(main, backend=backend)
-    assert told == [[item for _, items in programme for item in items]] * (followers + 1)
+    assert told == [[item for _, items in added for item in items]] * (followers + 1)
 
 
 @pytest.mark.parametrize("kind", ["a function", "a coroutine function"])

@@ -35,12 +35,12 @@ GIVING: dict[str, Any] = {
 values = st.none() | st.booleans() | st.text(max_size=3) | st.builds(object)
 
 
-@given(programme=st.lists(st.tuples(st.sampled_from(list(GIVING)), values), max_size=4))
+@given(added=st.lists(st.tuples(st.sampled_from(list(GIVING)), values), max_size=4))
 def test_a_later_task_is_given_what_each_earlier_one_returned(
-    solution: Any, backend: str, programme: list[tuple[str, Any]]
+    solution: Any, backend: str, added: list[tuple[str, Any]]
 ) -> None:
     tasks, used = solution(), list[Any]()
-    results = [tasks.add_task_for_result(GIVING[kind], value) for kind, value in programme]
+    results = [tasks.add_task_for_result(GIVING[kind], value) for kind, value in added]
 
     async def use() -> None:
         used.extend(result.value for result in results)
@@ -48,7 +48,7 @@ def test_a_later_task_is_given_what_each_earlier_one_returned(
     tasks.add_task(use)
     tasks.add_task(lambda: used.extend(result.value for result in results))
     anyio.run(tasks, backend=backend)
-    wanted = [value for _, value in programme] * 2
+    wanted = [value for _, value in added] * 2
     assert [*map(id, used)] == [*map(id, wanted)]
 
 

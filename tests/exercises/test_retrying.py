@@ -12,7 +12,7 @@ from minibg.concurrency import background_limiter
 from tests.exercises.clock import Clock
 from tests.exercises.rules import PLACES, any_program, check_rules, few, with_settings
 from tests.rules.language.logs import logged
-from tests.rules.language.tasks import kinds, make
+from tests.rules.language.tasks import any_kind, make
 from tests.rules.language.words import Program
 
 EXERCISE = "Retrying"
@@ -40,20 +40,20 @@ class Failing:
 
 @given(
     attempts=st.integers(1, 4),
-    programme=st.lists(st.tuples(kinds(), st.integers(0, 5)), max_size=4),
+    added=st.lists(st.tuples(any_kind(), st.integers(0, 5)), max_size=4),
 )
 def test_each_task_is_called_until_it_succeeds_or_gives_up(
-    solution: Any, backend: str, attempts: int, programme: list[tuple[str, int]]
+    solution: Any, backend: str, attempts: int, added: list[tuple[str, int]]
 ) -> None:
     """Each task is called until it succeeds or has no attempt left, and only then the next one."""
     clock = Clock(backend)
     body, tasks = Failing(clock), with_settings(solution, attempts=attempts, first_delay=0.1)()
-    for number, (kind, failures) in enumerate(programme):
+    for number, (kind, failures) in enumerate(added):
         tasks.add_task(make(kind, body), number, failures=failures)
     clock.run(tasks)
     assert body.numbers == [
         number
-        for number, (_, failures) in enumerate(programme)
+        for number, (_, failures) in enumerate(added)
         for _ in range(min(failures + 1, attempts))
     ]
 

@@ -35,10 +35,10 @@ AWAITED: dict[str, Callable[[Any], Any]] = {
 
 @given(
     limit=st.sampled_from([0.5, 2.5]),
-    programme=st.lists(st.tuples(st.sampled_from(list(AWAITED)), st.integers(0, 4)), max_size=5),
+    added=st.lists(st.tuples(st.sampled_from(list(AWAITED)), st.integers(0, 4)), max_size=5),
 )
 def test_each_async_task_has_so_many_seconds(
-    solution: Any, backend: str, limit: float, programme: list[tuple[str, int]]
+    solution: Any, backend: str, limit: float, added: list[tuple[str, int]]
 ) -> None:
     clock, told = Clock(backend), list[tuple[str, float]]()
 
@@ -51,7 +51,7 @@ def test_each_async_task_has_so_many_seconds(
             raise
 
     tasks, expected, now = with_settings(solution, seconds=limit)(), list[Any](), 0.0
-    for kind, seconds in programme:
+    for kind, seconds in added:
         tasks.add_task(AWAITED[kind](task), seconds)
         now += min(seconds, limit)
         expected.append(("ended" if seconds < limit else "cancelled", pytest.approx(now)))

@@ -8,7 +8,7 @@ import json
 import logging
 import re
 import threading
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Generator, Iterator
 from contextlib import asynccontextmanager, contextmanager, nullcontext
 from contextvars import ContextVar
 from dataclasses import dataclass
@@ -31,6 +31,7 @@ from minibg import (
     UploadFile,
 )
 from tests.framework.asgi import JSON, Answer, ask
+from tests.rules.language.generators import on_the_loop
 
 Scope = Literal["function", "request"]
 
@@ -613,17 +614,13 @@ def test_an_error_while_closing_is_logged_and_the_rest_closed(
     """An error while closing is logged, and the other dependencies are closed."""
     events: list[str] = []
 
-    def failing() -> Iterator[None]:
-        yield
-        raise LookupError("commit failed")
-
-    async def async_failing() -> AsyncIterator[None]:
+    def failing() -> Generator[None]:
         yield
         raise LookupError("commit failed")
 
     def endpoint(
         a: str = Depends(resource(kind, "a", events)),
-        b: None = Depends(failing if kind == "sync" else async_failing),
+        b: None = Depends(failing if kind == "sync" else on_the_loop(failing)),
     ) -> str:
         return "answered"
 
@@ -640,16 +637,12 @@ def test_an_error_while_closing_is_logged_and_the_rest_closed(
 def test_an_error_while_closing_function_scope_is_the_answer(backend: str, kind: str) -> None:
     """An error while the function scope is closed becomes the answer."""
 
-    def failing() -> Iterator[None]:
-        yield
-        raise HTTPException(503, "commit failed")
-
-    async def async_failing() -> AsyncIterator[None]:
+    def failing() -> Generator[None]:
         yield
         raise HTTPException(503, "commit failed")
 
     def endpoint(
-        a: None = Depends(failing if kind == "sync" else async_failing, scope="function"),
+        a: None = Depends(failing if kind == "sync" else on_the_loop(failing), scope="function"),
     ) -> str:
         return "never answered"
 

@@ -30,6 +30,7 @@ from minibg import (
 from minibg.formparsers import MAX_MEMORY_FILE_SIZE, FormData
 from minibg.types import Message, Receive, Scope, Send
 from tests.framework.asgi import ask, http_scope
+from tests.rules.language.exchange import refuse
 
 LIMIT = 5
 MULTIPART = [(b"content-type", b"multipart/form-data; boundary=xXx")]
@@ -387,9 +388,6 @@ def test_a_generator_may_swallow_the_failure_of_sending(
 
     @app.get("/")
     async def endpoint(held: Annotated[None, Depends(swallows)]) -> None: ...
-
-    async def refuse(message: Message) -> None:
-        raise OSError("the client is gone")
 
     async def serve() -> None:
         with pytest.raises(OSError, match="the client is gone"):

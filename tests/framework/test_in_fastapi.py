@@ -30,7 +30,6 @@ from starlette.background import BackgroundTasks as StarletteTasks
 from minibg import BackgroundTasks, FailFastTasks
 from minibg.concurrency import background_limiter
 from minibg.ext.fastapi import BackgroundRoute, Tasks, tasks_of
-from minibg.types import Message
 from tests.framework.asgi import ask
 from tests.rules.language.exchange import Exchange
 from tests.rules.language.logs import Log, logged
@@ -170,9 +169,6 @@ class HostedRequest(Player):
                 raise HTTPException(418)
             return Response(background=self.list_of(request.own, "own."))  # type: ignore[arg-type]
 
-        async def refuse(message: Message) -> None:
-            raise OSError("the client is gone")
-
         parameters = [Parameter("tasks", Parameter.KEYWORD_ONLY, annotation=kind)]
         for label, held in labelled(request.held, "held "):
             name = label.replace(" ", "_")
@@ -180,8 +176,7 @@ class HostedRequest(Player):
             parameters.append(Parameter(name, Parameter.KEYWORD_ONLY, default=depends))
         endpoint.__signature__ = Signature(parameters)  # type: ignore[attr-defined]
         app.get("/")(endpoint)
-        refuses = refuse if request.fails == "the response was not sent" else None
-        exchange = Exchange(on_send=refuses)
+        exchange = Exchange(client_gone=request.fails == "the response was not sent")
         exchange.events = type("Events", (), {"append": lambda _, e: self.events.append((e,))})()
         await exchange(app)
 

@@ -43,6 +43,7 @@ from minibg.datastructures import MutableHeaders
 from minibg.responses import ASGIResponse
 from minibg.types import ASGIApp, Message, Receive, Scope, Send
 from tests.framework.asgi import LIMIT, Answer, ask, http_scope
+from tests.rules.language.exchange import refuse
 
 texts = st.text(st.characters(codec="utf-8"), max_size=10)
 any_text = st.text(max_size=6) | st.text('a\r\n\0;=", é€', max_size=8)
@@ -724,9 +725,6 @@ def test_an_iterator_is_closed_where_no_response_can_begin(
         return stream(pieces)
 
     async def refusing(scope: Scope, receive: Receive, send: Send) -> None:
-        async def refuse(message: Message) -> None:
-            raise OSError("the client is gone")
-
         await app(scope, receive, refuse)
 
     ask(refusing, fails=BaseException, backend=backend)

@@ -37,36 +37,29 @@ from minibg.lab.recorder import (
     RecordingTasks,
     current_recording,
 )
-from minibg.types import Message
 from tests.framework.asgi import ask
 from tests.rules.language.exchange import Exchange
+from tests.rules.language.logs import logged
 from tests.rules.language.tasks import KINDS, make
 
 SECRET = "ada@example.org:hunter2"
 
 
-class Log(logging.Handler):
-    """Keeps all that any log line could show: its text, its traceback, its attributes."""
-
-    def __init__(self) -> None:
-        super().__init__(logging.DEBUG)
-        self.shown: list[str] = []
-
-    def emit(self, record: logging.LogRecord) -> None:
-        self.shown += [self.format(record), repr(vars(record))]
-
-
 @contextmanager
-def logged() -> Iterator[list[str]]:
-    log, root = Log(), logging.getLogger()
-    level = root.level
-    root.addHandler(log)
-    root.setLevel(logging.DEBUG)
+def all_logged() -> Iterator[list[str]]:
+    """All that any log line could show: its text, its traceback, its attributes."""
+    shown: list[str] = []
+
+    def show(record: logging.LogRecord) -> None:
+        shown.extend([logging.Formatter().format(record), repr(vars(record))])
+
+    level = logging.root.level
+    logging.root.setLevel(logging.DEBUG)
     try:
-        yield log.shown
+        with logged("root", show):
+            yield shown
     finally:
-        root.setLevel(level)
-        root.removeHandler(log)
+        logging.root.setLevel(level)
 
 
 # --- calls that hold secrets ---------------------------------------------------------------------
@@ -184,10 +177,7 @@ async def respond(tasks: BackgroundTasks) -> None:
 
 
 async def respond_to_nobody(tasks: BackgroundTasks) -> None:
-    async def refuse(message: Message) -> None:
-        raise OSError("the client is gone")
-
-    await Exchange(on_send=refuse)(Response(background=tasks))
+    await Exchange(client_gone=True)(Response(background=tasks))
 
 
 async def print_them(tasks: BackgroundTasks) -> None:
@@ -235,7 +225,7 @@ def test_nothing_said_of_a_task_holds_a_value_of_its_arguments(
         add_all(tasks, added)
         await fate(tasks)
 
-    with logged() as shown:
+    with all_logged() as shown:
         try:
             anyio.run(main, backend=backend)
         except Exception:
@@ -251,7 +241,7 @@ def assert_free_of_secrets(shown: list[str]) -> None:
 
 
 def test_the_search_finds_what_a_careless_log_line_would_show() -> None:
-    with logged() as shown:
+    with all_logged() as shown:
         logging.getLogger("a test").info(
             "failed", extra={"task": BackgroundTask(fail, Vault()).args}
         )
@@ -268,7 +258,7 @@ def test_asyncios_debug_mode_shows_none_either() -> None:
         add_all(tasks, [(function, "with a secret bound") for function in FUNCTIONS])
         await tasks()
 
-    with logged() as shown:
+    with all_logged() as shown:
         asyncio.run(main(), debug=True)
     assert any("Executing <Handle" in line for line in shown)
     assert_free_of_secrets(shown)
@@ -332,7 +322,7 @@ def test_a_failure_after_the_answer_adds_no_value_to_the_log(
 ) -> None:
     """A failure after the answer adds nothing to it, and no value to the log."""
     app = MiniBG(routes=[Route("/", failing_fast)])
-    with logged() as shown:
+    with all_logged() as shown:
         answer = ask(app, fails=TypeError, backend=backend)
     assert answer.error is not None
     assert (answer.status, answer.body) == (200, b'"answered"')
@@ -370,7 +360,7 @@ def test_a_file_that_is_read_too_late_is_not_named_in_the_log(backend: str) -> N
     head = b"content-disposition: form-data; name=file; filename=hunter2.pdf"
     body = b"--b\r\n" + head + b"\r\n\r\ncontent\r\n--b--\r\n"
     headers = [(b"content-type", b"multipart/form-data; boundary=b")]
-    with logged() as shown:
+    with all_logged() as shown:
         assert ask(app, "POST", headers=headers, body=[body], backend=backend).status == 200
     assert any("was closed when its request was released" in line for line in shown)
     assert_free_of_secrets(shown)

@@ -26,6 +26,7 @@ from minibg import (
 )
 from minibg.types import Message
 from tests.framework.asgi import LIMIT, ask, http_scope
+from tests.rules.language.exchange import Exchange
 
 
 @dataclass
@@ -265,16 +266,12 @@ def test_a_comment_that_cannot_be_sent_raises_the_servers_error(backend: str) ->
             await anyio.sleep_forever()
             yield "never"
 
-        async def receive() -> Message:
-            await anyio.sleep_forever()
-            raise AssertionError("unreachable")
-
-        async def send(message: Message) -> None:
-            if message["type"] == "http.response.body":
-                raise OSError("the client is gone")
+        def before_the_comment(message: Message) -> bool:
+            return bool(message["type"] == "http.response.body")
 
         with anyio.fail_after(LIMIT):
-            await EventSourceResponse(silent(), ping=0.001)(http_scope(), receive, send)
+            stream = EventSourceResponse(silent(), ping=0.001)
+            await Exchange(client_gone=before_the_comment)(stream)
 
     with pytest.raises(OSError, match="the client is gone"):
         anyio.run(server, backend=backend)

@@ -7,7 +7,7 @@ and nobody asks for a message after the disconnect.
 
 import logging
 import pickle
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Generator
 from typing import Annotated, Any, Literal
 from uuid import UUID
 
@@ -36,6 +36,8 @@ from minibg import (
 from minibg.types import Message, Receive, Scope, Send
 from minibg.websockets import WebSocketDisconnected
 from tests.framework.asgi import LIMIT, ask, http_scope
+from tests.rules.language.exchange import refuse
+from tests.rules.language.generators import Kind, both_kinds
 
 Endpoint = Callable[..., Awaitable[None]]
 ANSWERS = (
@@ -90,7 +92,7 @@ def converse(
         accepted = "websocket.accept" in kinds
         assert message["type"] in (("websocket.send", "websocket.close") if accepted else ANSWERS)
         if gone and accepted:
-            raise OSError("the client is gone")
+            await refuse(message)
         heard.append(message)
 
     async def server() -> None:
@@ -464,7 +466,7 @@ def test_what_came_is_received_after_sending_has_failed(
 
     async def send(message: Message) -> None:
         if message["type"] != "websocket.accept":
-            raise OSError("the client is gone")
+            await refuse(message)
 
     play(endpoint, receive, send, backend)
     assert received == ["1", "2"]
@@ -829,43 +831,28 @@ def test_dependencies_are_overridden_as_elsewhere() -> None:
     assert converse(app)[1]["text"] == "instead"
 
 
-def sync_resource(events: list[str]) -> Callable[..., Any]:
-    def dependency() -> Iterator[None]:
-        try:
-            yield
-        finally:
-            events.append("close")
-
-    return dependency
-
-
-def async_resource(events: list[str]) -> Callable[..., Any]:
-    async def dependency() -> AsyncIterator[None]:
-        try:
-            yield
-        finally:
-            await checkpoint()
-            events.append("close")
-
-    return dependency
-
-
-@pytest.mark.parametrize("kind", [sync_resource, async_resource])
+@both_kinds
 @pytest.mark.parametrize("scope", ["function", "request"])
 @pytest.mark.parametrize("ending", ["it returns", "the client goes away"])
 def test_dependencies_close_and_then_the_tasks_run(
     backend: str,
-    kind: Callable[..., Any],
+    kind: Kind,
     scope: Literal["function", "request"],
     ending: str,
 ) -> None:
     """When the endpoint has ended, the dependencies close, and then the tasks run."""
     events: list[str] = []
 
+    def resource() -> Generator[None]:
+        try:
+            yield
+        finally:
+            events.append("close")
+
     async def endpoint(
         websocket: WebSocket,
         tasks: BackgroundTasks,
-        held: None = Depends(kind(events), scope=scope),
+        held: None = Depends(kind(resource), scope=scope),
     ) -> None:
         await websocket.accept()
         tasks.add_task(events.append, "task")

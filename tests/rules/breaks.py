@@ -45,7 +45,8 @@ BREAKS = [
         "await a task in an asyncio task of its own",
         BACKGROUND,
         "await (call(task) if left is None else left)",
-        "await (__import__('asyncio').ensure_future(call(task)) if left is None else left)",
+        "import asyncio\n                    "
+        "await (asyncio.ensure_future(call(task)) if left is None else left)",
     ),
     Break(
         "place", "throw away what is handed back", OUTCOMES, "return _await(result)", "return None"
@@ -70,7 +71,7 @@ BREAKS = [
         "deep-copy the arguments",
         BACKGROUND,
         "self.args = args",
-        "self.args = __import__('copy').deepcopy(args)",
+        "from copy import deepcopy\n        self.args = deepcopy(args)",
     ),
     Break("capture", "forget the keywords", BACKGROUND, "self.kwargs = kwargs", "self.kwargs = {}"),
     Break(
@@ -215,17 +216,25 @@ BREAKS = [
     # --- own list ---
     Break(
         "own list",
-        "share the lists on the class",
+        "share the lists by a mutable default",
         INJECTION,
+        "connection: HTTPConnection) -> None:\n"
+        "        self.connection = connection\n"
         "        self.lists: dict[type[BackgroundTasks], BackgroundTasks] = {}\n",
-        "        self.lists = vars(RequestResources.tasks)\n",
+        "connection: HTTPConnection, lists: dict[Any, Any] = {}) -> None:\n"
+        "        self.connection = connection\n"
+        "        self.lists = lists\n",
     ),
     Break(
         "own list",
-        "share the tasks on the class",
+        "share the tasks by a mutable default",
         BACKGROUND,
+        "tasks: Iterable[Background] | None = None) -> None:\n"
+        '        """Begin with `tasks`. Any other async callable, a list too, '
+        'becomes one task."""\n'
         "        self.tasks: deque[BackgroundTask] = deque()\n",
-        "        self.tasks = vars(BackgroundTasks.drain).setdefault('shared', deque())\n",
+        "tasks: Iterable[Background] | None = None, own: Any = deque()) -> None:\n"
+        "        self.tasks: deque[BackgroundTask] = own\n",
     ),
     Break(
         "own list",
@@ -425,8 +434,9 @@ BREAKS = [
         "context",
         "call sync tasks in an empty context",
         BACKGROUND,
-        "left_of(copy_context().run, call, task)",
-        "left_of(__import__('contextvars').Context().run, call, task)",
+        "left = left_of(copy_context().run, call, task)",
+        "from contextvars import Context\n                "
+        "left = left_of(Context().run, call, task)",
     ),
     # --- cancel ---
     Break(

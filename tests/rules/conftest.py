@@ -7,13 +7,14 @@ programs do, is reported as it is; to any other, the rule of its test is put in 
 import signal
 import sys
 import threading
-from collections.abc import Generator
+from collections.abc import Generator, Iterable
 from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import is_hypothesis_test
 
-from tests.rules.language.reporting import in_front
+from tests.rules.language.reporting import in_front, told
 from tests.rules.language.telling import report_of, rule_of, side_by_side
 from tests.rules.language.words import RULES
 
@@ -28,11 +29,12 @@ class TookTooLong(BaseException):
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Sort the tests of the rules among themselves; all others stay where they are."""
 
-    def place(item: pytest.Item) -> tuple[bool, float]:
+    def place(item: pytest.Item) -> tuple[bool, float, bool]:
         mark, rule = item.get_closest_marker("basic"), rule_of(item.path.stem)
+        is_concrete = not is_hypothesis_test(getattr(item, "obj", None))
         if mark is not None and "before" in mark.kwargs:
-            return False, PLACES[mark.kwargs["before"]] - 0.5
-        return mark is None, PLACES.get(rule or "", len(PLACES))
+            return False, PLACES[mark.kwargs["before"]] - 0.5, is_concrete
+        return mark is None, PLACES.get(rule or "", len(PLACES)), is_concrete and mark is not None
 
     places = [i for i, item in enumerate(items) if item.path.parent.name == "rules"]
     in_order = sorted((items[i] for i in places), key=place)
@@ -61,11 +63,21 @@ def pytest_runtest_makereport(
     """Put the rule in front of a failure, of an error in a fixture, of a test that hangs."""
     report = yield
     if report.failed and call.excinfo is not None:
-        told = report_of(item.nodeid, _doc(item), call.excinfo.value, _compared, _line(call))
-        report.longrepr = in_front(told, report.longrepr)
+        text = _report_of(item, call.excinfo.value, _compared, _line(call))
+        report.longrepr = in_front(text, report.longrepr)
     if call.when == "call" or report.failed:
         _compared.clear()
+        told.clear()
     return report
+
+
+def _report_of(
+    item: pytest.Item, exc: BaseException, compared: Iterable[str] = (), line: str = ""
+) -> str:
+    """What is told of a failure; where time is over, of the smallest program that has failed."""
+    if told and isinstance(exc, TookTooLong):
+        return min(told, key=len)
+    return report_of(item.nodeid, _doc(item), exc, compared, line)
 
 
 def _doc(item: pytest.Item) -> str:
@@ -143,7 +155,7 @@ def _speak_up(item: pytest.Item) -> None:
     capture: Any = item.config.pluginmanager.getplugin("capturemanager")
     with capture.global_and_fixture_disabled():
         hangs = TookTooLong("the process is ended")
-        print(f"\n{report_of(item.nodeid, _doc(item), hangs)}\n", file=sys.__stderr__, flush=True)
+        print(f"\n{_report_of(item, hangs)}\n", file=sys.__stderr__, flush=True)
 
 
 @pytest.hookimpl(wrapper=True)
@@ -153,5 +165,5 @@ def pytest_runtest_protocol(item: pytest.Item) -> Generator[None, object, object
         return (yield)
     except KeyboardInterrupt as exc:
         writer = item.config.get_terminal_writer()
-        writer.write(f"\n{report_of(item.nodeid, _doc(item), exc)}\n", flush=True)
+        writer.write(f"\n{_report_of(item, exc)}\n", flush=True)
         raise

@@ -97,6 +97,13 @@ def test_the_oracle_says_what_starlette_does_about_a_rule(rule: str) -> None:
     assert shown is None or callable(getattr(oracle, shown)), f"{path}: has no test {shown}"
 
 
+def test_a_test_has_a_name_of_at_most_sixty_letters() -> None:
+    """What takes more words stands in its docstring."""
+    texts = "".join(text_of(f"tests/rules/{file.name}") for file in Path(__file__).parent.iterdir())
+    names = re.findall(r"^(?:async )?def (test_\w+)", texts, re.MULTILINE)
+    assert [name for name in names if len(name) > 60] == []
+
+
 @pytest.mark.parametrize("path", COUNTED)
 def test_the_number_of_rules_is_right(path: str) -> None:
     said = re.findall(r"\b(\w+) rules\b", text_of(path))

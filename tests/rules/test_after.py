@@ -1,6 +1,6 @@
 """**after**: the first task starts only when the server has taken the last byte of the response."""
 
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import Callable, Generator
 from typing import Any
 
 import anyio
@@ -21,19 +21,14 @@ from minibg import (
 )
 from minibg.types import Message, Receive, Scope, Send
 from tests.rules.language.exchange import Exchange
+from tests.rules.language.generators import Kind, both_kinds, on_the_loop
 from tests.rules.language.programs import PROGRAMS, AnyProgram, check
-from tests.rules.language.tasks import kinds, make
+from tests.rules.language.tasks import any_kind, make
 
 
-def pieces() -> Iterator[str]:
+def pieces() -> Generator[str]:
     yield "two "
     yield "pieces"
-
-
-async def async_pieces() -> AsyncIterator[bytes]:
-    yield b"two "
-    await anyio.lowlevel.checkpoint()
-    yield b"pieces"
 
 
 ANSWERS: dict[str, Callable[[], Any]] = {
@@ -44,18 +39,18 @@ ANSWERS: dict[str, Callable[[], Any]] = {
     "HTML": lambda: HTMLResponse("<p>text"),
     "JSON": lambda: JSONResponse([1]),
     "a redirect": lambda: RedirectResponse("/elsewhere"),
-    "a stream": lambda: StreamingResponse(async_pieces()),
+    "a stream": lambda: StreamingResponse(on_the_loop(pieces)()),
     "a stream from a thread": lambda: StreamingResponse(pieces()),
 }
 
 
-def app_that(answers: Callable[[], Any], programme: list[str], events: list[Any]) -> MiniBG:
+def app_that(answers: Callable[[], Any], kinds: list[str], events: list[Any]) -> MiniBG:
     """An application whose endpoint adds the tasks, then answers."""
     app = MiniBG()
 
     @app.get("/")
     async def endpoint(tasks: BackgroundTasks) -> Any:
-        for number, kind in enumerate(programme):
+        for number, kind in enumerate(kinds):
             tasks.add_task(make(kind, events.append), number)
         events.append("endpoint")
         return answers()
@@ -63,49 +58,43 @@ def app_that(answers: Callable[[], Any], programme: list[str], events: list[Any]
     return app
 
 
-@pytest.mark.basic
-@given(program=PROGRAMS["after"])
-def test_tasks_start_after_the_response_of_any_request(backend: str, program: AnyProgram) -> None:
-    check("after", backend, program)
-
-
 @pytest.mark.parametrize("answer", ANSWERS)
-@given(programme=st.lists(kinds(), max_size=4))
+@given(kinds=st.lists(any_kind(), max_size=4))
 def test_tasks_start_when_the_last_byte_has_been_taken(
-    backend: str, answer: str, programme: list[str]
+    backend: str, answer: str, kinds: list[str]
 ) -> None:
     events: list[Any] = []
-    app = app_that(ANSWERS[answer], programme, events)
+    app = app_that(ANSWERS[answer], kinds, events)
     anyio.run(Exchange(events=events), app, backend=backend)
-    assert events == ["endpoint", "response", *range(len(programme))]
+    assert events == ["endpoint", "response", *range(len(kinds))]
 
 
-@pytest.mark.parametrize("kind", ["a response", "JSON", "a stream", "a stream from a thread"])
-@given(programme=st.lists(kinds(), max_size=4))
+@pytest.mark.parametrize("answer", ["a response", "JSON", "a stream", "a stream from a thread"])
+@given(kinds=st.lists(any_kind(), max_size=4))
 def test_a_responses_own_background_starts_then_too(
-    backend: str, kind: str, programme: list[str]
+    backend: str, answer: str, kinds: list[str]
 ) -> None:
     """Also where the response is the whole application, with no framework around it."""
     events: list[Any] = []
-    response = ANSWERS[kind]()
+    response = ANSWERS[answer]()
     response.background = BackgroundTasks()
-    for number, task in enumerate(programme):
-        response.background.add_task(make(task, events.append), number)
+    for number, kind in enumerate(kinds):
+        response.background.add_task(make(kind, events.append), number)
     anyio.run(Exchange(events=events), response, backend=backend)
-    assert events == ["response", *range(len(programme))]
+    assert events == ["response", *range(len(kinds))]
 
 
 @pytest.mark.parametrize("failure", [HTTPException(418), ValueError("the endpoint failed")])
-@given(programme=st.lists(kinds(), min_size=1, max_size=4))
+@given(kinds=st.lists(any_kind(), min_size=1, max_size=4))
 def test_no_task_starts_where_the_endpoint_raised(
-    backend: str, failure: Exception, programme: list[str]
+    backend: str, failure: Exception, kinds: list[str]
 ) -> None:
     def fail() -> None:
         raise failure
 
     events: list[Any] = []
     exchange = Exchange(events=events)
-    app = app_that(fail, programme, events)
+    app = app_that(fail, kinds, events)
     if isinstance(failure, HTTPException):
         anyio.run(exchange, app, backend=backend)
     else:
@@ -119,30 +108,22 @@ def test_no_task_starts_where_the_endpoint_raised(
 def test_no_task_starts_where_the_response_was_not_sent(
     backend: str, answer: str, part: str
 ) -> None:
-    async def refuse(message: Message) -> None:
-        if message["type"] == part:
-            raise OSError("the client is gone")
-
     events: list[Any] = []
+    exchange = Exchange(events=events, client_gone=lambda message: message["type"] == part)
     app = app_that(ANSWERS[answer], ["a function", "a coroutine function"], events)
     with pytest.raises(OSError, match="the client is gone"):
-        anyio.run(Exchange(events=events, on_send=refuse), app, backend=backend)
+        anyio.run(exchange, app, backend=backend)
     assert events == ["endpoint"]
 
 
-@pytest.mark.parametrize("answer", ["a stream", "a stream from a thread"])
-def test_no_task_starts_where_a_stream_failed_on_its_way(backend: str, answer: str) -> None:
-    def failing_pieces() -> Iterator[str]:
+@both_kinds
+def test_no_task_starts_where_a_stream_failed_on_its_way(backend: str, kind: Kind) -> None:
+    def pieces() -> Generator[str]:
         yield "one piece"
         raise ValueError("no second piece")
 
-    async def failing_async_pieces() -> AsyncIterator[str]:
-        for piece in failing_pieces():
-            yield piece
-
-    content = failing_async_pieces if answer == "a stream" else failing_pieces
     events: list[Any] = []
-    app = app_that(lambda: StreamingResponse(content()), ["a function"], events)
+    app = app_that(lambda: StreamingResponse(kind(pieces)()), ["a function"], events)
     with pytest.raises(ValueError, match="no second piece"):
         anyio.run(Exchange(events=events), app, backend=backend)
     assert events == ["endpoint"]
@@ -162,3 +143,9 @@ def test_no_task_starts_where_the_client_leaves_a_stream(backend: str, answer: s
 
     anyio.run(Exchange(events=events), app_whose_client_leaves, backend=backend)
     assert events == ["endpoint"]
+
+
+@pytest.mark.basic
+@given(program=PROGRAMS["after"])
+def test_tasks_start_after_the_response_of_any_request(backend: str, program: AnyProgram) -> None:
+    check("after", backend, program)

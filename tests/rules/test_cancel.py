@@ -1,4 +1,7 @@
-"""**cancel**: a cancelled run starts no further task, and stops the running one if it can."""
+"""**cancel**: a cancelled run starts no further task, and stops the running one if it can.
+
+Sync tasks that stand next to each other are a row, and run in one thread.
+"""
 
 import asyncio
 import os
@@ -18,8 +21,8 @@ from hypothesis import strategies as st
 import minibg.concurrency
 from minibg import BackgroundTask, BackgroundTasks
 from minibg.concurrency import background_limiter, run_in_threadpool
+from tests.rules.language import SECONDS
 from tests.rules.language.cancelling import (
-    SECONDS,
     Blocked,
     Run,
     in_a_scope,
@@ -27,29 +30,14 @@ from tests.rules.language.cancelling import (
     let_it_be_delivered,
 )
 from tests.rules.language.programs import PROGRAMS, AnyProgram, check
-from tests.rules.language.tasks import ASYNC, kinds, make
+from tests.rules.language.tasks import ASYNC, any_kind, make
 
 WAYS = [("asyncio", in_a_scope), ("trio", in_a_scope), ("asyncio", in_a_task)]
 both_ways = pytest.mark.parametrize(("backend", "run"), WAYS)
 
 
-@pytest.mark.basic
-@given(program=PROGRAMS["cancel"])
-def test_no_task_starts_once_the_run_is_cancelled_in_any_program(
-    backend: str, program: AnyProgram
-) -> None:
-    check("cancel", backend, program)
-
-
-@given(program=PROGRAMS["cancel"])
-def test_a_row_stops_on_trio_before_its_thread_is_told_to(program: AnyProgram) -> None:
-    # trio tells it when the run's task waits again: it may come late, so let it never come.
-    with patch.object(anyio.from_thread, "check_cancelled", return_value=None):
-        check("cancel", "trio", program)
-
-
 @both_ways
-@given(row=st.lists(kinds(), min_size=1, max_size=4))
+@given(row=st.lists(any_kind(), min_size=1, max_size=4))
 def test_a_row_stops_at_the_next_task_boundary(backend: str, run: Run, row: list[str]) -> None:
     blocked, ran = Blocked(), list[int]()
     tasks = BackgroundTasks()
@@ -70,7 +58,8 @@ def test_a_row_stops_at_the_next_task_boundary(backend: str, run: Run, row: list
 
 
 @both_ways
-def test_the_run_waits_for_the_thread_however_often_it_is_cancelled(backend: str, run: Run) -> None:
+def test_a_run_cancelled_thrice_waits_for_its_thread(backend: str, run: Run) -> None:
+    """The run waits for the thread however often it is cancelled."""
     blocked = Blocked()
     tasks = BackgroundTasks([BackgroundTask(blocked)])
 
@@ -89,9 +78,8 @@ def test_the_run_waits_for_the_thread_however_often_it_is_cancelled(backend: str
 
 
 @both_ways
-def test_a_failure_while_the_run_is_cancelled_still_goes_to_on_error(
-    backend: str, run: Run
-) -> None:
+def test_a_failure_in_a_cancelled_run_goes_to_on_error(backend: str, run: Run) -> None:
+    """A task fails in its thread after the run was cancelled: `on_error` is still told."""
     failed: list[Exception] = []
 
     class Recording(BackgroundTasks):
@@ -114,9 +102,10 @@ def test_a_failure_while_the_run_is_cancelled_still_goes_to_on_error(
     assert (failed, ran) == ([failure], [])
 
 
-def test_a_failure_that_the_loop_has_not_heard_of_when_it_cancels_goes_to_on_error_too(
+def test_a_failure_still_in_its_thread_goes_to_on_error(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
+    """A task has failed, and asyncio cancels before the loop hears of that: `on_error` is told."""
     made, make = threading.Event(), minibg.concurrency._Call.make
 
     def make_and_say(call: Any) -> None:
@@ -137,10 +126,11 @@ def test_a_failure_that_the_loop_has_not_heard_of_when_it_cancels_goes_to_on_err
 
 
 @both_ways
-@given(after=st.lists(kinds(), min_size=1, max_size=3))
-def test_a_list_whose_last_task_was_running_when_it_was_cancelled_is_the_last(
+@given(after=st.lists(any_kind(), min_size=1, max_size=3))
+def test_an_inner_list_that_is_cancelled_is_the_last(
     backend: str, run: Run, after: list[str]
 ) -> None:
+    """A list in a list is cancelled while its last task runs: nothing starts after it."""
     blocked, ran = Blocked(), list[int]()
     tasks = BackgroundTasks([BackgroundTasks([BackgroundTask(blocked)])])
     for number, kind in enumerate(after):
@@ -158,7 +148,7 @@ def test_a_list_whose_last_task_was_running_when_it_was_cancelled_is_the_last(
 
 
 @both_ways
-@given(after=st.lists(kinds(), max_size=3))
+@given(after=st.lists(any_kind(), max_size=3))
 def test_an_async_task_is_stopped_at_its_next_await(
     backend: str, run: Run, after: list[str]
 ) -> None:
@@ -185,13 +175,13 @@ def test_an_async_task_is_stopped_at_its_next_await(
     assert events == ["stopped"]
 
 
-@given(programme=st.lists(kinds(), min_size=1, max_size=4))
+@given(kinds=st.lists(any_kind(), min_size=1, max_size=4))
 def test_a_run_that_is_cancelled_before_it_begins_starts_nothing(
-    backend: str, programme: list[str]
+    backend: str, kinds: list[str]
 ) -> None:
     ran: list[int] = []
     tasks = BackgroundTasks()
-    for number, kind in enumerate(programme):
+    for number, kind in enumerate(kinds):
         tasks.add_task(make(kind, ran.append), number)
 
     async def request() -> None:
@@ -203,10 +193,11 @@ def test_a_run_that_is_cancelled_before_it_begins_starts_nothing(
     assert ran == []
 
 
-@given(cancelling=kinds(ASYNC), after=st.lists(kinds(), min_size=1, max_size=4))
-def test_a_task_that_cancels_the_run_and_does_not_wait_is_the_last(
+@given(cancelling=any_kind(ASYNC), after=st.lists(any_kind(), min_size=1, max_size=4))
+def test_a_task_that_cancels_its_own_run_is_the_last(
     backend: str, cancelling: str, after: list[str]
 ) -> None:
+    """A task cancels the run and does not wait afterwards: no other starts."""
     ran: list[int] = []
 
     async def request() -> None:
@@ -222,9 +213,8 @@ def test_a_task_that_cancels_the_run_and_does_not_wait_is_the_last(
 
 
 @both_ways
-def test_a_coroutine_that_is_handed_back_while_the_run_is_cancelled_is_stopped_at_its_next_await(
-    backend: str, run: Run
-) -> None:
+def test_a_coroutine_handed_back_late_is_stopped(backend: str, run: Run) -> None:
+    """The run is cancelled, then a task hands back a coroutine: it stops at its next await."""
     blocked, events = Blocked(), list[str]()
 
     async def rest() -> None:
@@ -269,9 +259,8 @@ def test_what_waits_for_a_thread_when_it_is_cancelled_never_runs(backend: str, r
 
 @both_ways
 @given(turns=st.sampled_from([0, 1, 2, 3, 4, 5, 50, 500]))
-def test_a_task_that_is_cancelled_on_its_way_to_a_thread_runs_whole_or_not_at_all(
-    backend: str, run: Run, turns: int
-) -> None:
+def test_a_cancelled_sync_task_runs_whole_or_not_at_all(backend: str, run: Run, turns: int) -> None:
+    """Whenever a task is cancelled on its way to a thread, it runs whole or not at all."""
     blocked = Blocked()
 
     async def request() -> None:
@@ -389,14 +378,8 @@ def test_asyncios_timeout_is_kept_though_the_thread_ends_later() -> None:
     asyncio.run(request())
 
 
-def test_to_wait_for_a_thread_costs_nothing_meanwhile(monkeypatch: pytest.MonkeyPatch) -> None:
-    hops, run_sync = 0, anyio.to_thread.run_sync
-
-    async def count_and_run(*args: Any, **kwargs: Any) -> Any:
-        nonlocal hops
-        hops += 1
-        return await run_sync(*args, **kwargs)
-
+def test_a_cancelled_run_waits_without_polling() -> None:
+    """It waits for its thread with one call in another, which is none of the endpoints'."""
     blocked = Blocked()
 
     async def request() -> None:
@@ -409,16 +392,17 @@ def test_to_wait_for_a_thread_costs_nothing_meanwhile(monkeypatch: pytest.Monkey
             assert current_default_thread_limiter().borrowed_tokens == 0
             blocked.leave.set()
 
-    monkeypatch.setattr(anyio.to_thread, "run_sync", count_and_run)
-    asyncio.run(request())
-    assert hops == 2, "one for the task, and one to wait for its end"
+    with patch.object(anyio.to_thread, "run_sync", wraps=anyio.to_thread.run_sync) as run_sync:
+        asyncio.run(request())
+    assert run_sync.call_count == 2, "one for the task, and one to wait for its end"
 
 
 @pytest.mark.parametrize("result", [None, "a result"])
 @pytest.mark.parametrize("failure", [None, ValueError()])
-def test_the_thread_of_an_endpoint_is_waited_for_too_when_asyncio_cancels(
+def test_the_thread_of_a_cancelled_endpoint_is_waited_for(
     failure: Exception | None, result: object
 ) -> None:
+    """asyncio cancels an endpoint that runs in a thread: the thread is waited for, as a task's."""
     blocked = Blocked(failure)
 
     def endpoint() -> object:
@@ -449,7 +433,8 @@ async def at_once() -> None: ...
 
 
 @pytest.mark.parametrize("nested", [False, True])
-def test_a_timeout_is_kept_where_a_task_hands_back_what_never_waits(nested: bool) -> None:
+def test_a_timeout_is_kept_where_the_awaitable_never_waits(nested: bool) -> None:
+    """A timeout is kept where a task hands back an awaitable that never waits."""
     blocked = Blocked()
 
     def task() -> Awaitable[None]:
@@ -475,3 +460,18 @@ def test_a_timeout_is_kept_where_a_task_hands_back_what_never_waits(nested: bool
         await anyio.lowlevel.checkpoint()  # nothing of the cancellation is left
 
     asyncio.run(request())
+
+
+@given(program=PROGRAMS["cancel"])
+def test_a_row_stops_on_trio_before_its_thread_is_told_to(program: AnyProgram) -> None:
+    # trio tells it when the run's task waits again: it may come late, so let it never come.
+    with patch.object(anyio.from_thread, "check_cancelled", return_value=None):
+        check("cancel", "trio", program)
+
+
+@pytest.mark.basic
+@given(program=PROGRAMS["cancel"])
+def test_no_task_starts_once_the_run_is_cancelled_in_any_program(
+    backend: str, program: AnyProgram
+) -> None:
+    check("cancel", backend, program)

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from minibg import BackgroundTask, BackgroundTasks
 from tests.rules.language.programs import PROGRAMS, AnyProgram, check
-from tests.rules.language.tasks import kinds, make
+from tests.rules.language.tasks import KINDS, any_kind, make
 
 values = st.none() | st.integers() | st.text() | st.lists(st.integers()) | st.builds(object)
 names = (
@@ -36,15 +36,19 @@ def run_and_collect(
     return call
 
 
-@pytest.mark.basic
-@given(program=PROGRAMS["capture"])
-def test_a_task_is_called_with_what_it_was_given_in_any_program(
-    backend: str, program: AnyProgram
-) -> None:
-    check("capture", backend, program)
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_variable_bound_anew_changes_nothing(backend: str, kind: str) -> None:
+    """A task is given the object that the name stands for when it is added."""
+    called: list[str] = []
+    tasks = BackgroundTasks()
+    name = "ada"
+    tasks.add_task(make(kind, called.append), name)
+    name = "grace"
+    anyio.run(tasks, backend=backend)
+    assert (called, name) == (["ada"], "grace")
 
 
-@given(kind=kinds(), given_arguments=arguments)
+@given(kind=any_kind(), given_arguments=arguments)
 def test_a_task_is_called_with_the_very_objects_it_was_given(
     backend: str, kind: str, given_arguments: tuple[list[Any], dict[str, Any]]
 ) -> None:
@@ -56,7 +60,7 @@ def test_a_task_is_called_with_the_very_objects_it_was_given(
     }
 
 
-@given(kind=kinds(), before=st.lists(st.integers()), added=st.integers())
+@given(kind=any_kind(), before=st.lists(st.integers()), added=st.integers())
 def test_mutating_an_object_that_was_passed_is_seen_by_the_task(
     backend: str, kind: str, before: list[int], added: int
 ) -> None:
@@ -67,7 +71,7 @@ def test_mutating_an_object_that_was_passed_is_seen_by_the_task(
     assert call == (([*before, added],), {"shared": [*before, added]})
 
 
-@given(kind=kinds(), kwargs=st.dictionaries(names, values))
+@given(kind=any_kind(), kwargs=st.dictionaries(names, values))
 def test_a_single_task_takes_any_keyword_as_a_list_does(
     backend: str, kind: str, kwargs: dict[str, Any]
 ) -> None:
@@ -207,3 +211,11 @@ def test_a_coroutine_in_place_of_its_function_is_refused_by_name() -> None:
     with pytest.raises(TypeError, match="a task is a callable and its arguments, not a coroutine"):
         BackgroundTasks().add_task(coroutine)  # type: ignore[arg-type]  # on purpose
     coroutine.close()
+
+
+@pytest.mark.basic
+@given(program=PROGRAMS["capture"])
+def test_a_task_is_called_with_what_it_was_given_in_any_program(
+    backend: str, program: AnyProgram
+) -> None:
+    check("capture", backend, program)

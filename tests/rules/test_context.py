@@ -10,24 +10,15 @@ from hypothesis import strategies as st
 from minibg import BackgroundTasks, MiniBG
 from tests.rules.language.exchange import Exchange
 from tests.rules.language.programs import PROGRAMS, AnyProgram, check
-from tests.rules.language.tasks import ASYNC, HANDED_BACK, KINDS, kinds, make
+from tests.rules.language.tasks import ASYNC, HANDED_BACK, KINDS, any_kind, make
 
 SHARING = ASYNC | HANDED_BACK
 value: ContextVar[int] = ContextVar("value")
 
 
-@pytest.mark.basic
-@given(program=PROGRAMS["context"])
-def test_each_task_sees_the_context_as_it_is_then_in_any_program(
-    backend: str, program: AnyProgram
-) -> None:
-    check("context", backend, program)
-
-
-@given(programme=st.lists(kinds()))
-def test_what_an_async_task_sets_stays_and_what_a_sync_task_sets_does_not(
-    backend: str, programme: list[str]
-) -> None:
+@given(kinds=st.lists(any_kind()))
+def test_only_what_an_async_task_sets_stays(backend: str, kinds: list[str]) -> None:
+    """What an async task sets, later tasks see; what a sync task sets stays in its copy."""
     seen: list[int] = []
 
     def body(number: int) -> None:
@@ -37,7 +28,7 @@ def test_what_an_async_task_sets_stays_and_what_a_sync_task_sets_does_not(
     async def request() -> int:
         value.set(0)
         tasks = BackgroundTasks()
-        for number, kind in enumerate(programme, 1):
+        for number, kind in enumerate(kinds, 1):
             tasks.add_task(make(kind, body), number)
         value.set(-1)  # a context is not captured: the task sees it as it is when the task runs
         await tasks()
@@ -45,7 +36,7 @@ def test_what_an_async_task_sets_stays_and_what_a_sync_task_sets_does_not(
 
     in_the_end = anyio.run(request, backend=backend)
     expected = [-1]
-    for number, kind in enumerate(programme, 1):
+    for number, kind in enumerate(kinds, 1):
         expected.append(number if kind in SHARING else expected[-1])
     assert [*seen, in_the_end] == expected
 
@@ -75,3 +66,9 @@ def test_tasks_see_what_the_endpoint_has_set_if_it_is_async(backend: str, kind: 
     for path in ("/async", "/sync"):
         anyio.run(middleware, path, backend=backend)
     assert seen == [1, 0]
+
+
+@pytest.mark.basic
+@given(program=PROGRAMS["context"])
+def test_any_task_sees_the_context_as_it_is_when_it_runs(backend: str, program: AnyProgram) -> None:
+    check("context", backend, program)

@@ -1,6 +1,6 @@
 """**grow**: a task that is added during a run is run by that same run, after those in the list."""
 
-from collections.abc import AsyncGenerator, Callable, Generator
+from collections.abc import Callable, Generator
 from typing import Any, Literal
 
 import anyio
@@ -10,21 +10,28 @@ from hypothesis import strategies as st
 
 from minibg import BackgroundTask, BackgroundTasks, Depends, FailFastTasks, MiniBG, Response
 from tests.rules.language.exchange import Exchange
+from tests.rules.language.generators import Kind, both_kinds
 from tests.rules.language.programs import PROGRAMS, AnyProgram, check
-from tests.rules.language.tasks import kinds, make
+from tests.rules.language.tasks import KINDS, any_kind, make
 
 Tree = list[tuple[str, "Tree"]]
 trees: st.SearchStrategy[Tree] = st.recursive(
-    st.just([]), lambda deeper: st.lists(st.tuples(kinds(), deeper), max_size=3), max_leaves=12
+    st.just([]), lambda deeper: st.lists(st.tuples(any_kind(), deeper), max_size=3), max_leaves=12
 )
 
 
-@pytest.mark.basic
-@given(program=PROGRAMS["grow"])
-def test_what_is_added_runs_in_the_same_run_in_any_program(
-    backend: str, program: AnyProgram
-) -> None:
-    check("grow", backend, program)
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_task_that_a_task_adds_runs_after_the_rest(backend: str, kind: str) -> None:
+    tasks, ran = BackgroundTasks(), list[str]()
+
+    def first() -> None:
+        ran.append("first")
+        tasks.add_task(ran.append, "added")
+
+    tasks.add_task(make(kind, first))
+    tasks.add_task(ran.append, "second")
+    anyio.run(tasks, backend=backend)
+    assert ran == ["first", "second", "added"]
 
 
 @given(tree=trees)
@@ -54,9 +61,9 @@ def test_added_tasks_run_after_those_that_stood_in_the_list(backend: str, tree: 
     assert ran == expected
 
 
-@given(programme=st.lists(st.tuples(kinds(), st.booleans()), min_size=1, max_size=6))
+@given(added=st.lists(st.tuples(any_kind(), st.booleans()), min_size=1, max_size=6))
 def test_on_error_may_add_the_failed_call_again(
-    backend: str, programme: list[tuple[str, bool]]
+    backend: str, added: list[tuple[str, bool]]
 ) -> None:
     ran: list[int] = []
 
@@ -70,14 +77,14 @@ def test_on_error_may_add_the_failed_call_again(
             raise ValueError
 
     tasks = Retrying()
-    for number, (kind, fails_once) in enumerate(programme):
+    for number, (kind, fails_once) in enumerate(added):
         tasks.add_task(make(kind, body), number, fails_once=fails_once)
     anyio.run(tasks, backend=backend)
-    again = [number for number, (_, fails_once) in enumerate(programme) if fails_once]
-    assert ran == [*range(len(programme)), *again]
+    again = [number for number, (_, fails_once) in enumerate(added) if fails_once]
+    assert ran == [*range(len(added)), *again]
 
 
-def closing(added: list[str], ran: list[Any]) -> Callable[..., Any]:
+def closing(added: list[str], ran: list[Any]) -> Callable[..., Generator[None]]:
     """A dependency that adds those tasks while it closes."""
 
     def dependency(tasks: BackgroundTasks) -> Generator[None]:
@@ -88,32 +95,23 @@ def closing(added: list[str], ran: list[Any]) -> Callable[..., Any]:
     return dependency
 
 
-def async_closing(added: list[str], ran: list[Any]) -> Callable[..., Any]:
-    async def dependency(tasks: BackgroundTasks) -> AsyncGenerator[None]:
-        yield
-        await anyio.lowlevel.checkpoint()
-        for number, kind in enumerate(added):
-            tasks.add_task(make(kind, ran.append), ("closing", number))
-
-    return dependency
-
-
-@pytest.mark.parametrize("kind", [closing, async_closing])
+@both_kinds
 @pytest.mark.parametrize("scope", ["function", "request"])
-@given(before=st.lists(kinds(), max_size=3), added=st.lists(kinds(), min_size=1, max_size=3))
-def test_tasks_that_a_dependency_adds_while_it_closes_run_after_those_in_the_list(
+@given(before=st.lists(any_kind(), max_size=3), added=st.lists(any_kind(), min_size=1, max_size=3))
+def test_what_a_closing_dependency_adds_runs_last(
     backend: str,
-    kind: Callable[..., Any],
+    kind: Kind,
     scope: Literal["function", "request"],
     before: list[str],
     added: list[str],
 ) -> None:
+    """Tasks that a dependency adds while it closes run after those in the list."""
     ran: list[Any] = []
     app = MiniBG()
 
     @app.get("/")
     async def endpoint(
-        tasks: BackgroundTasks, held: None = Depends(kind(added, ran), scope=scope)
+        tasks: BackgroundTasks, held: None = Depends(kind(closing(added, ran)), scope=scope)
     ) -> None:
         for number, task in enumerate(before):
             tasks.add_task(make(task, ran.append), ("endpoint", number))
@@ -125,7 +123,8 @@ def test_tasks_that_a_dependency_adds_while_it_closes_run_after_those_in_the_lis
     ]
 
 
-def test_a_task_may_add_to_another_list_of_its_request_whose_turn_is_over(backend: str) -> None:
+def test_a_task_may_add_to_a_list_that_has_run(backend: str) -> None:
+    """A task adds to another list of its request, whose turn is over: that runs once more."""
     ran: list[str] = []
     app = MiniBG()
 
@@ -137,3 +136,11 @@ def test_a_task_may_add_to_another_list_of_its_request_whose_turn_is_over(backen
 
     anyio.run(Exchange(), app, backend=backend)
     assert ran == ["from the second list", "from the response's own"]
+
+
+@pytest.mark.basic
+@given(program=PROGRAMS["grow"])
+def test_what_is_added_runs_in_the_same_run_in_any_program(
+    backend: str, program: AnyProgram
+) -> None:
+    check("grow", backend, program)

@@ -5,7 +5,7 @@ import gc
 import logging
 import sys
 import threading
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Iterable
 from contextlib import suppress
 from typing import Any
 
@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from minibg import BackgroundTask, BackgroundTasks, FailFastTasks, MiniBG
 from tests.rules.language.exchange import Exchange
 from tests.rules.language.programs import PROGRAMS, AnyProgram, Stop, UnprintableError, check
-from tests.rules.language.tasks import ASYNC, HANDED_BACK, KINDS, SYNC, kinds, make
+from tests.rules.language.tasks import ASYNC, HANDED_BACK, KINDS, SYNC, any_kind, make
 
 failures: st.SearchStrategy[Callable[[], Exception]] = st.sampled_from(
     [
@@ -27,18 +27,18 @@ failures: st.SearchStrategy[Callable[[], Exception]] = st.sampled_from(
         lambda: OSError(2, "gone"),
     ]
 )
-programmes = st.lists(st.tuples(kinds(), st.none() | failures), max_size=6)
+additions = st.lists(st.tuples(any_kind(), st.none() | failures), max_size=6)
 
 
 class Recording(BackgroundTasks):
-    """Keeps what `on_error` was given."""
+    """Keeps what `on_error` was given: the first argument of the task, if any, and the failure."""
 
-    def __init__(self) -> None:
-        super().__init__()
+    def __init__(self, tasks: Iterable[BackgroundTask] = ()) -> None:
+        super().__init__(tasks)
         self.failed: list[tuple[str, Exception]] = []
 
     def on_error(self, task: BackgroundTask, exc: Exception) -> None:
-        self.failed.append((str(task.args[0]), exc))
+        self.failed.append((str(*task.args[:1]), exc))
 
 
 def task_that(failure: Exception | None, ran: list[str]) -> Callable[[str], None]:
@@ -50,40 +50,32 @@ def task_that(failure: Exception | None, ran: list[str]) -> Callable[[str], None
     return body
 
 
-@pytest.mark.basic
-@given(program=PROGRAMS["isolate"])
-def test_failures_go_to_on_error_and_no_further_in_any_program(
-    backend: str, program: AnyProgram
-) -> None:
-    check("isolate", backend, program)
-
-
-@given(programme=programmes)
+@given(added=additions)
 def test_a_failing_task_does_not_stop_the_next(
-    backend: str, programme: list[tuple[str, Callable[[], Exception] | None]]
+    backend: str, added: list[tuple[str, Callable[[], Exception] | None]]
 ) -> None:
     tasks, ran, expected = Recording(), list[str](), list[tuple[str, Exception]]()
-    for number, (kind, failure_of) in enumerate(programme):
+    for number, (kind, failure_of) in enumerate(added):
         failure = None if failure_of is None else failure_of()
         tasks.add_task(make(kind, task_that(failure, ran)), str(number))
         if failure is not None:
             expected.append((str(number), failure))
     anyio.run(tasks, backend=backend)
-    assert ran == [str(number) for number in range(len(programme))]
+    assert ran == [str(number) for number in range(len(added))]
     assert [(label, id(exc)) for label, exc in tasks.failed] == [
         (label, id(exc)) for label, exc in expected
     ]
 
 
-@given(programme=programmes)
+@given(added=additions)
 def test_the_client_sees_nothing_of_a_failure(
-    backend: str, programme: list[tuple[str, Callable[[], Exception] | None]]
+    backend: str, added: list[tuple[str, Callable[[], Exception] | None]]
 ) -> None:
     app = MiniBG()
 
     @app.get("/")
     async def endpoint(tasks: BackgroundTasks) -> str:
-        for kind, failure_of in programme:
+        for kind, failure_of in added:
             body = task_that(failure_of() if failure_of is not None else None, [])
             tasks.add_task(make(kind, body), "")
         return "answered"
@@ -99,9 +91,8 @@ def test_the_client_sees_nothing_of_a_failure(
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_stop_iteration_is_isolated_as_pythons_coroutines_report_it(
-    backend: str, kind: str
-) -> None:
+def test_stop_iteration_reaches_on_error_as_runtime_error(backend: str, kind: str) -> None:
+    """A coroutine raises `RuntimeError` in its place (PEP 479); so does a task in a thread."""
     tasks, ran = Recording(), list[str]()
     tasks.add_task(make(kind, task_that(StopIteration(), ran)), "first")
     tasks.add_task(make(kind, task_that(None, ran)), "second")
@@ -124,9 +115,10 @@ def test_wrong_arguments_are_a_failure_of_the_task_alone(backend: str, kind: str
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_a_failure_is_logged_with_traceback_and_name_but_without_arguments(
+def test_a_failure_is_logged_without_the_arguments(
     backend: str, kind: str, caplog: pytest.LogCaptureFixture
 ) -> None:
+    """The log shows the name of the function and the traceback, but no argument."""
     exc = ValueError("what went wrong")
     tasks = BackgroundTasks()
     tasks.add_task(make(kind, task_that(exc, [])), "a secret")
@@ -156,13 +148,13 @@ def test_what_is_no_exception_is_not_isolated(backend: str, kind: str) -> None:
     assert (ran, tasks.failed) == ([], [])
 
 
-@given(programme=programmes)
+@given(added=additions)
 def test_fail_fast_runs_up_to_the_first_failure_and_raises_it(
-    backend: str, programme: list[tuple[str, Callable[[], Exception] | None]]
+    backend: str, added: list[tuple[str, Callable[[], Exception] | None]]
 ) -> None:
     tasks, ran = FailFastTasks(), list[str]()
     expected_ran, expected = list[str](), None
-    for number, (kind, failure_of) in enumerate(programme):
+    for number, (kind, failure_of) in enumerate(added):
         failure = None if failure_of is None else failure_of()
         tasks.add_task(make(kind, task_that(failure, ran)), str(number))
         if expected is None:
@@ -197,12 +189,13 @@ def test_on_error_is_called_on_the_loop_and_may_be_async(backend: str, kind: str
 
 
 @pytest.mark.parametrize("before", [[], ["a coroutine function"]])
-def test_without_a_thread_to_be_had_the_run_ends_and_names_its_tasks(
+def test_a_run_that_is_given_no_thread_names_its_tasks(
     backend: str,
     caplog: pytest.LogCaptureFixture,
     monkeypatch: pytest.MonkeyPatch,
     before: list[str],
 ) -> None:
+    """The system starts no further thread: the run ends, and names its tasks."""
     asked: list[None] = []
 
     async def no_thread(*args: Any, **kwargs: Any) -> None:
@@ -223,10 +216,11 @@ def test_without_a_thread_to_be_had_the_run_ends_and_names_its_tasks(
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_of_two_runs_of_a_list_each_reports_the_task_that_failed_in_it(
-    backend: str, kind: str
-) -> None:
-    """A task may await the list that it stands in; the rest then runs inside it."""
+def test_each_of_two_runs_reports_its_own_failure(backend: str, kind: str) -> None:
+    """Of two runs of one list, each reports the task that failed in it.
+
+    A task may await the list that it stands in; the rest then runs inside it.
+    """
     tasks, ran = Recording(), list[str]()
 
     async def fails_after_the_rest(label: str) -> None:
@@ -289,9 +283,11 @@ def test_a_task_without_a_list_raises_its_failure(backend: str, kind: str) -> No
     assert raised.value is failure
 
 
-def test_wrong_arguments_of_a_coroutine_function_are_a_failure_of_the_task_too(
+def test_wrong_arguments_fail_a_coroutine_function_too(
     backend: str,
 ) -> None:
+    """Its call raises before there is anything to await."""
+
     async def task(one: str) -> None: ...
 
     tasks = Recording()
@@ -371,27 +367,16 @@ def run_a_loop_that_is_cancelled() -> None:
 )
 def test_a_cancellation_of_what_a_task_awaits_is_a_failure(task: Callable[[], Any]) -> None:
     ran: list[str] = []
-
-    class Keeping(BackgroundTasks):
-        def on_error(self, task: BackgroundTask, exc: Exception) -> None:
-            failed.append(exc)
-
-    failed: list[Exception] = []
-    tasks = Keeping([BackgroundTask(task), BackgroundTask(ran.append, "the next task")])
+    tasks = Recording([BackgroundTask(task), BackgroundTask(ran.append, "the next task")])
     asyncio.run(tasks())
     assert ran == ["the next task"]
-    (exc,) = failed
+    ((_, exc),) = tasks.failed
     assert str(exc) == "somebody else has cancelled what was awaited"
     assert isinstance(exc.__cause__, asyncio.CancelledError | BaseExceptionGroup)
 
 
-def test_a_cancellation_of_the_run_is_none_of_its_task() -> None:
+def test_the_runs_own_cancellation_is_not_a_failure() -> None:
     """Also where the task hears of it from what it awaits."""
-    failed: list[Exception] = []
-
-    class Keeping(BackgroundTasks):
-        def on_error(self, task: BackgroundTask, exc: Exception) -> None:
-            failed.append(exc)
 
     async def server() -> None:
         waits = asyncio.Event()
@@ -400,14 +385,15 @@ def test_a_cancellation_of_the_run_is_none_of_its_task() -> None:
             waits.set()
             await asyncio.ensure_future(asyncio.sleep(60))
 
-        run = asyncio.ensure_future(Keeping([BackgroundTask(task)])())
+        tasks = Recording([BackgroundTask(task)])
+        run = asyncio.ensure_future(tasks())
         await waits.wait()
         run.cancel()
         with pytest.raises(asyncio.CancelledError):
             await run
+        assert tasks.failed == []
 
     asyncio.run(server())
-    assert failed == []
 
 
 async def fail_on_the_loop() -> None:
@@ -461,11 +447,6 @@ def test_a_failing_task_leaves_no_reference_cycle(
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_failure_keeps_the_context_that_python_gave_it(backend: str, kind: str) -> None:
     """Also where the run itself is awaited while another exception is handled."""
-    failed: list[Exception] = []
-
-    class Keeping(BackgroundTasks):
-        def on_error(self, task: BackgroundTask, exc: Exception) -> None:
-            failed.append(exc)
 
     def fail() -> None:
         try:
@@ -477,10 +458,11 @@ def test_a_failure_keeps_the_context_that_python_gave_it(backend: str, kind: str
         try:
             raise LookupError("of the caller")
         except LookupError:
-            await Keeping([BackgroundTask(make(kind, fail))])()
+            await tasks()
 
+    tasks = Recording([BackgroundTask(make(kind, fail))])
     anyio.run(request, backend=backend)
-    (exc,) = failed
+    ((_, exc),) = tasks.failed
     assert isinstance(exc.__context__, KeyError)
     assert not exc.__suppress_context__
     assert exc.__cause__ is None
@@ -559,12 +541,15 @@ def test_failures_in_a_group_with_a_cancellation_are_failures(
 
 
 def test_a_cancelled_loop_of_a_threads_own_is_a_failure(backend: str) -> None:
-    failed: list[Exception] = []
-
-    class Keeping(BackgroundTasks):
-        def on_error(self, task: BackgroundTask, exc: Exception) -> None:
-            failed.append(exc)
-
-    anyio.run(Keeping([BackgroundTask(run_a_loop_that_is_cancelled)]), backend=backend)
-    (exc,) = failed
+    tasks = Recording([BackgroundTask(run_a_loop_that_is_cancelled)])
+    anyio.run(tasks, backend=backend)
+    ((_, exc),) = tasks.failed
     assert isinstance(exc.__cause__, asyncio.CancelledError)
+
+
+@pytest.mark.basic
+@given(program=PROGRAMS["isolate"])
+def test_failures_go_to_on_error_and_no_further_in_any_program(
+    backend: str, program: AnyProgram
+) -> None:
+    check("isolate", backend, program)

@@ -1,5 +1,6 @@
 """All rules at once: what is seen of a program is what the model expects of it."""
 
+import doctest
 from itertools import product
 from pathlib import Path
 
@@ -7,6 +8,7 @@ import anyio
 import pytest
 from hypothesis import given
 
+import tests.rules.language.programs
 from tests.rules.language.programs import (
     VIEWS,
     AnyProgram,
@@ -18,17 +20,25 @@ from tests.rules.language.programs import (
 )
 from tests.rules.language.words import RULES, Program, Task
 
-
-@given(program=programs(everything) | requests(everything))
-def test_every_rule_holds_for_any_program(backend: str, program: AnyProgram) -> None:
-    compare(VIEWS, program, anyio.run(Player().play, program, backend=backend))
-
-
 SMALL = [
     Task(kind=kind, raises=raises, adds=adds)
     for kind in ("a function", "a coroutine function")
     for raises, adds in [(None, ()), (ValueError, ()), (None, (Task(),))]
 ]
+
+
+def test_the_example_of_check_is_as_the_model_says() -> None:
+    assert doctest.testmod(tests.rules.language.programs) == (0, 3)
+
+
+def test_the_readme_states_the_rules_in_the_same_words() -> None:
+    readme = (Path(__file__).parents[2] / "README.md").read_text()
+    for rule, sentence in RULES.items():
+        assert f"| {rule} | {sentence} |" in readme
+
+
+def test_each_rule_has_a_view_or_a_test_that_needs_no_program() -> None:
+    assert set(RULES) - set(VIEWS) == {"own list", "room"}
 
 
 @pytest.mark.timeout(180)
@@ -46,11 +56,6 @@ def test_every_rule_holds_for_every_small_program(backend: str) -> None:
     anyio.run(play_all, backend=backend)
 
 
-def test_the_readme_states_the_rules_in_the_same_words() -> None:
-    readme = (Path(__file__).parents[2] / "README.md").read_text()
-    for rule, sentence in RULES.items():
-        assert f"| {rule} | {sentence} |" in readme
-
-
-def test_each_rule_has_a_view_or_a_test_that_needs_no_program() -> None:
-    assert set(RULES) - set(VIEWS) == {"own list", "room"}
+@given(program=programs(everything) | requests(everything))
+def test_every_rule_holds_for_any_program(backend: str, program: AnyProgram) -> None:
+    compare(VIEWS, program, anyio.run(Player().play, program, backend=backend))

@@ -25,72 +25,15 @@ from minibg import (
 )
 from minibg.lifespan import Runs
 from minibg.types import Message, Receive, Scope, Send
+from tests.rules.language import SECONDS
 from tests.rules.language.cancelling import Blocked, in_a_scope, in_a_task, let_it_be_delivered
 from tests.rules.language.exchange import Exchange
+from tests.rules.language.generators import Kind, both_kinds
 from tests.rules.language.logs import Log, logged
 from tests.rules.language.model import expected
 from tests.rules.language.programs import PROGRAMS, AnyProgram, Player, check, hold
-from tests.rules.language.tasks import ASYNC, HANDED_BACK, kinds, make
+from tests.rules.language.tasks import ASYNC, HANDED_BACK, any_kind, make
 from tests.rules.language.words import Program
-
-
-@pytest.mark.basic
-@given(program=PROGRAMS["nothing lost"])
-def test_each_task_ends_or_is_named_in_any_program_and_request(
-    backend: str, program: AnyProgram
-) -> None:
-    check("nothing lost", backend, program)
-
-
-@pytest.mark.basic(before="isolate")
-@given(program=PROGRAMS["order"])
-def test_no_task_vanishes_where_nothing_fails(backend: str, program: Program) -> None:
-    """Whatever the order and the place, each task starts or is named."""
-    wanted, seen = expected(program), anyio.run(Player().play, program, backend=backend)
-    fates = [sorted({e[1] for e in events if e[0] in FATES}) for events in (wanted, seen)]
-    hold("nothing lost", program, *fates)
-
-
-FATES = ("start", "not run", "cut off")
-
-
-def test_the_application_ends_when_its_last_task_has(backend: str) -> None:
-    """A server that is told to end asks the lifespan first, and waits for its answer."""
-    events: list[str] = []
-    app = MiniBG()
-
-    async def server() -> None:
-        runs, goes_on, told_to_end = anyio.Event(), anyio.Event(), anyio.Event()
-
-        async def task() -> None:
-            runs.set()
-            await goes_on.wait()
-            events.append("the task ended")
-
-        @app.get("/")
-        async def endpoint(tasks: BackgroundTasks) -> None:
-            tasks.add_task(task)
-
-        async def receive() -> Message:
-            if events:
-                await told_to_end.wait()
-            return {"type": "lifespan.shutdown" if events else "lifespan.startup"}
-
-        async def send(message: Message) -> None:
-            events.append(message["type"])
-
-        with anyio.fail_after(10):
-            async with anyio.create_task_group() as group:
-                group.start_soon(app, {"type": "lifespan", "state": {}}, receive, send)
-                group.start_soon(Exchange(), app)
-                await runs.wait()
-                told_to_end.set()
-                for _ in range(10):
-                    await anyio.lowlevel.checkpoint()
-                goes_on.set()
-
-    anyio.run(server, backend=backend)
-    assert events == ["lifespan.startup.complete", "the task ended", "lifespan.shutdown.complete"]
 
 
 @pytest.fixture
@@ -138,9 +81,6 @@ def test_tasks_of_an_endpoint_that_raised_are_named(
 
 
 def test_tasks_whose_response_was_not_sent_are_named(backend: str, log: Log) -> None:
-    async def refuse(message: Message) -> None:
-        raise OSError("the client is gone")
-
     app = MiniBG()
 
     @app.get("/")
@@ -156,7 +96,7 @@ def test_tasks_whose_response_was_not_sent_are_named(backend: str, log: Log) -> 
 
     for path in ("/", "/single"):
         with pytest.raises(OSError, match="the client is gone"):
-            anyio.run(Exchange(path, on_send=refuse), app, backend=backend)
+            anyio.run(Exchange(path, client_gone=True), app, backend=backend)
     assert log.warnings == [
         f"background tasks not run (the response was not sent, OSError): {name}"
         for name in NAMES.split(", ")
@@ -164,9 +104,9 @@ def test_tasks_whose_response_was_not_sent_are_named(backend: str, log: Log) -> 
 
 
 @given(
-    before=st.lists(kinds(), max_size=3),
-    failing=kinds(),
-    after=st.lists(kinds(), max_size=3),
+    before=st.lists(any_kind(), max_size=3),
+    failing=any_kind(),
+    after=st.lists(any_kind(), max_size=3),
 )
 def test_under_fail_fast_every_task_runs_or_is_named(
     backend: str, before: list[str], failing: str, after: list[str]
@@ -175,9 +115,9 @@ def test_under_fail_fast_every_task_runs_or_is_named(
         ran.append(number)
         raise ValueError("the first failure")
 
-    programme, ran = [*before, failing, *after], list[int]()
+    kinds, ran = [*before, failing, *after], list[int]()
     tasks = FailFastTasks()
-    for number, kind in enumerate(programme):
+    for number, kind in enumerate(kinds):
         tasks.add_task(make(kind, fail if number == len(before) else ran.append), number)
     names = [task.name for task in tasks.tasks][len(before) + 1 :]
     with logged() as log, pytest.raises(ValueError, match="the first failure"):
@@ -202,10 +142,13 @@ def test_tasks_of_a_run_that_is_cancelled_are_named(backend: str, log: Log) -> N
     assert not_run.endswith(f"): {NAMES}")
 
 
-def test_tasks_are_named_when_asyncio_cancels_and_not_when_the_blocked_thread_ends(
+def test_tasks_are_named_before_the_blocked_thread_ends(
     log: Log,
 ) -> None:
-    """A server that is told to end cancels, and may be gone before the thread is."""
+    """asyncio cancels: the tasks are named at once, though the thread goes on.
+
+    A server that is told to end cancels, and may be gone before the thread is.
+    """
     blocked, tasks = Blocked(), BackgroundTasks()
     tasks.add_task(blocked)
 
@@ -223,9 +166,8 @@ def test_tasks_are_named_when_asyncio_cancels_and_not_when_the_blocked_thread_en
     assert log.warnings[1:] == [late]
 
 
-def test_tasks_of_a_request_that_is_cancelled_in_the_endpoint_are_named(
-    backend: str, log: Log
-) -> None:
+def test_tasks_of_a_cancelled_endpoint_are_named(backend: str, log: Log) -> None:
+    """A request is cancelled in its endpoint: the tasks that were added by then are named."""
     app = MiniBG()
 
     async def server() -> None:
@@ -262,7 +204,9 @@ def test_tasks_of_lists_within_a_list_are_named_with_it(log: Log) -> None:
     ]
 
 
-def test_a_task_that_a_thread_takes_while_the_list_is_abandoned_is_not_named(log: Log) -> None:
+def test_a_task_that_a_thread_takes_meanwhile_is_not_named(log: Log) -> None:
+    """A thread takes a task while the list is abandoned: the task runs, so it is not named."""
+
     class TakenMeanwhile(deque[BackgroundTask]):
         def pop(self) -> BackgroundTask:  # type: ignore[override]  # an index is not given
             if len(self) == 1:
@@ -283,10 +227,11 @@ def test_an_empty_list_says_nothing(backend: str, log: Log) -> None:
     assert log.records == []
 
 
-@given(injected=st.lists(kinds(), max_size=3), own=st.lists(kinds(), max_size=3))
-def test_injected_tasks_and_the_responses_own_all_run_the_injected_ones_first(
+@given(injected=st.lists(any_kind(), max_size=3), own=st.lists(any_kind(), max_size=3))
+def test_injected_tasks_run_before_the_responses_own(
     backend: str, injected: list[str], own: list[str]
 ) -> None:
+    """Injected tasks and the response's own all run, the injected ones first."""
     ran: list[Any] = []
     app = MiniBG()
 
@@ -344,13 +289,17 @@ def of_what_closes(
 ) -> None: ...
 
 
+@pytest.mark.basic
 @pytest.mark.parametrize(
     "endpoint", [of_the_stream, of_the_background, of_the_response_itself, of_what_closes]
 )
-def test_a_list_that_is_empty_when_the_endpoint_returns_may_still_grow(
+def test_a_list_may_grow_after_the_endpoint_has_returned(
     backend: str, endpoint: Callable[..., Any], monkeypatch: pytest.MonkeyPatch, log: Log
 ) -> None:
-    """Whatever of a request goes on after its endpoint may add a task, and the task runs."""
+    """A list that is empty when the endpoint returns may still grow.
+
+    Whatever of a request goes on after its endpoint may add a task, and the task runs.
+    """
     ran: list[str] = []
     monkeypatch.setattr(f"{__name__}.first", lambda: ran.append("first"))
     app = MiniBG()
@@ -378,7 +327,8 @@ def test_a_list_that_stays_empty_is_not_run(backend: str, monkeypatch: pytest.Mo
     assert exchange.status == 200
 
 
-def test_a_list_that_is_both_injected_and_the_responses_own_runs_once(backend: str) -> None:
+def test_a_list_that_is_injected_and_returned_runs_once(backend: str) -> None:
+    """A list that is both injected and the response's own background runs once."""
     ran: list[str] = []
     app = MiniBG()
 
@@ -392,9 +342,10 @@ def test_a_list_that_is_both_injected_and_the_responses_own_runs_once(backend: s
 
 
 @pytest.mark.parametrize("failure", [None, ValueError()])
-def test_a_response_may_have_any_async_callable_as_background_and_its_failure_is_isolated(
+def test_any_async_callable_may_be_the_background(
     backend: str, failure: Exception | None, log: Log
 ) -> None:
+    """A response may have any async callable as its background; a failure of it is isolated."""
     ran: list[str] = []
 
     async def background() -> None:
@@ -425,27 +376,16 @@ def adding(tasks: BackgroundTasks) -> Generator[None]:
         tasks.add_task(third)
 
 
-async def async_adding(tasks: BackgroundTasks) -> AsyncGenerator[None]:
-    tasks.add_task(first)
-    try:
-        yield
-    finally:
-        await anyio.lowlevel.checkpoint()
-        tasks.add_task(third)
-
-
-dependencies = pytest.mark.parametrize("dependency", [adding, async_adding])
-
-
-@dependencies
+@both_kinds
 @pytest.mark.parametrize("scope", ["function", "request"])
-def test_tasks_that_are_added_while_closing_are_named_where_the_endpoint_raised(
-    backend: str, log: Log, dependency: Any, scope: Literal["function", "request"]
+def test_tasks_added_at_close_are_named_if_the_endpoint_raised(
+    backend: str, log: Log, kind: Kind, scope: Literal["function", "request"]
 ) -> None:
+    """Tasks that a dependency adds while it closes are named where the endpoint raised."""
     app = MiniBG()
 
     @app.get("/")
-    def endpoint(tasks: BackgroundTasks, held: None = Depends(dependency, scope=scope)) -> None:
+    def endpoint(tasks: BackgroundTasks, held: None = Depends(kind(adding), scope=scope)) -> None:
         tasks.add_task(second)
         raise HTTPException(404)
 
@@ -454,33 +394,32 @@ def test_tasks_that_are_added_while_closing_are_named_where_the_endpoint_raised(
     assert log.warnings == [f"background tasks not run ({reason}): {NAMES}"]
 
 
-@dependencies
-def test_tasks_that_are_added_while_closing_are_named_where_the_response_was_not_sent(
-    backend: str, log: Log, dependency: Any
+@both_kinds
+def test_tasks_added_at_close_are_named_if_nothing_was_sent(
+    backend: str, log: Log, kind: Kind
 ) -> None:
-    async def refuse(message: Message) -> None:
-        raise OSError("the client is gone")
-
+    """Tasks that a dependency adds while it closes are named where no response was sent."""
     app = MiniBG()
 
     @app.get("/")
-    def endpoint(tasks: BackgroundTasks, held: None = Depends(dependency)) -> None:
+    def endpoint(tasks: BackgroundTasks, held: None = Depends(kind(adding))) -> None:
         tasks.add_task(second)
 
     with pytest.raises(OSError, match="the client is gone"):
-        anyio.run(Exchange(on_send=refuse), app, backend=backend)
+        anyio.run(Exchange(client_gone=True), app, backend=backend)
     reason = "background tasks not run (the response was not sent, OSError): "
     assert all(warning.startswith(reason) for warning in log.warnings)
     assert ", ".join(warning.removeprefix(reason) for warning in log.warnings) == NAMES
 
 
-@dependencies
-def test_tasks_of_a_dependency_are_named_where_another_dependency_raised(
-    backend: str, log: Log, dependency: Any
+@both_kinds
+def test_tasks_are_named_where_another_dependency_raised(
+    backend: str, log: Log, kind: Kind
 ) -> None:
+    """A dependency adds tasks, and then another one raises: the tasks are named."""
     app = MiniBG()
 
-    def failing(held: None = Depends(dependency)) -> None:
+    def failing(held: None = Depends(kind(adding))) -> None:
         raise HTTPException(403)
 
     @app.get("/")
@@ -498,26 +437,23 @@ def failing_to_close() -> Generator[None]:
     raise LookupError("closing failed")
 
 
-async def async_failing_to_close() -> AsyncGenerator[None]:
-    yield
-    raise LookupError("closing failed")
-
-
-@pytest.mark.parametrize("failing", [failing_to_close, async_failing_to_close])
-@given(injected=st.lists(kinds(), max_size=3), own=st.lists(kinds(), max_size=3))
+@both_kinds
+@given(injected=st.lists(any_kind(), max_size=3), own=st.lists(any_kind(), max_size=3))
 def test_all_tasks_run_where_closing_failed(
-    backend: str, failing: Any, injected: list[str], own: list[str]
+    backend: str, kind: Kind, injected: list[str], own: list[str]
 ) -> None:
     ran: list[Any] = []
     app = MiniBG()
 
     @app.get("/")
-    async def endpoint(tasks: BackgroundTasks, held: None = Depends(failing)) -> Response:
+    async def endpoint(
+        tasks: BackgroundTasks, held: None = Depends(kind(failing_to_close))
+    ) -> Response:
         background = BackgroundTasks()
-        for number, kind in enumerate(injected):
-            tasks.add_task(make(kind, ran.append), ("injected", number))
-        for number, kind in enumerate(own):
-            background.add_task(make(kind, ran.append), ("own", number))
+        for number, name in enumerate(injected):
+            tasks.add_task(make(name, ran.append), ("injected", number))
+        for number, name in enumerate(own):
+            background.add_task(make(name, ran.append), ("own", number))
         return Response(background=background)
 
     anyio.run(Exchange(), app, backend=backend)
@@ -527,15 +463,15 @@ def test_all_tasks_run_where_closing_failed(
     ]
 
 
-@pytest.mark.parametrize("failing", [failing_to_close, async_failing_to_close])
+@both_kinds
 def test_tasks_are_named_where_closing_in_function_scope_failed(
-    backend: str, log: Log, failing: Any
+    backend: str, log: Log, kind: Kind
 ) -> None:
     app = MiniBG()
 
     @app.get("/")
     async def endpoint(
-        tasks: BackgroundTasks, held: None = Depends(failing, scope="function")
+        tasks: BackgroundTasks, held: None = Depends(kind(failing_to_close), scope="function")
     ) -> None:
         add_three(tasks)
 
@@ -548,8 +484,11 @@ def test_tasks_are_named_where_closing_in_function_scope_failed(
 
 
 @pytest.mark.parametrize("way", ["by a cancel scope", "by asyncio"])
-def test_tasks_of_a_request_that_is_cancelled_while_it_closes_are_named(log: Log, way: str) -> None:
-    """No task has started by then, and each is named as cancelled."""
+def test_tasks_are_named_where_closing_is_cancelled(log: Log, way: str) -> None:
+    """A request is cancelled while it closes what it holds: its tasks are named.
+
+    No task has started by then, and each is named as cancelled.
+    """
     app = MiniBG()
 
     async def server() -> None:
@@ -581,9 +520,9 @@ def test_tasks_of_a_request_that_is_cancelled_while_it_closes_are_named(log: Log
     assert warning.endswith(f"): {__name__}.first, {__name__}.third")
 
 
-def test_a_failure_that_one_lists_policy_lets_through_ends_the_whole_run(
-    backend: str, log: Log
-) -> None:
+def test_a_failure_that_is_let_through_ends_the_whole_run(backend: str, log: Log) -> None:
+    """A failure that the policy of one list lets through stops the other lists too."""
+
     def fail() -> None:
         raise ValueError("let through")
 
@@ -599,9 +538,9 @@ def test_a_failure_that_one_lists_policy_lets_through_ends_the_whole_run(
     assert log.warnings == [f"background tasks not run (an earlier failure, ValueError): {NAMES}"]
 
 
-def test_a_task_that_is_added_to_a_list_whose_turn_is_over_is_named_with_the_failure_that_follows(
-    backend: str, log: Log
-) -> None:
+def test_a_task_added_to_a_list_that_has_run_is_named(backend: str, log: Log) -> None:
+    """A list whose turn is over gets tasks, then a failure ends the run: the tasks are named."""
+
     def fail() -> None:
         raise ValueError("let through")
 
@@ -617,9 +556,8 @@ def test_a_task_that_is_added_to_a_list_whose_turn_is_over_is_named_with_the_fai
     assert log.warnings == [f"background tasks not run (an earlier failure, ValueError): {NAMES}"]
 
 
-def test_a_response_without_a_framework_names_and_isolates_as_well(backend: str, log: Log) -> None:
-    async def refuse(message: Message) -> None:
-        raise OSError("the client is gone")
+def test_a_response_alone_names_and_isolates_as_well(backend: str, log: Log) -> None:
+    """A response that is the whole application keeps the rules without a framework."""
 
     def fail() -> None:
         raise ValueError
@@ -627,7 +565,7 @@ def test_a_response_without_a_framework_names_and_isolates_as_well(backend: str,
     anyio.run(Exchange(), Response(background=BackgroundTask(fail)), backend=backend)
     with pytest.raises(OSError, match="the client is gone"):
         anyio.run(
-            Exchange(on_send=refuse), Response(background=BackgroundTask(first)), backend=backend
+            Exchange(client_gone=True), Response(background=BackgroundTask(first)), backend=backend
         )
     assert [record.levelno for record in log.records] == [logging.ERROR, logging.WARNING]
     assert log.warnings == [
@@ -750,3 +688,64 @@ def test_a_subclass_whose_init_fails_says_nothing(log: Log) -> None:
         Failing()
     gc.collect()
     assert log.warnings == []
+
+
+def test_the_application_ends_when_its_last_task_has(backend: str) -> None:
+    """A server that is told to end asks the lifespan first, and waits for its answer."""
+    events: list[str] = []
+    app = MiniBG()
+
+    async def server() -> None:
+        runs, goes_on, told_to_end = anyio.Event(), anyio.Event(), anyio.Event()
+
+        async def task() -> None:
+            runs.set()
+            await goes_on.wait()
+            events.append("the task ended")
+
+        @app.get("/")
+        async def endpoint(tasks: BackgroundTasks) -> None:
+            tasks.add_task(task)
+
+        async def receive() -> Message:
+            if events:
+                await told_to_end.wait()
+            return {"type": "lifespan.shutdown" if events else "lifespan.startup"}
+
+        async def send(message: Message) -> None:
+            events.append(message["type"])
+
+        with anyio.fail_after(SECONDS):
+            async with anyio.create_task_group() as group:
+                group.start_soon(app, {"type": "lifespan", "state": {}}, receive, send)
+                group.start_soon(Exchange(), app)
+                await runs.wait()
+                told_to_end.set()
+                for _ in range(10):
+                    await anyio.lowlevel.checkpoint()
+                goes_on.set()
+
+    anyio.run(server, backend=backend)
+    assert events == ["lifespan.startup.complete", "the task ended", "lifespan.shutdown.complete"]
+
+
+# --- any program ---------------------------------------------------------------------------------
+
+FATES = ("start", "not run", "cut off")
+
+
+@pytest.mark.basic(before="isolate")
+@given(program=PROGRAMS["order"])
+def test_no_task_vanishes_where_nothing_fails(backend: str, program: Program) -> None:
+    """Whatever the order and the place, each task starts or is named."""
+    wanted, seen = expected(program), anyio.run(Player().play, program, backend=backend)
+    fates = [sorted({e[1] for e in events if e[0] in FATES}) for events in (wanted, seen)]
+    hold("nothing lost", program, *fates)
+
+
+@pytest.mark.basic
+@given(program=PROGRAMS["nothing lost"])
+def test_each_task_ends_or_is_named_in_any_program_and_request(
+    backend: str, program: AnyProgram
+) -> None:
+    check("nothing lost", backend, program)

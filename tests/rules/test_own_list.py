@@ -11,37 +11,7 @@ from hypothesis import strategies as st
 from minibg import BackgroundTask, BackgroundTasks, Depends, FailFastTasks, MiniBG
 from tests.rules.language.exchange import Exchange
 from tests.rules.language.programs import PROGRAMS, hold
-from tests.rules.language.tasks import kinds, make
-
-
-@pytest.mark.basic
-@given(program=PROGRAMS["own list"])
-def test_requests_that_overlap_run_their_own_tasks_only(
-    backend: str, program: tuple[list[str], int]
-) -> None:
-    programme, requests = program
-    ran: dict[int, list[int]] = {number: [] for number in range(requests)}
-    given_to: dict[int, BackgroundTasks] = {}
-    app = MiniBG()
-
-    @app.get("/{number:int}")
-    async def endpoint(number: int, tasks: BackgroundTasks) -> None:
-        given_to[number] = tasks
-        for place, kind in enumerate(programme):
-            tasks.add_task(make(kind, ran[number].append), place)
-            await anyio.lowlevel.checkpoint()
-
-    async def server() -> None:
-        async with anyio.create_task_group() as group:
-            for number in range(requests):
-                group.start_soon(Exchange(f"/{number}"), app)
-
-    anyio.run(server, backend=backend)
-    sharing = {n: sum(other is own for other in given_to.values()) for n, own in given_to.items()}
-    wanted = {f"request {n}": f"1 has its list, it ran {[*range(len(programme))]}" for n in ran}
-    seen = {f"request {n}": f"{sharing[n]} have its list, it ran {ran[n]}" for n in ran}
-    seen = {name: text.replace("1 have", "1 has") for name, text in seen.items()}
-    hold("own list", program, wanted, seen)
+from tests.rules.language.tasks import any_kind, make
 
 
 @pytest.mark.basic(before="place")
@@ -50,6 +20,25 @@ def test_two_lists_share_no_task() -> None:
     one.add_task(print)
     assert [len(one.tasks), len(other.tasks)] == [1, 0]
     one.tasks.clear()
+
+
+@pytest.mark.basic
+def test_a_dependency_and_the_endpoint_share_a_list(backend: str) -> None:
+    given_lists: list[BackgroundTasks] = []
+    app = MiniBG()
+
+    async def dependency(tasks: BackgroundTasks) -> BackgroundTasks:
+        return tasks
+
+    @app.get("/")
+    async def endpoint(
+        tasks: BackgroundTasks, handed_on: Annotated[BackgroundTasks, Depends(dependency)]
+    ) -> None:
+        given_lists.extend([tasks, handed_on])
+
+    anyio.run(Exchange(), app, backend=backend)
+    one, other = given_lists
+    assert one is other
 
 
 @pytest.mark.basic
@@ -74,43 +63,8 @@ def test_the_annotation_chooses_the_policy(backend: str) -> None:
     assert Counting.failures == 2
 
 
-@given(programme=st.lists(st.tuples(kinds(), st.booleans()), max_size=6))
-def test_lists_of_several_classes_run_in_the_order_in_which_they_were_asked_for(
-    backend: str, programme: list[tuple[str, bool]]
-) -> None:
-    ran: list[int] = []
-    app = MiniBG()
-
-    @app.get("/")
-    async def endpoint(first: FailFastTasks, second: BackgroundTasks) -> None:
-        for number, (kind, into_first) in enumerate(programme):
-            (first if into_first else second).add_task(make(kind, ran.append), number)
-
-    anyio.run(Exchange(), app, backend=backend)
-    into = [into_first for _, into_first in programme]
-    assert ran == sorted(range(len(programme)), key=lambda number: not into[number])
-
-
-@pytest.mark.basic
-def test_a_dependency_and_the_endpoint_share_a_list(backend: str) -> None:
-    given_lists: list[BackgroundTasks] = []
-    app = MiniBG()
-
-    async def dependency(tasks: BackgroundTasks) -> BackgroundTasks:
-        return tasks
-
-    @app.get("/")
-    async def endpoint(
-        tasks: BackgroundTasks, handed_on: Annotated[BackgroundTasks, Depends(dependency)]
-    ) -> None:
-        given_lists.extend([tasks, handed_on])
-
-    anyio.run(Exchange(), app, backend=backend)
-    one, other = given_lists
-    assert one is other
-
-
-def test_the_endpoint_and_all_its_dependencies_share_one_list_of_each_class(backend: str) -> None:
+def test_a_request_has_one_list_of_each_class(backend: str) -> None:
+    """The endpoint and all its dependencies share one list of each class."""
     given_lists: list[tuple[BackgroundTasks, FailFastTasks]] = []
     app = MiniBG()
 
@@ -145,11 +99,14 @@ def test_the_endpoint_and_all_its_dependencies_share_one_list_of_each_class(back
     assert first[0][1] is not second[0][1]
 
 
-@given(programme=st.lists(st.tuples(kinds(), st.sampled_from(["dependency", "endpoint"]))))
-def test_tasks_of_dependencies_and_of_the_endpoint_run_in_the_order_in_which_they_were_added(
-    backend: str, programme: list[tuple[str, str]]
+@given(added=st.lists(st.tuples(any_kind(), st.sampled_from(["dependency", "endpoint"]))))
+def test_a_dependency_and_the_endpoint_add_in_turn(
+    backend: str, added: list[tuple[str, str]]
 ) -> None:
-    """A dependency hands its list on, so that both add to it in turn."""
+    """Tasks of a dependency and of the endpoint run in the order in which they were added.
+
+    A dependency hands its list on, so that both add to it in turn.
+    """
     ran: list[int] = []
     app = MiniBG()
 
@@ -160,12 +117,12 @@ def test_tasks_of_dependencies_and_of_the_endpoint_run_in_the_order_in_which_the
     async def endpoint(
         tasks: BackgroundTasks, handed_on: Annotated[BackgroundTasks, Depends(dependency)]
     ) -> None:
-        for number, (kind, by) in enumerate(programme):
+        for number, (kind, by) in enumerate(added):
             adding = tasks if by == "endpoint" else handed_on
             adding.add_task(make(kind, ran.append), number)
 
     anyio.run(Exchange(), app, backend=backend)
-    assert ran == list(range(len(programme)))
+    assert ran == list(range(len(added)))
 
 
 @pytest.mark.parametrize("base", [BackgroundTasks, FailFastTasks])
@@ -188,3 +145,51 @@ def test_two_classes_of_one_name_are_two_lists(backend: str, base: type[Backgrou
 
     anyio.run(Exchange(), app, backend=backend)
     assert given_classes == [one, two]
+
+
+@given(added=st.lists(st.tuples(any_kind(), st.booleans()), max_size=6))
+def test_lists_run_in_the_order_they_were_asked_for(
+    backend: str, added: list[tuple[str, bool]]
+) -> None:
+    """Lists of several classes run in the order in which the endpoint asks for them."""
+    ran: list[int] = []
+    app = MiniBG()
+
+    @app.get("/")
+    async def endpoint(first: FailFastTasks, second: BackgroundTasks) -> None:
+        for number, (kind, into_first) in enumerate(added):
+            (first if into_first else second).add_task(make(kind, ran.append), number)
+
+    anyio.run(Exchange(), app, backend=backend)
+    into = [into_first for _, into_first in added]
+    assert ran == sorted(range(len(added)), key=lambda number: not into[number])
+
+
+@pytest.mark.basic
+@given(program=PROGRAMS["own list"])
+def test_requests_that_overlap_run_their_own_tasks_only(
+    backend: str, program: tuple[list[str], int]
+) -> None:
+    kinds, how_many = program
+    ran: dict[int, list[int]] = {number: [] for number in range(how_many)}
+    given_to: dict[int, BackgroundTasks] = {}
+    app = MiniBG()
+
+    @app.get("/{number:int}")
+    async def endpoint(number: int, tasks: BackgroundTasks) -> None:
+        given_to[number] = tasks
+        for place, kind in enumerate(kinds):
+            tasks.add_task(make(kind, ran[number].append), place)
+            await anyio.lowlevel.checkpoint()
+
+    async def server() -> None:
+        async with anyio.create_task_group() as group:
+            for number in range(how_many):
+                group.start_soon(Exchange(f"/{number}"), app)
+
+    anyio.run(server, backend=backend)
+    sharing = {n: sum(other is own for other in given_to.values()) for n, own in given_to.items()}
+    wanted = {f"request {n}": f"1 has its list, it ran {[*range(len(kinds))]}" for n in ran}
+    seen = {f"request {n}": f"{sharing[n]} have its list, it ran {ran[n]}" for n in ran}
+    seen = {name: text.replace("1 have", "1 has") for name, text in seen.items()}
+    hold("own list", program, wanted, seen)

@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator, Iterator
 from functools import partial
 from itertools import groupby
 from typing import Any
-from unittest.mock import AsyncMock, Mock
+from unittest.mock import AsyncMock, Mock, patch
 
 import anyio
 import pytest
@@ -18,8 +18,9 @@ from hypothesis import strategies as st
 import minibg.background
 from minibg import BackgroundTask, BackgroundTasks
 from minibg.concurrency import is_async_callable, run_in_background_thread
+from tests.rules.language import SECONDS
 from tests.rules.language.programs import PROGRAMS, AnyProgram, check
-from tests.rules.language.tasks import ASYNC, HANDED_BACK, KINDS, SYNC, kinds, make
+from tests.rules.language.tasks import ASYNC, HANDED_BACK, KINDS, SYNC, any_kind, make
 
 
 def where_it_runs(backend: str, kind: str, *, alone: bool = False) -> tuple[bool, bool]:
@@ -55,12 +56,6 @@ async def aiter_numbers() -> AsyncIterator[int]:
 
 
 @pytest.mark.basic
-@given(program=PROGRAMS["place"])
-def test_each_task_runs_in_its_place_in_any_program(backend: str, program: AnyProgram) -> None:
-    check("place", backend, program)
-
-
-@pytest.mark.basic
 @pytest.mark.parametrize("alone", [False, True])
 @pytest.mark.parametrize("kind", ASYNC | HANDED_BACK)
 def test_what_is_async_is_awaited_in_the_requests_own_task(
@@ -87,22 +82,17 @@ def test_builtins_and_mocks_are_recognised_for_what_they_are() -> None:
     assert not is_async_callable(Mock())
 
 
-@given(programme=st.lists(kinds(SYNC | ASYNC)))
-def test_a_row_of_sync_tasks_shares_one_hop(backend: str, programme: list[str]) -> None:
-    hops = 0
-
-    async def count_and_run(*args: Any, **kwargs: Any) -> Any:
-        nonlocal hops
-        hops += 1
-        return await run_in_background_thread(*args, **kwargs)
-
+@given(kinds=st.lists(any_kind(SYNC | ASYNC)))
+def test_neighbouring_sync_tasks_go_to_a_thread_together(backend: str, kinds: list[str]) -> None:
+    """There is one hop for each row, however long it is."""
     tasks = BackgroundTasks()
-    for kind in programme:
+    for kind in kinds:
         tasks.add_task(make(kind, lambda: None))
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(minibg.background, "run_in_background_thread", count_and_run)
+    rows = [is_sync for is_sync, _ in groupby(kind in SYNC for kind in kinds) if is_sync]
+    name = "run_in_background_thread"
+    with patch.object(minibg.background, name, wraps=run_in_background_thread) as hop:
         anyio.run(tasks, backend=backend)
-    assert hops == sum(is_sync for is_sync, _ in groupby(kind in SYNC for kind in programme))
+    assert hop.call_count == len(rows)
 
 
 @pytest.mark.parametrize("kind", ASYNC)
@@ -118,14 +108,14 @@ def test_what_is_async_needs_no_thread(
     assert ran == ["alone", "in a list"]
 
 
-@given(row=st.lists(kinds(SYNC), min_size=1, max_size=3))
+@given(row=st.lists(any_kind(SYNC), min_size=1, max_size=3))
 def test_the_loop_goes_on_while_a_sync_task_blocks(backend: str, row: list[str]) -> None:
     async def request() -> None:
         released = [threading.Event() for _ in row]
         waited: list[bool] = []
         tasks = BackgroundTasks()
         for kind, event in zip(row, released, strict=True):
-            tasks.add_task(make(kind, lambda event: waited.append(event.wait(10))), event)
+            tasks.add_task(make(kind, lambda event: waited.append(event.wait(SECONDS))), event)
         async with anyio.create_task_group() as group:
             group.start_soon(tasks)
             for event in released:
@@ -136,10 +126,11 @@ def test_the_loop_goes_on_while_a_sync_task_blocks(backend: str, row: list[str])
     anyio.run(request, backend=backend)
 
 
-@given(before=st.lists(kinds(), max_size=3), after=st.lists(kinds(), max_size=3))
-def test_an_awaitable_that_is_handed_back_is_awaited_before_the_next_task(
+@given(before=st.lists(any_kind(), max_size=3), after=st.lists(any_kind(), max_size=3))
+def test_an_awaitable_is_awaited_before_the_next_task(
     backend: str, before: list[str], after: list[str]
 ) -> None:
+    """A sync task hands back an awaitable: it is awaited before the next task."""
     ran: list[int] = []
     awaited_at = len(before)
 
@@ -174,3 +165,9 @@ def test_a_task_that_hands_back_a_generator_has_failed(backend: str, generate: A
     assert after == "the next task"
     assert isinstance(failure, TypeError)
     assert "generator was handed back" in str(failure)
+
+
+@pytest.mark.basic
+@given(program=PROGRAMS["place"])
+def test_each_task_runs_in_its_place_in_any_program(backend: str, program: AnyProgram) -> None:
+    check("place", backend, program)

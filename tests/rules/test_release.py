@@ -20,7 +20,9 @@ from minibg import (
     UploadFile,
 )
 from minibg.types import ASGIApp, Message, Receive, Scope, Send
+from tests.rules.language import SECONDS
 from tests.rules.language.exchange import Exchange
+from tests.rules.language.generators import Kind, both_kinds
 from tests.rules.language.programs import PROGRAMS, AnyProgram, check
 
 DependsScope = Literal["function", "request"]
@@ -34,60 +36,35 @@ def pieces(events: list[Any]) -> Generator[str]:
         events.append("release")
 
 
-async def async_pieces(events: list[Any]) -> AsyncGenerator[str]:
-    try:
-        yield "one"
-        yield "two"
-    finally:
-        await anyio.lowlevel.checkpoint()
-        events.append("release")
-
-
-streams = pytest.mark.parametrize("content", [pieces, async_pieces])
-
-
-def app_that_streams(content: Callable[[list[Any]], Any], events: list[Any]) -> MiniBG:
+def app_that_streams(kind: Kind, events: list[Any]) -> MiniBG:
     app = MiniBG()
 
     @app.get("/")
     async def endpoint(tasks: BackgroundTasks) -> StreamingResponse:
         tasks.add_task(events.append, "task")
-        return StreamingResponse(content(events))
+        return StreamingResponse(kind(pieces)(events))
 
     return app
 
 
 @pytest.mark.basic
-@given(program=PROGRAMS["release"])
-def test_what_a_request_holds_closes_in_between_in_any_request(
-    backend: str, program: AnyProgram
-) -> None:
-    check("release", backend, program)
-
-
-@pytest.mark.basic
-@streams
-def test_a_stream_is_closed_before_the_first_task_starts(
-    backend: str, content: Callable[[list[Any]], Any]
-) -> None:
+@both_kinds
+def test_a_stream_is_closed_before_the_first_task_starts(backend: str, kind: Kind) -> None:
     events: list[Any] = []
-    anyio.run(Exchange(events=events), app_that_streams(content, events), backend=backend)
+    anyio.run(Exchange(events=events), app_that_streams(kind, events), backend=backend)
     assert events == ["release", "response", "task"]
 
 
 @pytest.mark.basic
-@streams
-def test_a_stream_that_is_left_before_its_end_is_closed_too(
-    backend: str, content: Callable[[list[Any]], Any]
-) -> None:
-    async def refuse_the_second_piece(message: Message) -> None:
-        if message.get("body") == b"two":
-            raise OSError("the client is gone")
+@both_kinds
+def test_a_stream_that_is_left_before_its_end_is_closed_too(backend: str, kind: Kind) -> None:
+    def at_the_second_piece(message: Message) -> bool:
+        return message.get("body") == b"two"
 
     events: list[Any] = []
-    exchange = Exchange(events=events, on_send=refuse_the_second_piece)
+    exchange = Exchange(events=events, client_gone=at_the_second_piece)
     with pytest.raises(OSError, match="the client is gone"):
-        anyio.run(exchange, app_that_streams(content, events), backend=backend)
+        anyio.run(exchange, app_that_streams(kind, events), backend=backend)
     assert events == ["release"]
 
 
@@ -136,7 +113,7 @@ def anyio_runs_here() -> bool:
     return True
 
 
-resources = pytest.mark.parametrize("kind", [resource, async_resource])
+resources = pytest.mark.parametrize("holding", [resource, async_resource])
 scopes = pytest.mark.parametrize("scope", ["function", "request"])
 
 
@@ -167,11 +144,12 @@ def app_that_holds(
         ("function", ["endpoint", "close", "response", "task"]),
     ],
 )
-def test_a_dependency_closes_after_the_response_or_after_the_endpoint_as_its_scope_says(
-    backend: str, kind: Callable[..., Any], scope: DependsScope, expected: list[str]
+def test_the_scope_says_when_a_dependency_closes(
+    backend: str, holding: Callable[..., Any], scope: DependsScope, expected: list[str]
 ) -> None:
+    """A dependency closes after the response, or, with `scope="function"`, after the endpoint."""
     events: list[Any] = []
-    app = app_that_holds(kind(events), events, scope)
+    app = app_that_holds(holding(events), events, scope)
     anyio.run(Exchange(events=events), app, backend=backend)
     assert events == expected
 
@@ -179,37 +157,37 @@ def test_a_dependency_closes_after_the_response_or_after_the_endpoint_as_its_sco
 @resources
 @scopes
 def test_a_dependency_closes_before_an_error_is_answered(
-    backend: str, kind: Callable[..., Any], scope: DependsScope
+    backend: str, holding: Callable[..., Any], scope: DependsScope
 ) -> None:
     def refuse() -> None:
         raise HTTPException(403)
 
     events: list[Any] = []
-    app = app_that_holds(kind(events), events, scope, refuse)
+    app = app_that_holds(holding(events), events, scope, refuse)
     anyio.run(Exchange(events=events), app, backend=backend)
     assert events == ["endpoint", "HTTPException", "close", "response"]
 
 
 @resources
-def test_a_dependency_closes_where_the_response_could_not_be_sent(
-    backend: str, kind: Callable[..., Any]
+def test_a_dependency_closes_where_the_response_was_not_sent(
+    backend: str, holding: Callable[..., Any]
 ) -> None:
-    async def refuse(message: Message) -> None:
-        raise OSError("the client is gone")
-
     events: list[Any] = []
-    exchange = Exchange(events=events, on_send=refuse)
+    exchange = Exchange(events=events, client_gone=True)
     with pytest.raises(OSError, match="the client is gone"):
-        anyio.run(exchange, app_that_holds(kind(events), events), backend=backend)
+        anyio.run(exchange, app_that_holds(holding(events), events), backend=backend)
     assert events == ["endpoint", "OSError", "close"]
 
 
 @resources
 @scopes
-def test_a_dependency_closes_where_the_request_is_cancelled_in_the_endpoint(
-    backend: str, kind: Callable[..., Any], scope: DependsScope
+def test_a_dependency_closes_where_the_endpoint_is_cancelled(
+    backend: str, holding: Callable[..., Any], scope: DependsScope
 ) -> None:
-    """A sync one in a worker thread, as always: its closing may block."""
+    """A dependency closes where the request is cancelled in the endpoint.
+
+    A sync one in a worker thread, as always: its closing may block.
+    """
     events: list[Any] = []
 
     async def server() -> None:
@@ -217,7 +195,7 @@ def test_a_dependency_closes_where_the_request_is_cancelled_in_the_endpoint(
             app = MiniBG()
 
             @app.get("/")
-            async def endpoint(held: None = Depends(kind(events), scope=scope)) -> None:
+            async def endpoint(held: None = Depends(holding(events), scope=scope)) -> None:
                 cancelled.cancel()
                 await anyio.sleep_forever()
 
@@ -228,9 +206,10 @@ def test_a_dependency_closes_where_the_request_is_cancelled_in_the_endpoint(
 
 
 @resources
-def test_a_dependency_closes_where_the_request_is_cancelled_while_it_is_answered(
-    backend: str, kind: Callable[..., Any]
+def test_a_dependency_closes_where_sending_is_cancelled(
+    backend: str, holding: Callable[..., Any]
 ) -> None:
+    """A dependency closes where the request is cancelled while it is answered."""
     events: list[Any] = []
 
     async def server() -> None:
@@ -240,7 +219,7 @@ def test_a_dependency_closes_where_the_request_is_cancelled_while_it_is_answered
                 cancelled.cancel()
                 await checkpoint()
 
-            app = app_that_holds(kind(events), events)
+            app = app_that_holds(holding(events), events)
             await Exchange(events=events, on_send=cancel)(app)
 
     anyio.run(server, backend=backend)
@@ -248,15 +227,16 @@ def test_a_dependency_closes_where_the_request_is_cancelled_while_it_is_answered
 
 
 @resources
-def test_all_dependencies_close_where_the_request_is_cancelled_while_one_closes(
-    backend: str, kind: Callable[..., Any]
+def test_all_dependencies_close_though_closing_is_cancelled(
+    backend: str, holding: Callable[..., Any]
 ) -> None:
+    """The request is cancelled while one dependency closes: the others close too."""
     events: list[Any] = []
 
     async def server() -> None:
         with anyio.CancelScope() as cancelled:
 
-            async def cancels(before: None = Depends(kind(events))) -> AsyncGenerator[None]:
+            async def cancels(before: None = Depends(holding(events))) -> AsyncGenerator[None]:
                 yield
                 cancelled.cancel()
                 await checkpoint()
@@ -270,31 +250,29 @@ def test_all_dependencies_close_where_the_request_is_cancelled_while_one_closes(
 
 @resources
 def test_an_error_while_closing_is_logged_and_the_tasks_run(
-    backend: str, kind: Callable[..., Any], caplog: pytest.LogCaptureFixture
+    backend: str, holding: Callable[..., Any], caplog: pytest.LogCaptureFixture
 ) -> None:
     events: list[Any] = []
-    app = app_that_holds(kind(events, LookupError), events)
+    app = app_that_holds(holding(events, LookupError), events)
     anyio.run(Exchange(events=events), app, backend=backend)
     assert events == ["endpoint", "response", "close", "task"]
     assert_logged(caplog)
 
 
 @resources
-def test_an_error_while_closing_is_logged_where_the_response_could_not_be_sent_either(
-    backend: str, kind: Callable[..., Any], caplog: pytest.LogCaptureFixture
+def test_a_closing_error_is_logged_though_nothing_was_sent(
+    backend: str, holding: Callable[..., Any], caplog: pytest.LogCaptureFixture
 ) -> None:
-    async def refuse(message: Message) -> None:
-        raise OSError("the client is gone")
-
+    """Two things fail: the response is not sent, and then closing. The log has the second."""
     events: list[Any] = []
 
-    async def failing(below: None = Depends(kind(events))) -> AsyncGenerator[None]:
+    async def failing(below: None = Depends(holding(events))) -> AsyncGenerator[None]:
         try:
             yield
         finally:
             raise LookupError("closing failed")
 
-    exchange = Exchange(events=events, on_send=refuse)
+    exchange = Exchange(events=events, client_gone=True)
     with pytest.raises(OSError, match="the client is gone"):
         anyio.run(exchange, app_that_holds(failing, events), backend=backend)
     assert events == ["endpoint", "LookupError", "close"]
@@ -314,17 +292,17 @@ def test_closing_never_waits_for_a_thread(backend: str) -> None:
     def connection() -> Generator[None]:
         if not pool.acquire(blocking=False):
             waits.set()
-            assert pool.acquire(timeout=5)
+            assert pool.acquire(timeout=SECONDS)
         yield
         pool.release()
 
     @app.get("/")
     async def endpoint(held: None = Depends(connection)) -> None:
-        await anyio.to_thread.run_sync(waits.wait, 5, limiter=anyio.CapacityLimiter(1))
+        await anyio.to_thread.run_sync(waits.wait, SECONDS, limiter=anyio.CapacityLimiter(1))
 
     async def server() -> None:
         anyio.to_thread.current_default_thread_limiter().total_tokens = 1
-        with anyio.fail_after(4):
+        with anyio.fail_after(SECONDS / 2):
             async with anyio.create_task_group() as group:
                 group.start_soon(Exchange(), app)
                 group.start_soon(Exchange(), app)
@@ -372,7 +350,8 @@ def app_that_takes(
     return posting(app)
 
 
-def test_an_upload_is_closed_after_the_response_and_before_the_first_task(backend: str) -> None:
+def test_an_upload_is_closed_before_the_first_task(backend: str) -> None:
+    """An upload is closed after the response and before the first task."""
     closed: list[bool] = []
     files: list[UploadFile] = []
     app = MiniBG()
@@ -451,22 +430,19 @@ def test_an_upload_is_closed_where_the_endpoint_raised(
 
 @resources
 def test_an_upload_is_closed_where_a_dependency_fails_to_close(
-    backend: str, kind: Callable[..., Any], caplog: pytest.LogCaptureFixture
+    backend: str, holding: Callable[..., Any], caplog: pytest.LogCaptureFixture
 ) -> None:
     files: list[UploadFile] = []
-    app = app_that_takes(files, dependency=kind([], LookupError))
+    app = app_that_takes(files, dependency=holding([], LookupError))
     anyio.run(Exchange(), app, backend=backend)
     assert [file.file.closed for file in files] == [True]
     assert_logged(caplog)
 
 
-def test_an_upload_is_closed_where_the_response_could_not_be_sent(backend: str) -> None:
-    async def refuse(message: Message) -> None:
-        raise OSError("the client is gone")
-
+def test_an_upload_is_closed_where_the_response_was_not_sent(backend: str) -> None:
     files: list[UploadFile] = []
     with pytest.raises(OSError, match="the client is gone"):
-        anyio.run(Exchange(on_send=refuse), app_that_takes(files), backend=backend)
+        anyio.run(Exchange(client_gone=True), app_that_takes(files), backend=backend)
     assert [file.file.closed for file in files] == [True]
 
 
@@ -492,3 +468,12 @@ def test_an_upload_is_closed_where_the_request_is_cancelled(backend: str, when: 
 
     anyio.run(server, backend=backend)
     assert [file.file.closed for file in files] == [True]
+
+
+# --- any request ---------------------------------------------------------------------------------
+
+
+@pytest.mark.basic
+@given(program=PROGRAMS["release"])
+def test_what_any_request_holds_closes_before_its_tasks(backend: str, program: AnyProgram) -> None:
+    check("release", backend, program)

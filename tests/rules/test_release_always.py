@@ -30,8 +30,8 @@ from minibg import (
 )
 from minibg.concurrency import background_limiter
 from minibg.types import Message
+from tests.rules.language import SECONDS
 
-SECONDS = 5
 UPLOAD = (
     b'--xXx\r\nContent-Disposition: form-data; name="file"; filename="a"\r\n\r\n'
     + b"x" * (1 << 20)  # more than is kept in memory
@@ -253,19 +253,20 @@ async def cancelled_thrice_by_asyncio(path: str, n: int) -> bool:
 ways = pytest.mark.parametrize(
     "cancelled", [cancelled_by_a_scope, cancelled_by_asyncio, cancelled_thrice_by_asyncio]
 )
-requests = pytest.mark.parametrize(
+each_request = pytest.mark.parametrize(
     "path", ["/upload", "/sync", "/raises", "/stream", "/sync-stream", "/starlette"]
 )
 
 
 @ways
-@requests
-def test_all_is_closed_and_no_task_is_lost_wherever_a_request_is_cancelled(
+@each_request
+def test_a_request_may_be_cancelled_at_any_await(
     backend: str,
     cancelled: Callable[[str, int], Awaitable[bool]],
     path: str,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
+    """Wherever a request is cancelled, all that it holds is closed, and no task is lost."""
     if backend == "trio" and cancelled is not cancelled_by_a_scope:
         pytest.skip("trio has scopes only")
 

@@ -13,6 +13,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from itertools import groupby
 from typing import Any, Literal, NamedTuple
+from unittest.mock import patch
 
 import anyio
 import pytest
@@ -42,18 +43,18 @@ from tests.rules.language.tasks import ASYNC, HANDED_BACK
 from tests.rules.language.words import Event, Program, Request, Task
 
 BESIDE_STARLETTE: dict[str, str | None] = {
-    "place": "test_a_coroutine_that_a_lambda_hands_back_is_awaited_by_minibg_alone",
-    "capture": "test_a_keyword_that_starlette_uses_itself_reaches_the_task_with_minibg_alone",
-    "order": "test_a_program_leaves_the_same_trace_on_starlette_and_on_minibg",
-    "isolate": "test_a_failing_task_stops_the_next_with_starlette_alone",
-    "grow": "test_a_program_leaves_the_same_trace_on_starlette_and_on_minibg",
+    "place": "test_minibg_alone_awaits_what_a_lambda_hands_back",
+    "capture": "test_minibg_alone_hands_any_keyword_to_the_task",
+    "order": "test_a_program_leaves_one_trace_on_both",
+    "isolate": "test_starlette_alone_stops_after_a_failing_task",
+    "grow": "test_a_program_leaves_one_trace_on_both",
     "own list": None,  # Starlette injects no list; FastAPI's is in tests/servers/test_traps.py
-    "after": "test_tasks_whose_response_was_not_sent_are_named_by_minibg_alone",
+    "after": "test_minibg_alone_names_tasks_if_nothing_was_sent",
     "release": None,  # likewise
-    "nothing lost": "test_what_a_failure_stops_is_named_by_minibg_alone",
-    "context": "test_a_program_leaves_the_same_trace_on_starlette_and_on_minibg",
-    "cancel": "test_an_async_task_starts_after_the_run_was_cancelled_with_starlette_alone",
-    "room": "test_sync_tasks_take_the_threads_of_endpoints_with_starlette_alone",
+    "nothing lost": "test_minibg_alone_names_what_a_failure_stops",
+    "context": "test_a_program_leaves_one_trace_on_both",
+    "cancel": "test_starlette_alone_starts_a_task_after_cancellation",
+    "room": "test_starlette_alone_takes_the_threads_of_endpoints",
 }
 """For each rule, a test that shows how Starlette keeps it, or does not."""
 
@@ -95,62 +96,18 @@ class Behind(Player):
         return self.parts.tasks
 
     async def serve(self, request: Request) -> None:
-        """Send the response, and note what the server takes and what context is left in the end."""
+        """Send the response, and note what the server is sent and what context is left."""
 
-        async def take(message: Message) -> None:
-            await anyio.lowlevel.checkpoint()
-            if request.fails == "the response was not sent":
-                raise OSError("the client is gone")
+        async def note(message: Message) -> None:
             self.events.append(("sent", message))
 
+        exchange = Exchange(on_send=note, client_gone=request.fails == "the response was not sent")
         background = self.list_of(request.own)
         self.given += request.own.appended
         try:
-            await Exchange(on_send=take)(self.parts.response({"a": 1}, background=background))
+            await exchange(self.parts.response({"a": 1}, background=background))
         finally:
             self.events.append(("left", variable.get()))
-
-
-def common(task: Any) -> Any:
-    """What remains of a task, or a program, when all is left out that only minibg can do.
-
-    Nothing is left out of what is added during the run, of lists that stand in lists, of failures
-    that are no `Exception`, of context variables: there the two agree.
-    """
-    if isinstance(task, Program):
-        return replace(task, tasks=tuple(map(common, task.tasks)))
-    return replace(
-        task,
-        # Starlette does not await what a sync callable hands back.
-        kind="a coroutine function" if task.kind in HANDED_BACK else task.kind,
-        # Starlette's own parameters are in the way of these keywords.
-        kwargs=tuple((name, value) for name, value in task.kwargs if name not in ("func", "self")),
-        adds=tuple(map(common, task.adds)),
-        # Starlette does not ask whether it is cancelled between a thread and an async task.
-        cancels=task.cancels and task.kind in ASYNC,
-    )
-
-
-# A failure or a cancellation ends most programs after a task or two, so half of them have none.
-going_through = programs(arguments | additions | context, st.just("fail fast"))
-ending_early = programs(everything, st.just("fail fast"))
-
-
-@given(program=(going_through | ending_early).map(common))
-def test_a_program_leaves_the_same_trace_on_starlette_and_on_minibg(
-    backend: str, program: Program
-) -> None:
-    async def trace(parts: Parts) -> list[Event]:
-        events = await Behind(parts).play(Request(own=program))
-        # Starlette names no task that has not run to its end.
-        return [event for event in events if event[0] not in ("not run", "cut off")]
-
-    async def traces() -> dict[str, list[Event]]:
-        return {name: await trace(parts) for name, parts in ALIKE.items()}
-
-    seen = anyio.run(traces, backend=backend)
-    for name, events in seen.items():
-        assert events == seen["Starlette"], name
 
 
 # The traps: where minibg differs, and closes one.
@@ -175,13 +132,13 @@ def outcome(
 A_SYNC_TASK, AN_ASYNC_TASK = Task("a function"), Task("a coroutine function")
 
 
-def test_a_failing_task_stops_the_next_with_starlette_alone(backend: str) -> None:
+def test_starlette_alone_stops_after_a_failing_task(backend: str) -> None:
     tasks = Task(raises=ValueError), A_SYNC_TASK, AN_ASYNC_TASK
     assert outcome(backend, STARLETTE, *tasks) == ["start 0", "raised ValueError"]
     assert outcome(backend, MINIBG, *tasks) == ["start 0", "start 1", "end 1", "start 2", "end 2"]
 
 
-def test_what_a_failure_stops_is_named_by_minibg_alone(backend: str) -> None:
+def test_minibg_alone_names_what_a_failure_stops(backend: str) -> None:
     tasks = Task(raises=ValueError), A_SYNC_TASK, AN_ASYNC_TASK
     assert outcome(backend, STARLETTE, *tasks) == ["start 0", "raised ValueError"]
     assert outcome(backend, FAIL_FAST, *tasks) == [
@@ -192,7 +149,8 @@ def test_what_a_failure_stops_is_named_by_minibg_alone(backend: str) -> None:
     ]
 
 
-def test_tasks_whose_response_was_not_sent_are_named_by_minibg_alone(backend: str) -> None:
+def test_minibg_alone_names_tasks_if_nothing_was_sent(backend: str) -> None:
+    """Tasks whose response was not sent are named by minibg alone."""
     tasks = A_SYNC_TASK, AN_ASYNC_TASK
     fails: Literal["the response was not sent"] = "the response was not sent"
     assert outcome(backend, STARLETTE, *tasks, fails=fails) == ["raised OSError"]
@@ -203,9 +161,10 @@ def test_tasks_whose_response_was_not_sent_are_named_by_minibg_alone(backend: st
     ]
 
 
-def test_tasks_of_a_list_that_nobody_awaits_are_named_by_minibg_alone(
+def test_minibg_alone_names_tasks_that_nobody_awaits(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
+    """Tasks of a list that nobody awaits are named by minibg alone."""
     for cls in (StarletteTasks, BackgroundTasks):
         cls().add_task(print)
     assert caplog.record_tuples == [
@@ -218,7 +177,8 @@ def test_tasks_of_a_list_that_nobody_awaits_are_named_by_minibg_alone(
 
 
 @pytest.mark.filterwarnings("ignore:coroutine .* was never awaited:RuntimeWarning")
-def test_a_coroutine_that_a_lambda_hands_back_is_awaited_by_minibg_alone(backend: str) -> None:
+def test_minibg_alone_awaits_what_a_lambda_hands_back(backend: str) -> None:
+    """A coroutine that a sync callable hands back is awaited by minibg alone."""
     tasks = Task("a function that hands back a coroutine"), A_SYNC_TASK
     ignored, refused = ["start 1", "end 1"], ["raised TypeError"]  # the latter by trio itself
     assert outcome(backend, STARLETTE, *tasks) == (ignored if backend == "asyncio" else refused)
@@ -226,9 +186,8 @@ def test_a_coroutine_that_a_lambda_hands_back_is_awaited_by_minibg_alone(backend
 
 
 @pytest.mark.parametrize("name", ["func", "self"])
-def test_a_keyword_that_starlette_uses_itself_reaches_the_task_with_minibg_alone(
-    backend: str, name: str
-) -> None:
+def test_minibg_alone_hands_any_keyword_to_the_task(backend: str, name: str) -> None:
+    """A keyword that Starlette uses itself reaches the task with minibg alone."""
     called: list[dict[str, object]] = []
     with pytest.raises(TypeError, match=f"multiple values for argument '{name}'"):
         StarletteTasks().add_task(lambda **given: called.append(given), **{name: 1})
@@ -239,10 +198,11 @@ def test_a_keyword_that_starlette_uses_itself_reaches_the_task_with_minibg_alone
 
 
 @pytest.mark.parametrize("not_callable", [None, "send"])
-def test_what_is_not_callable_is_refused_when_it_is_added_by_minibg_alone(
-    backend: str, not_callable: Any
-) -> None:
-    """With Starlette it fails when the response has been sent, far from the line that is wrong."""
+def test_minibg_alone_refuses_what_is_not_callable_at_once(backend: str, not_callable: Any) -> None:
+    """What is not callable is refused by `add_task` with minibg alone.
+
+    With Starlette it fails when the response has been sent, far from the line that is wrong.
+    """
     tasks = StarletteTasks()
     tasks.add_task(not_callable)
     with pytest.raises(TypeError, match="must be callable"):
@@ -251,10 +211,13 @@ def test_what_is_not_callable_is_refused_when_it_is_added_by_minibg_alone(
         BackgroundTasks().add_task(not_callable)
 
 
-def test_a_class_whose_instances_are_async_callables_can_be_a_task_of_minibg_alone(
+def test_minibg_alone_calls_a_class_of_async_callables(
     backend: str,
 ) -> None:
-    """To call it is to construct; Starlette takes it for async and awaits the instance."""
+    """A class whose instances are async callables can be a task of minibg alone.
+
+    To call it is to construct; Starlette takes it for async and awaits the instance.
+    """
     made: list[object] = []
 
     class Job:
@@ -270,31 +233,36 @@ def test_a_class_whose_instances_are_async_callables_can_be_a_task_of_minibg_alo
     assert len(made) == 2
 
 
-def test_an_async_task_starts_after_the_run_was_cancelled_with_starlette_alone(
+def test_starlette_alone_starts_a_task_after_cancellation(
     backend: str,
 ) -> None:
+    """An async task starts after the run was cancelled in a thread."""
     tasks = Task(cancels=True), AN_ASYNC_TASK, A_SYNC_TASK
     assert outcome(backend, STARLETTE, *tasks) == ["start 0", "end 0", "start 1"]
     assert outcome(backend, MINIBG, *tasks) == ["start 0", "end 0", "not run 1", "not run 2"]
 
 
-def test_a_sync_task_does_not_start_after_the_run_was_cancelled_and_minibg_alone_names_it(
+def test_minibg_alone_names_a_sync_task_that_is_cancelled(
     backend: str,
 ) -> None:
+    """Neither starts a sync task after the run was cancelled."""
     tasks = Task(cancels=True), A_SYNC_TASK
     assert outcome(backend, STARLETTE, *tasks) == ["start 0", "end 0"]
     assert outcome(backend, MINIBG, *tasks) == ["start 0", "end 0", "not run 1"]
 
 
-def test_a_failure_is_raised_in_place_of_the_cancellation_with_starlette_alone(
+def test_starlette_alone_raises_a_failure_when_cancelled(
     backend: str,
 ) -> None:
+    """The failure of a task that was cancelled is raised in place of the cancellation."""
     tasks = Task(cancels=True, raises=ValueError), A_SYNC_TASK
     assert outcome(backend, STARLETTE, *tasks) == ["start 0", "raised ValueError"]
     assert outcome(backend, FAIL_FAST, *tasks) == ["start 0", "not run 1"]
 
 
-def test_a_thread_is_left_behind_when_asyncio_cancels_the_run_with_starlette_alone() -> None:
+def test_starlette_alone_leaves_a_thread_behind() -> None:
+    """asyncio cancels the run: Starlette does not wait for its thread."""
+
     async def is_over_before_the_thread(tasks: Any) -> bool:
         blocked = Blocked()
         tasks.add_task(blocked)
@@ -312,7 +280,9 @@ def test_a_thread_is_left_behind_when_asyncio_cancels_the_run_with_starlette_alo
     assert not anyio.run(is_over_before_the_thread, BackgroundTasks())
 
 
-def test_a_task_that_awaits_its_own_list_is_started_again_by_starlette_alone(backend: str) -> None:
+def test_starlette_alone_restarts_a_list_inside_its_task(backend: str) -> None:
+    """A task awaits its own list: Starlette starts it again, minibg runs the rest."""
+
     def run(tasks: Any) -> list[str]:
         started: list[str] = []
 
@@ -330,30 +300,23 @@ def test_a_task_that_awaits_its_own_list_is_started_again_by_starlette_alone(bac
     assert run(BackgroundTasks()) == ["first", "second"]
 
 
-def test_a_row_of_sync_tasks_takes_a_hop_each_with_starlette_alone(
-    backend: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """What each task sees of the context, and what it leaves there, is the same all the same."""
+def test_starlette_alone_goes_to_a_thread_for_each_sync_task(backend: str) -> None:
+    """Starlette makes a call in a thread for each sync task, minibg one for the whole row.
 
-    hops = 0
-
-    async def count_and_run(*args: Any, **options: Any) -> Any:
-        nonlocal hops
-        hops += 1
-        return await run_sync(*args, **options)
-
-    run_sync = anyio.to_thread.run_sync
-    monkeypatch.setattr(anyio.to_thread, "run_sync", count_and_run)
+    What each task sees of the context, and what it leaves there, is the same all the same.
+    """
     row = Program((Task(sets=1), Task(sets=2), Task(sets=3)))
     for parts, wanted in ((STARLETTE, 3), (MINIBG, 1)):
-        hops = 0
-        events = anyio.run(Behind(parts).play, Request(own=row), backend=backend)
-        assert hops == wanted
+        with patch.object(anyio.to_thread, "run_sync", wraps=anyio.to_thread.run_sync) as run_sync:
+            events = anyio.run(Behind(parts).play, Request(own=row), backend=backend)
+        assert run_sync.call_count == wanted
         assert [event[4] for event in events if event[0] == "start"] == [0, 0, 0]
         assert events[-1] == ("left", 0)
 
 
-def test_sync_tasks_take_the_threads_of_endpoints_with_starlette_alone(backend: str) -> None:
+def test_starlette_alone_takes_the_threads_of_endpoints(backend: str) -> None:
+    """Sync tasks take the threads of endpoints with Starlette alone."""
+
     def endpoint_threads_taken() -> int:
         return current_default_thread_limiter().borrowed_tokens
 
@@ -370,10 +333,13 @@ def test_sync_tasks_take_the_threads_of_endpoints_with_starlette_alone(backend: 
 # The prices: where minibg differs for the sake of something else.
 
 
-def test_a_response_that_is_sent_twice_runs_its_list_twice_with_starlette_alone(
+def test_starlette_alone_runs_a_list_at_each_sending(
     backend: str,
 ) -> None:
-    """A single task is run with each sending by both: nothing stands in a list that is emptied."""
+    """A response that is sent twice runs its list twice with Starlette alone.
+
+    A single task is run with each sending by both: nothing stands in a list that is emptied.
+    """
 
     def run(response: Any, background: Any) -> int:
         app = response({}, background=background)
@@ -389,10 +355,13 @@ def test_a_response_that_is_sent_twice_runs_its_list_twice_with_starlette_alone(
     assert run(StarletteResponse, theirs) == run(JSONResponse, single) == 2
 
 
-def test_sync_tasks_of_several_requests_take_turns_in_a_thread_with_starlette_alone(
+def test_starlette_alone_lets_requests_take_turns(
     backend: str,
 ) -> None:
-    """The price of the shared hop: who waits for a thread waits for a row, not for a task."""
+    """Sync tasks of two requests take turns in the only thread with Starlette alone.
+
+    The price of a row in one thread: another request waits for the row, not for a task.
+    """
 
     async def turns(cls: type[Any]) -> list[int]:
         background_limiter().total_tokens = current_default_thread_limiter().total_tokens = 1
@@ -407,3 +376,50 @@ def test_sync_tasks_of_several_requests_take_turns_in_a_thread_with_starlette_al
 
     assert anyio.run(turns, StarletteTasks, backend=backend) == [1] * 6
     assert anyio.run(turns, BackgroundTasks, backend=backend) == [3, 3]
+
+
+# Likeness: what is left when all that differs is left out.
+
+
+def common(task: Any) -> Any:
+    """What remains of a task, or a program, when all is left out that only minibg can do.
+
+    Nothing is left out of what is added during the run, of lists that stand in lists, of failures
+    that are no `Exception`, of context variables: there the two agree.
+    """
+    if isinstance(task, Program):
+        return replace(task, tasks=tuple(map(common, task.tasks)))
+    return replace(
+        task,
+        # Starlette does not await what a sync callable hands back.
+        kind="a coroutine function" if task.kind in HANDED_BACK else task.kind,
+        # Starlette's own parameters are in the way of these keywords.
+        kwargs=tuple((name, value) for name, value in task.kwargs if name not in ("func", "self")),
+        adds=tuple(map(common, task.adds)),
+        # Starlette does not ask whether it is cancelled between a thread and an async task.
+        cancels=task.cancels and task.kind in ASYNC,
+    )
+
+
+# A failure or a cancellation ends most programs after a task or two, so half of them have none.
+going_through = programs(arguments | additions | context, st.just("fail fast"))
+
+
+ending_early = programs(everything, st.just("fail fast"))
+
+
+@given(program=(going_through | ending_early).map(common))
+def test_a_program_leaves_one_trace_on_both(backend: str, program: Program) -> None:
+    """A program leaves the same trace on Starlette and on minibg."""
+
+    async def trace(parts: Parts) -> list[Event]:
+        events = await Behind(parts).play(Request(own=program))
+        # Starlette names no task that has not run to its end.
+        return [event for event in events if event[0] not in ("not run", "cut off")]
+
+    async def traces() -> dict[str, list[Event]]:
+        return {name: await trace(parts) for name, parts in ALIKE.items()}
+
+    seen = anyio.run(traces, backend=backend)
+    for name, events in seen.items():
+        assert events == seen["Starlette"], name

@@ -22,6 +22,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tests.rules.language.programs import hold
+
 
 def test_compares():
     '''What it shows.'''
@@ -49,6 +51,13 @@ def test_hangs():
 @given(number=st.integers())
 def test_stops_for_each_input(number):
     time.sleep(30)
+
+
+@given(numbers=st.lists(st.integers(), min_size=1))
+def test_takes_long_to_make_smaller(numbers):
+    if len(numbers) > 2:
+        time.sleep(0.4)
+        hold("order", numbers, "at most two numbers", "more")
 
 
 @pytest.fixture
@@ -118,6 +127,12 @@ def test_a_comparison_is_shown_side_by_side(directory: Path) -> None:
 
 def test_generated_inputs_are_shown_as_code(directory: Path) -> None:
     assert re.search(r"^program: +kinds=\[0, 0, 0\],", printed(directory, "generates"), re.M)
+
+
+def test_the_smallest_so_far_is_told_where_time_is_over(directory: Path) -> None:
+    text = printed(directory, "takes_long_to_make_smaller")
+    assert re.search(r"^program: +\[.+\]\n  expected: +seen:$", text, re.MULTILINE)
+    assert "TookTooLong" in text
 
 
 def test_the_rules_at_a_glance_show_the_smallest_program(directory: Path) -> None:

@@ -21,6 +21,7 @@ from anyio.lowlevel import checkpoint
 
 from minibg import BackgroundTasks, Middleware, MiniBG, Response, StreamingResponse
 from minibg.types import ASGIApp, Message, Receive, Scope, Send
+from tests.rules.language.logs import Log
 
 REQUESTS = 100_000
 """How many requests can be told apart."""
@@ -33,14 +34,13 @@ THREADS = 40
 """As many as the limiter allows."""
 
 
-class Counts(logging.Handler):
+class Counts:
     """How far each request is, how many are how far, what happened out of turn, what is logged.
 
     Tasks run in several threads, so that a stage is advanced under a lock.
     """
 
     def __init__(self) -> None:
-        super().__init__()
         self.stages = array("b", bytes(REQUESTS))
         self.requests = Counter[int]()
         self.changes = threading.Lock()
@@ -57,7 +57,7 @@ class Counts(logging.Handler):
             self.requests[stage] -= 1
             self.requests[to] += 1
 
-    def emit(self, record: logging.LogRecord) -> None:
+    def hear(self, record: logging.LogRecord) -> None:
         """Count the line; a WARNING that names tasks, by how many it names."""
         self.logged[record.levelname] += 1
         if record.levelno == logging.WARNING:
@@ -100,7 +100,7 @@ class Served:
 @asynccontextmanager
 async def lifespan(app: MiniBG) -> AsyncIterator[None]:
     """Have the log counted, by the process that serves."""
-    logging.getLogger().handlers = [counts]
+    logging.getLogger().handlers = [Log(counts.hear)]
     yield
 
 

@@ -21,6 +21,7 @@ from fastapi.responses import StreamingResponse
 import minibg
 from minibg.concurrency import background_limiter
 from minibg.ext.fastapi import BackgroundRoute, Tasks
+from tests.rules.language.logs import Log
 from tests.servers.live import LIMIT, SERVERS, Live, Server
 
 
@@ -364,17 +365,6 @@ def failing_commit(framework: Framework, scope: str, ran: list[str]) -> Any:
     return app
 
 
-class ErrorLogged(logging.Handler):
-    """Is set when an error is logged, which is the last that is done about it."""
-
-    def __init__(self) -> None:
-        super().__init__(logging.ERROR)
-        self.event = threading.Event()
-
-    def emit(self, record: logging.LogRecord) -> None:
-        self.event.set()
-
-
 @outcome(
     minibg="kept alive",
     fastapi="closed",
@@ -394,13 +384,15 @@ def test_a_dependency_that_fails_to_close_after_the_answer(
     Too late for a 500. What is left to be done is to say so, and to harm nothing else by it.
     """
     ran: list[str] = []
-    error = ErrorLogged()
-    monkeypatch.setattr(logging.root, "handlers", [*logging.root.handlers, error])
+    error_logged = threading.Event()  # the last that is done about it
+    log = Log(hear=lambda record: error_logged.set())
+    log.setLevel(logging.ERROR)
+    monkeypatch.setattr(logging.root, "handlers", [*logging.root.handlers, log])
     app = failing_commit(framework, "request", ran)
 
     @app.get("/second")
     def second() -> None:
-        assert error.event.wait(LIMIT)
+        assert error_logged.wait(LIMIT)
 
     with server(app) as live, live.connect() as connection:
         connection.ask("/", "/second")

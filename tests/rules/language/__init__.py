@@ -3,6 +3,9 @@
 `words` is the vocabulary: a task, a program, a request, and each rule in a sentence. `model` says
 what must be seen of a program. `tasks` makes functions of a program's tasks, `programs` generates
 programs, runs them on minibg and compares, `exchange` is a client and a server in one object,
-`cancelling` cancels what runs in a thread, and `logs` keeps what the mechanism logs. `telling` and
-`reporting` say which rule is broken, and by what.
+`cancelling` cancels what runs in a thread, `generators` makes a generator function async, and
+`logs` keeps what is logged. `telling` and `reporting` say which rule is broken, and by what.
 """
+
+SECONDS = 10
+"""How long a test waits for what takes milliseconds, unless it hangs."""

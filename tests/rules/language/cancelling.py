@@ -12,8 +12,7 @@ import anyio
 import pytest
 
 from minibg import BackgroundTasks
-
-SECONDS = 10
+from tests.rules.language import SECONDS
 
 Run = Callable[[BackgroundTasks], AbstractAsyncContextManager[Callable[[], object]]]
 """Runs the tasks while the context is entered, and hands out how the run is cancelled."""

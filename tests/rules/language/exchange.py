@@ -12,14 +12,19 @@ from anyio.abc import TaskGroup
 from minibg.types import ASGIApp, Message, Receive, Scope, Send
 
 
+async def refuse(message: Message) -> None:
+    """The `send` of a server whose client is gone: it raises an `OSError` (ASGI, HTTP, 2.4)."""
+    raise OSError("the client is gone")
+
+
 class Exchange:
     """A request for `path`; `events` gets "response" when the last byte of the answer is taken.
 
     Args:
         path: What is asked for.
         events: Where to note it, besides what the test itself notes there.
-        on_send: Awaited with each message before it is taken; it may raise, as the `send` of a
-            server may whose client is gone.
+        on_send: Awaited with each message before it is taken.
+        client_gone: Whether `send` refuses the messages; or a function that says so of each.
     """
 
     def __init__(
@@ -27,10 +32,13 @@ class Exchange:
         path: str = "/",
         events: list[Any] | None = None,
         on_send: Callable[[Message], Awaitable[None]] | None = None,
+        *,
+        client_gone: bool | Callable[[Message], bool] = False,
     ) -> None:
         self.path = path
         self.events = [] if events is None else events
         self.on_send = on_send
+        self.client_gone = client_gone
         self.messages: list[Message] = []
 
     async def __call__(self, app: ASGIApp) -> None:
@@ -56,6 +64,8 @@ class Exchange:
     async def _send(self, message: Message) -> None:
         if self.on_send is not None:
             await self.on_send(message)
+        if self.client_gone(message) if callable(self.client_gone) else self.client_gone:
+            await refuse(message)
         await anyio.lowlevel.checkpoint()
         self.messages.append(message)
         if is_last(message):

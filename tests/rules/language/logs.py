@@ -1,22 +1,23 @@
-"""What a logger, that of the mechanism above all, says while a test runs.
+"""What a logger says while a test runs.
 
 What may live here: keeping it. What must be said is told by the tests.
 """
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 
 class Log(logging.Handler):
-    """Keeps what a logger says."""
+    """Keeps the records of a logger, or hands each to `hear` when it is made."""
 
-    def __init__(self) -> None:
+    def __init__(self, hear: Callable[[logging.LogRecord], object] | None = None) -> None:
         super().__init__()
         self.records: list[logging.LogRecord] = []
+        self.hear = self.records.append if hear is None else hear
 
     def emit(self, record: logging.LogRecord) -> None:
-        self.records.append(record)
+        self.hear(record)
 
     @property
     def warnings(self) -> list[str]:
@@ -24,8 +25,11 @@ class Log(logging.Handler):
 
 
 @contextmanager
-def logged(name: str = "minibg.background") -> Iterator[Log]:
-    logger, log = logging.getLogger(name), Log()
+def logged(
+    name: str = "minibg.background", hear: Callable[[logging.LogRecord], object] | None = None
+) -> Iterator[Log]:
+    """Listen to the logger of that name; by default it is that of the mechanism."""
+    logger, log = logging.getLogger(name), Log(hear)
     logger.addHandler(log)
     try:
         yield log

@@ -26,16 +26,16 @@ from minibg import (
     MiniBG,
     Response,
 )
-from minibg.types import Message
+from tests.rules.language import SECONDS
 from tests.rules.language.exchange import Exchange
+from tests.rules.language.logs import logged
 from tests.rules.language.model import expected
-from tests.rules.language.tasks import ASYNC, HANDED_BACK, KINDS, SYNC, kinds, make
+from tests.rules.language.reporting import told
+from tests.rules.language.tasks import ASYNC, HANDED_BACK, KINDS, SYNC, any_kind, make
 from tests.rules.language.telling import broken
 from tests.rules.language.words import Event, Held, Program, Request, Task, labelled
 
 AnyProgram = Program | Request
-SECONDS = 10
-"""How long a program may run. It takes milliseconds, unless it hangs."""
 
 
 class UnprintableError(Exception):
@@ -72,7 +72,7 @@ arguments = {
     "appends": st.none() | st.integers(0, 9),
 }
 failures = {"raises": st.none() | st.sampled_from([*FAILURES, Stop])}
-additions = {"adds": st.lists(st.builds(Task, kind=kinds()), max_size=2).map(tuple)}
+additions = {"adds": st.lists(st.builds(Task, kind=any_kind()), max_size=2).map(tuple)}
 context = {"sets": st.none() | st.integers(1, 9)}
 cancellation = {"cancels": st.sampled_from([False, False, True])}
 everything = arguments | failures | additions | context | cancellation
@@ -88,7 +88,7 @@ def programs(
     nested: bool = True,
 ) -> st.SearchStrategy[Program]:
     """Programs whose tasks are of these kinds and have these features; lists may stand in lists."""
-    task = st.builds(Task, kind=kinds(among), **features)
+    task = st.builds(Task, kind=any_kind(among), **features)
     inner = st.builds(Program, st.lists(task, max_size=3).map(tuple), policies)
     tasks = st.lists(task | inner if nested else task, max_size=5).map(tuple)
     appended = st.lists(st.integers(0, 9), max_size=2).map(tuple)
@@ -117,7 +117,7 @@ PROGRAMS: dict[str, st.SearchStrategy[Any]] = {
     "order": programs(plain, isolating, nested=False),
     "isolate": programs(failures, st.sampled_from(["isolate", "fail fast"]), nested=False),
     "grow": programs(additions | {"raises": st.sampled_from([None, ValueError])}, nested=False),
-    "own list": st.tuples(st.lists(kinds(), max_size=3), st.integers(2, 5)),
+    "own list": st.tuples(st.lists(any_kind(), max_size=3), st.integers(2, 5)),
     "after": requests(plain, most_held=0),
     "release": requests(plain),
     "nothing lost": programs(everything) | requests(everything),
@@ -374,9 +374,6 @@ class Player:
                 raise HTTPException(418)
             return Response(background=self.list_of(request.own, "own "))
 
-        async def refuse(message: Message) -> None:
-            raise OSError("the client is gone")
-
         injected_class = self.class_of(request.injected.policy)
         parameters = [Parameter("tasks", Parameter.KEYWORD_ONLY, annotation=injected_class)]
         for number, held in enumerate(request.held):
@@ -386,23 +383,23 @@ class Player:
         endpoint.__signature__ = Signature(parameters)  # type: ignore[attr-defined]  # as many as are held
         app = MiniBG()
         app.get("/")(endpoint)
-        refuses = refuse if request.fails == "the response was not sent" else None
-        await Exchange(events=_Events(self.events), on_send=refuses)(app)
+        gone = request.fails == "the response was not sent"
+        await Exchange(events=_Events(self.events), client_gone=gone)(app)
 
     @contextmanager
     def _log_read(self) -> Iterator[None]:
         """Take what is logged about tasks that did not run to their end as an event for each."""
-        logger, handler = logging.getLogger("minibg.background"), _Handler(self._named)
-        logger.addHandler(handler)
+        logger = logging.getLogger("minibg.background")
         logger.propagate = False
         try:
-            yield
+            with logged(hear=self._named):
+                yield
         finally:
             logger.propagate = True
-            logger.removeHandler(handler)
 
-    def _named(self, message: str) -> None:
-        found = re.fullmatch(r"background tasks? (not run|cut off) \((.*?)\): (.*)", message)
+    def _named(self, record: logging.LogRecord) -> None:
+        named = r"background tasks? (not run|cut off) \((.*?)\): (.*)"
+        found = re.fullmatch(named, record.getMessage())
         if found is None:
             return
         what, why, names = found.groups()
@@ -421,21 +418,29 @@ class _Events(list[Any]):
         self.events.append((event,))
 
 
-class _Handler(logging.Handler):
-    def __init__(self, read: Callable[[str], None]) -> None:
-        super().__init__()
-        self.read = read
-
-    def emit(self, record: logging.LogRecord) -> None:
-        self.read(record.getMessage())
-
-
 def _same(seen: Any, given: Any) -> Any:
     return seen if seen is given else ("a copy of", seen)
 
 
 def check(rule: str, backend: str, program: AnyProgram) -> None:
-    """Run the program, and compare what the rule speaks of with what the model expects."""
+    """Run the program, and compare what the rule speaks of with what the model expects.
+
+    Each event has a label: the task that it is about. A start tells where the task runs, what it is
+    called with, and what it sees of the context variable.
+
+    >>> program = Program((Task(raises=ValueError, sets=1), Task("a coroutine function", sets=2)))
+    >>> print(*expected(program), sep="\\n")
+    ('start', '0', 'thread', ((), (), ()), 0)
+    ('error', '0', 'ValueError')
+    ('start', '1', 'loop', ((), (), ()), 0)
+    ('end', '1')
+    ('left', 2)
+    >>> VIEWS["place"](expected(program))
+    [('0', 'thread'), ('1', 'loop')]
+
+    Raises:
+        AssertionError: If they differ; it names the rule, and shows the program and both.
+    """
     __tracebackhide__ = True
     seen = anyio.run(_played_in_time, program, backend=backend)
     compare([rule], program, seen)
@@ -474,4 +479,5 @@ def hold(rule: str, program: Any, wanted: Any, seen: Any) -> None:
     """
     __tracebackhide__ = True  # the message says it all
     if seen != wanted:
-        raise AssertionError(broken(rule, program, wanted, seen))
+        told.append(broken(rule, program, wanted, seen))
+        raise AssertionError(told[-1])

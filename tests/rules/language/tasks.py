@@ -114,6 +114,6 @@ def make(kind: str, body: Body) -> Body:
     return KINDS[kind](body)
 
 
-def kinds(among: dict[str, Any] = KINDS) -> st.SearchStrategy[str]:
+def any_kind(among: dict[str, Any] = KINDS) -> st.SearchStrategy[str]:
     """The name of a kind."""
     return st.sampled_from(list(among))

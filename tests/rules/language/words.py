@@ -31,6 +31,9 @@ RULES = {
 each compares what its own rule speaks of, and nothing else. So a task that runs in the wrong place
 breaks **place** only, though other tests notice it too. Then come all the others.
 
+In its file a property stands last, as the concrete tests before it show what it means. Among the
+basic tests of a rule it runs first, as only a property shows the smallest program that breaks it.
+
 **place** is the first: a task that nobody calls has neither arguments nor an order. **capture** and
 **order** speak of tasks that run at all. **isolate** and **grow** presuppose that all do, since a
 failure is seen by which tasks run. Then come the rules about what a request does around a list,

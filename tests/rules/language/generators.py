@@ -1,0 +1,44 @@
+"""Both kinds of a generator, as a stream is made of one, and a dependency with `yield` is.
+
+What may live here: making the kinds. What must come of them is said by the tests.
+"""
+
+from collections.abc import AsyncGenerator, Callable, Generator
+from contextlib import closing
+from functools import wraps
+from typing import Any, ParamSpec, TypeVar
+
+import pytest
+from anyio.lowlevel import checkpoint
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+
+def in_a_thread(generate: Callable[P, Generator[T]]) -> Callable[P, Generator[T]]:
+    """The generator function as it is: minibg runs a sync one in a thread."""
+    return generate
+
+
+def on_the_loop(generate: Callable[P, Generator[T]]) -> Callable[P, AsyncGenerator[T]]:
+    """An async generator function that does likewise, and lets the loop turn at each `yield`.
+
+    What is thrown into it closes the generator, and is not seen there.
+    """
+
+    @wraps(generate)
+    async def generate_on_the_loop(*args: P.args, **kwargs: P.kwargs) -> AsyncGenerator[T]:
+        with closing(generate(*args, **kwargs)) as items:
+            for item in items:
+                try:
+                    yield item
+                finally:
+                    await checkpoint()
+
+    return generate_on_the_loop
+
+
+Kind = Callable[[Callable[..., Generator[Any]]], Callable[..., Any]]
+
+both_kinds = pytest.mark.parametrize("kind", [in_a_thread, on_the_loop])
+"""Gives a test first the one, then the other as `kind`."""
