@@ -15,7 +15,7 @@ from unittest.mock import patch
 import anyio
 import pytest
 from anyio.to_thread import current_default_thread_limiter
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 import minibg.concurrency
@@ -31,6 +31,7 @@ from tests.rules.language.cancelling import (
 )
 from tests.rules.language.programs import PROGRAMS, AnyProgram, check
 from tests.rules.language.tasks import ASYNC, any_kind, make
+from tests.rules.language.words import Program, Task
 
 WAYS = [("asyncio", in_a_scope), ("trio", in_a_scope), ("asyncio", in_a_task)]
 both_ways = pytest.mark.parametrize(("backend", "run"), WAYS)
@@ -474,6 +475,8 @@ def test_a_row_stops_on_trio_before_its_thread_is_told_to(program: AnyProgram) -
 
 @pytest.mark.basic
 @given(program=PROGRAMS["cancel"])
+@example(program=Program((Task(cancels=True), Task())))
+@example(program=Program((Task(cancels=True), Task(kind="a coroutine function"))))
 def test_no_task_starts_once_the_run_is_cancelled_in_any_program(
     backend: str, program: AnyProgram
 ) -> None:
