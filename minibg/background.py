@@ -1,15 +1,16 @@
 """The subject: deferred calls, and the rules by which they run.
 
-It rests on one fact: **what stands in the list has not started**. A run takes tasks from the head
-of the list until none is left. So each task runs once, a task that is added meanwhile runs too, and
-the tasks that stand there when a run ends early can be named.
+It rests on one fact: **whatever is in the list has not started**. A run takes tasks from the head
+of the list until none is left. So each task runs once, a task that is added during the run runs
+too, and the tasks that are still there when a run ends early can be named.
 
 Async tasks run on the event loop, sync ones in worker threads. A *hop* is the way into a thread and
 back; it costs a hundred times what a call on the loop does. A *row* is a sequence of consecutive
-sync tasks, which share one hop. The row takes its tasks from the list itself, in its thread. It
-comes back when it is over, or earlier with a task that still needs the loop: to await what the task
-has handed back, or to decide about its failure. So the run is three steps: which task is
-next (`__call__`), a row in its thread (`_run_row`), and what a failure means (`_react`).
+sync tasks, which share one hop. In its thread, the row takes its tasks from the list. It returns to
+the loop when there are no more, or earlier, with a task that still needs the loop: to await what
+the task has returned, or to decide what its failure means. So a run has three parts: choosing the
+next task (`__call__`), running a row in its thread (`_run_row`), and deciding what a failure means
+(`_react`).
 
 Rules kept here: **capture**, **order**, **place**, **isolate**, **nothing lost**, **grow**,
 **cancel**, **context**. For the sake of **room** a row does not keep its thread for long. Nothing
@@ -38,10 +39,10 @@ Call = Callable[["BackgroundTask"], Any]
 logger = logging.getLogger("minibg.background")
 
 LONGEST_ROW = 0.05
-"""After how many seconds a row gives its thread to others that wait for one (**room**)."""
+"""After so many seconds, a row gives its thread to others that wait for one (**room**)."""
 
 around_tasks = ContextVar[Callable[[Call, "BackgroundTask"], Any] | None]("around", default=None)
-"""Set by a middleware: the `call_task` of all lists of a request. It is given the list's own."""
+"""Set by a middleware: called with the list's own `call_task` and the task, for each task."""
 
 
 class BackgroundTask:
@@ -86,7 +87,7 @@ class BackgroundTasks:
     """
 
     def __init__(self, tasks: Iterable[Background] | None = None) -> None:
-        """Begin with `tasks`. Any other async callable, a list too, becomes one task."""
+        """Begin with `tasks`. Any other async callable, including a list, becomes one task."""
         self.tasks: deque[BackgroundTask] = deque()
         for task in tasks or ():
             plain = task if type(task) is BackgroundTask else BackgroundTask(task)
@@ -176,7 +177,8 @@ class BackgroundTasks:
     def _run_row(
         self, call: Call, is_cancelled: Callable[[], object]
     ) -> tuple[BackgroundTask, Awaitable[Any]] | None:
-        """In a thread, run the row that stands at the head of the list, or `LONGEST_ROW` of it.
+        """In a thread, run the row at the head of the list, or as much of it as `LONGEST_ROW`
+        allows.
 
         Returns the task that has ended the row early, and what is left of it.
         """

@@ -1,13 +1,13 @@
 """Worker threads: which calls belong there, the way there and back.
 
 Theory of operation. A thread cannot be interrupted, so whoever sends a call into one waits until it
-is back, even if cancelled in the meantime. There are two kinds of cancellation. A cancel scope of
-anyio's (trio has no other kind) goes on saying that its task is cancelled: anyio waits for the
-thread, and the task's next await raises. asyncio's `task.cancel()` throws an exception into the
+is back, even if cancelled in the meantime. There are two kinds of cancellation. An anyio cancel
+scope (trio has no other kind) keeps its task cancelled: anyio waits for the thread, and then the
+task's next await raises. asyncio's `task.cancel()` throws an exception into the
 task once, and anyio then leaves the thread behind: still running, its place in the limiter given
 away, its outcome lost. So `_hop` catches that exception and waits for the thread itself. Only then
-is the exception raised; or, if the thread has brought something back, it is put off to the task's
-next await, as that of a scope is.
+is the exception raised. Or, if the thread has brought something back, the exception is put off to
+the task's next await, as the cancellation of a scope would be.
 
 Rules kept here: **place** (what is async, what runs in a thread), **room** (background work has
 threads of its own), and **cancel** as far as it concerns threads. Nothing about lists of tasks or
@@ -118,8 +118,8 @@ _background_limiter: RunVar[CapacityLimiter] = RunVar("minibg background limiter
 def background_limiter() -> CapacityLimiter:
     """The limiter of the threads in which background tasks run (**room**).
 
-    A row of sync tasks gives its thread to others that wait for one, after
-    `minibg.background.LONGEST_ROW` seconds, and goes on when it is had again.
+    After `minibg.background.LONGEST_ROW` seconds, a row of sync tasks gives its thread to others
+    that wait for one, and goes on when it has a thread again.
 
     It belongs to the running event loop and holds 40 threads. To change that, set its
     `total_tokens`, at startup for example: `background_limiter().total_tokens = 100`.
@@ -172,7 +172,7 @@ class _Call(Generic[T]):
         self.running = Lock()
 
     def claim(self) -> bool:
-        """Whether it is the caller who decides: the thread that calls, or the loop that cancels."""
+        """Whether the caller is the first to claim: the thread, to call, or the loop, to cancel."""
         return self.unclaimed.acquire(blocking=False)
 
     def make(self) -> None:

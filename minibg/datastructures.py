@@ -116,6 +116,9 @@ class MultiDict(Mapping[str, V]):  # noqa: PLW1641  # likewise
         """All pairs, in the order in which they came."""
         return list(self._items)
 
+    def get(self, key: str, default: Any = None) -> Any:  # that of `Mapping` costs twice as much
+        return self._last.get(key, default)
+
     def __getitem__(self, key: str) -> V:
         return self._last[key]
 
@@ -141,8 +144,8 @@ def parse_urlencoded(data: bytes) -> list[tuple[str, str]]:
     if b"%" in data:
         pairs = [pair.partition(b"=") for pair in data.split(b"&") if pair]
         return [(_decode(name), _decode(value)) for name, _, value in pairs]
-    texts = [pair.partition("=") for pair in data.decode("utf-8", "replace").split("&") if pair]
-    return [(name, value) for name, _, value in texts]
+    texts = data.decode("utf-8", "replace").split("&")
+    return [(name, value) for text in texts if text for name, _, value in [text.partition("=")]]
 
 
 def _decode(data: bytes) -> str:

@@ -111,7 +111,7 @@ class RequestResources:
         return not (self.shield.shield or self.is_cancelled())
 
     async def close(self, lifetime: Lifetime, exc: BaseException | None = None) -> None:
-        """Close what is open for that lifetime, the last first, also while a cancellation waits.
+        """Close what is open for that lifetime, the newest first, even if a cancellation waits.
 
         Args:
             exc: What is thrown into the generators.

@@ -18,20 +18,18 @@ from minibg.types import ASGIApp, Message, Receive, Scope, Send
 
 
 class Runs:
-    """The requests that go on and have something to run in the background, or to close.
+    """The requests in progress that still have background tasks to run, or something to close.
 
-    A run that asyncio has cancelled by then is not waited for, though its thread may still work:
-    the server that cancels has no more time. What is being closed is waited for all the same.
+    A run that asyncio has cancelled is not waited for, even if its thread is still working: a
+    server that cancels has no more time. Whatever is being closed is waited for all the same.
     """
 
     def __init__(self) -> None:
-        self._going_on: set[Callable[[], bool]] = (
-            set()
-        )  # of each a question: is it to be left alone?
+        self._going_on: set[Callable[[], bool]] = set()  # each says whether to leave it alone
         self._one_is_over: Event | None = None
 
     def add(self, is_left_alone: Callable[[], bool]) -> None:
-        """Have `wait_for_all` wait, until it is removed, unless the answer is yes."""
+        """Have `wait_for_all` wait until this is removed, unless calling it returns True."""
         self._going_on.add(is_left_alone)
 
     def remove(self, is_left_alone: Callable[[], bool]) -> None:
@@ -50,7 +48,7 @@ class Runs:
             self.remove(is_cancelled)
 
     async def wait_for_all(self) -> None:
-        """Wait until nothing goes on that is waited for."""
+        """Wait until everything that has to be waited for is over."""
         while not all(is_left_alone() for is_left_alone in self._going_on):
             self._one_is_over = Event()
             await self._one_is_over.wait()

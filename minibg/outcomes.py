@@ -3,8 +3,8 @@
 A call in a worker thread may hand back an awaitable, which only the loop can await. Or it may fail,
 and only the loop may decide what that means. Both come back as one thing: an awaitable.
 
-Rule kept here: **isolate**, as far as it says what is a failure and what ends the run. What a
-failure means is the business of `background.py`.
+Rule kept here: **isolate**, as far as it says what counts as a failure and what ends the run. What
+a failure means is decided in `background.py`.
 """
 
 from collections.abc import AsyncGenerator, Awaitable, Callable, Generator
@@ -64,9 +64,9 @@ def _caused_by(exc: BaseException, text: str) -> RuntimeError:
 async def failure_of(exc: BaseException) -> Exception:
     """Return the failure that `exc` stands for. An exception that ends the current task is raised.
 
-    A cancellation of something else is a failure too: somebody has cancelled what was awaited. Of
-    a group that holds a cancellation and failures, as trio's task groups raise it, the failures are
-    returned.
+    A cancellation of something else is a failure too: somebody has cancelled what was awaited. If
+    `exc` is a group with a cancellation and failures, such as trio's task groups raise, only the
+    failures are returned.
     """
     if isinstance(exc, Exception):
         return exc

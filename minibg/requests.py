@@ -173,6 +173,8 @@ class Request(HTTPConnection):
     _form: FormData | None = None
     _stream_consumed = False
     _is_refused = False  # as its body is too large
+    has_inbox = False
+    """Whether somebody has asked for anything of the `inbox`."""
 
     def __init__(self, scope: Scope, receive: Receive = _no_receive) -> None:
         self.scope = scope
@@ -181,6 +183,7 @@ class Request(HTTPConnection):
     @cached_property
     def inbox(self) -> Inbox:
         """The messages of this request. All its readers share this inbox."""
+        self.has_inbox = True
         return Inbox(self._receive, getattr(self.scope.get("app"), "max_body_size", None))
 
     @property
@@ -200,8 +203,7 @@ class Request(HTTPConnection):
         if self._body is not None:
             yield self._body
             return
-        if self._stream_consumed:
-            raise RuntimeError("the body was streamed already; only `body()` keeps it")
+        self._refuse_if_streamed()
         self._stream_consumed = True
         declared = self.headers.get("content-length", "")
         size = int(declared[:20]) if declared.isdecimal() else 0  # more digits are no smaller
@@ -223,6 +225,10 @@ class Request(HTTPConnection):
         finally:
             if more_body:
                 inbox.discard()
+
+    def _refuse_if_streamed(self) -> None:
+        if self._stream_consumed:
+            raise RuntimeError("the body was streamed already; only `body()` keeps it")
 
     def _refuse_if_larger(self, size: int, limit: int | None) -> None:
         if limit is not None and size > limit:
@@ -336,6 +342,28 @@ class Request(HTTPConnection):
         While somebody reads it, the disconnect is heard when that much of it is not left unread.
         """
         return await self.inbox.receive_disconnect()
+
+    def receive_again(self) -> Receive:
+        """A `receive` for an application that reads the body itself, also where it was read before.
+
+        It raises the errors of `stream`, for the application to answer.
+        """
+        kept, received = self._body, 0
+
+        async def receive() -> Message:
+            nonlocal kept, received
+            if self._body is None:
+                self._refuse_if_streamed()
+                message = await self.inbox.receive()
+                received += len(message.get("body", b""))
+                self._refuse_if_larger(received, self.inbox.limit)
+                return message
+            if kept is None:
+                return await self.receive_disconnect()
+            body, kept = kept, None
+            return {"type": "http.request", "body": body, "more_body": False}
+
+        return receive
 
     async def is_disconnected(self) -> bool:
         """Whether the client has gone, as far as the server has said by now.

@@ -63,7 +63,14 @@ class Response:
 
     media_type: str | None = None
     charset = "utf-8"
+    is_plain = True
+    """Whether `send_response` is that of this class, which neither receives nor adds tasks."""
+    reads_body = False
+    """Whether it reads the request's body while it is sent."""
     _has_own_headers = False
+
+    def __init_subclass__(cls) -> None:
+        cls.is_plain = cls.send_response is Response.send_response
 
     def __init__(
         self,
@@ -220,7 +227,8 @@ class Response:
 class ASGIResponse(Response):
     """Any ASGI application as a response: one of Starlette's, or one with a `__call__` of its own.
 
-    Its `background` runs by minibg's rules. What is set on another response goes out with it.
+    Its `background` runs by minibg's rules. What is set on another response goes out with it. One
+    that is no response, as it has no `status_code`, may read the body of the request.
 
     Args:
         app: The application.
@@ -228,6 +236,7 @@ class ASGIResponse(Response):
 
     def __init__(self, app: ASGIApp) -> None:
         self.app = app
+        self.reads_body = not hasattr(app, "status_code")  # a response would only look for the end
         self.status_code = 0
         self.raw_headers = []
         self.background = getattr(app, "background", None)

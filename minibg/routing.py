@@ -20,11 +20,9 @@ from minibg.injection import RequestResources
 from minibg.lifespan import Runs
 from minibg.requests import HTTPConnection, Request
 from minibg.responses import (
-    ASGIResponse,
     JSONResponse,
     RedirectResponse,
     Response,
-    StreamingResponse,
     as_response,
     respond,
     run_in_turn,
@@ -41,9 +39,6 @@ CONVERTORS: dict[str, tuple[str, Callable[[str], Any]]] = {
     "uuid": (r"[0-9a-fA-F]{8}-?(?:[0-9a-fA-F]{4}-?){3}[0-9a-fA-F]{12}", UUID),
 }
 """What `{name:convertor}` in a path matches, and what turns it into the parameter's value."""
-
-STREAMS = (StreamingResponse, ASGIResponse)
-"""The kinds of response that run the user's code while they are sent."""
 
 BODILESS = ("GET", "HEAD")
 """The methods with which a body is unusual (RFC 9110, sections 9.3.1 and 9.3.2)."""
@@ -122,20 +117,20 @@ class Route:
                 response, answered = await _recovered(request, resources, exc)
             if (scope["method"] not in BODILESS or answered) and request.has_unread_body:
                 send = request.lingering(send)
-            receive, lists = request.receive_disconnect, resources.lists
+            lists = resources.lists
             # What is open may still add a task, and so may a stream, which may read the form too.
-            is_open = resources.stacks or request.has_form or isinstance(response, STREAMS)
+            is_open = resources.stacks or request.has_form or not response.is_plain
             if is_open or response.background or (lists and any(map(tasks_of, lists.values()))):
+                reads = response.reads_body
+                receive = request.receive_again() if reads else request.receive_disconnect
                 held = resources if is_open else None
                 answer = respond(response, scope, receive, send, lists.values(), held)
                 runs = lists or response.background
                 await (scope["router"].runs.include(answer) if runs else answer)
             else:
                 await response.send_response(scope, receive, send)
-                if lists:  # a response of the user's own may have added to them
-                    await run_in_turn([*lists.values()])
         finally:
-            if "inbox" in vars(request):
+            if request.has_inbox:
                 request.inbox.close()
             if answered is not None:
                 let_go(answered)
@@ -348,7 +343,7 @@ class Router:
         path with, or without, a slash at its end.
         """
         scope_type = scope["type"]
-        path = _route_path(scope)
+        path = _route_path(scope) if scope.get("root_path") else scope["path"]
         method = scope.get("method", "GET")  # a WebSocket has none
         methods = self.static[scope_type].get(path, NO_METHODS)
         if method in methods:
@@ -383,5 +378,6 @@ class Router:
         if scope["type"] == "lifespan":
             return self.live(scope, receive, send)
         route, path_params = self.find(scope)
-        scope.update(route.in_scope, router=self, path_params=path_params)
+        scope.update(route.in_scope)
+        scope["router"], scope["path_params"] = self, path_params
         return route.handle(scope, receive, send)

@@ -29,12 +29,12 @@ class Order(BaseModel):
 
 
 def send_mail(number: int) -> None:
-    """Fail, as the mail server is down."""
+    """Fail, because the mail server is down."""
     raise OSError(f"no mail about order {number}: the mail server is down")
 
 
 def write_bill(number: int) -> None:
-    """Stand for what takes time."""
+    """Stand in for something that takes time."""
     logger.info("the bill of order %d is written", number)
 
 

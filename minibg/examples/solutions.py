@@ -24,10 +24,11 @@ T = TypeVar("T")
 class Retrying(BackgroundTasks):
     """A task that fails is called again, at most `attempts` times in all.
 
-    Before the second call `first_delay` seconds pass, before each further one twice as many
-    as before. Meanwhile neither the loop nor a thread is held, but the next task waits: it
-    may rest on this one (**order**). Only the last failure goes to `super().on_error`; what that
-    hands back is awaited, so that two policies can be combined.
+    The second call is made after `first_delay` seconds, and each wait after that is twice as long
+    as the one before. During a wait, neither the loop nor a thread is held, but the next task has
+    to wait, since it may depend on this one (**order**). Only the last failure goes to
+    `super().on_error`. If that returns an awaitable, it is awaited, so that two policies can be
+    combined.
     """
 
     attempts: ClassVar[int] = 3
@@ -66,11 +67,12 @@ class TimeLimited(BackgroundTasks):
 
 
 class Concurrent(BackgroundTasks):
-    """A group: its tasks run at the same time, each in its place, and it ends when all have.
+    """A group of tasks: they run at the same time, and the group ends when all of them have.
 
-    As a list it is one task of another list. A failure goes to the group's `on_error`, and stops no
-    other task. What a task adds to the group runs in the same run (**grow**). Where the run is
-    cancelled, so are all tasks, and those that have not started are named (**nothing lost**).
+    Each task runs in its **place**. The group is a list, so it can be one task of another list. A
+    failure goes to the group's `on_error` and stops no other task. A task that is added to the
+    group runs in the same run (**grow**). If the run is cancelled, so are all its tasks, and those
+    that have not started are named in the log (**nothing lost**).
     """
 
     async def __call__(self) -> None:
@@ -98,9 +100,10 @@ class _Member(BackgroundTasks):
 class Prioritised(BackgroundTasks):
     """Of the tasks that have not started, the one with the highest priority is the next.
 
-    `add_task_with_priority(priority, func, *args, **kwargs)` adds one; `add_task` gives it the
-    priority 0. Tasks of the same priority run in the order in which they were added. Nothing that
-    runs is interrupted; what a task adds takes its place among those that wait (**grow**).
+    `add_task_with_priority(priority, func, /, *args, **kwargs)` adds one; `add_task` gives it the
+    priority 0. Tasks of the same priority run in the order in which they were added. A running task
+    is not interrupted; a task that another one adds takes its place among those that wait
+    (**grow**).
     """
 
     def add_task(self, func: Callable[P, Any], /, *args: P.args, **kwargs: P.kwargs) -> None:
@@ -116,12 +119,12 @@ class Prioritised(BackgroundTasks):
 
 
 class DeadLetters(BackgroundTasks):
-    """What has failed is kept, as `(task, exc)` in `letters`, besides being logged.
+    """A failed task is kept in `letters`, as `(task, exc)`, and its failure is logged as usual.
 
-    The request's list ends with the request, so the letters are the class's: all lists of the class
-    share them, and a subclass may have its own. `await DeadLetters.redeliver()` makes each of these
-    calls once more, in their order. What fails again is a letter again; what was not reached, as
-    the redelivery was cancelled, still is one.
+    A list ends with its request, so the letters belong to the class: all lists of the class share
+    them, and a subclass may have its own. `await DeadLetters.redeliver()` calls each of these tasks
+    once more, in order. A task that fails again becomes a letter again; one that was not reached,
+    because the redelivery was cancelled, remains one.
     """
 
     letters: ClassVar[deque[tuple[BackgroundTask, Exception]]] = deque()
@@ -140,11 +143,11 @@ class DeadLetters(BackgroundTasks):
 
 
 class Delayed(BackgroundTasks):
-    """`add_task_after(seconds, func, *args, **kwargs)`: it starts that long after its turn.
+    """`add_task_after(seconds, func, /, *args, **kwargs)`: it starts `seconds` after its turn.
 
-    Its turn comes when the task before it has ended; those behind it wait as well (**order**).
-    Neither the loop nor a thread is held meanwhile. As it has not started, a run that is cancelled
-    meanwhile names it (**nothing lost**).
+    The turn of a task comes when the task before it has ended; the tasks behind it wait as well
+    (**order**). During the wait, neither the loop nor a thread is held. The task has not started
+    yet, so if the run is cancelled during the wait, the log names the task (**nothing lost**).
     """
 
     def add_task_after(
@@ -157,10 +160,10 @@ class Delayed(BackgroundTasks):
 class Results(BackgroundTasks):
     """What a task returns can be used by a later one.
 
-    `result = tasks.add_task_for_result(func, *args, **kwargs)` adds a task; once it has returned,
-    `result.value` is what it returned: `tasks.add_task(lambda: store(result.value))`. Before that,
-    and where it has failed, to ask for the value is a `LookupError`. So what needs a result fails
-    where there is none.
+    `result = tasks.add_task_for_result(func, /, *args, **kwargs)` adds a task. When it has
+    returned, `result.value` is what it returned: `tasks.add_task(lambda: store(result.value))`.
+    Before that, and if the task has failed, reading the value raises `LookupError`. So a task that
+    needs a missing result fails as well.
     """
 
     def add_task_for_result(
@@ -200,12 +203,13 @@ class Result(Generic[T]):
 
 
 class Progress(BackgroundTasks):
-    """Tasks `report(item)` to their list, on the loop or in a thread; whoever iterates is told.
+    """A task calls `report(item)`, on the loop or in a thread; whoever iterates gets the item.
 
     `async for item in tasks` gives what was reported so far, then each new item, to everyone who
-    iterates. The iteration ends when the run has ended, for whatever reason, or at once if there
-    will be none. So `EventSourceResponse(tasks)` streams it, to *another* request: the tasks of
-    this one start only when its own response is over (**after**).
+    iterates. The iteration ends when the run has ended, for whatever reason, or at once if the list
+    will never be run. So `EventSourceResponse(tasks)` can stream the items, but only to *another*
+    request, since the tasks of this one start only after its own response has been sent
+    (**after**).
     """
 
     def __init__(self, tasks: Iterable[Background] | None = None) -> None:

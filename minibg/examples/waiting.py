@@ -3,10 +3,10 @@
 A mail server takes half a second to say that it has taken a mail. An endpoint that sends one before
 it answers lets its client wait as long. The second makes the same call a background task.
 
-    the mail server has taken: welcome ada
+    the mail server has accepted: welcome ada
     POST /before/ada: the client waited 503 ms
     POST /after/grace: the client waited 1 ms
-    the mail server has taken: welcome grace
+    the mail server has accepted: welcome grace
 """
 
 import socket
@@ -24,11 +24,11 @@ app = MiniBG()
 
 
 def send_mail(port: int, mail: str) -> None:
-    """Hand a mail to the mail server, and wait until it says that it has taken it."""
+    """Send a mail to the mail server, and wait for the server to accept it."""
     with socket.create_connection(("127.0.0.1", port), timeout=10) as connection:
         connection.sendall(mail.encode())
         if connection.recv(100) != b"250 OK":
-            raise OSError("the mail server has not taken it")
+            raise OSError("the mail server has not accepted it")
 
 
 @app.post("/before/{name}")
@@ -48,7 +48,7 @@ async def take_mail(stream: SocketStream) -> None:
     async with stream:
         mail = await stream.receive()
         await sleep(0.5)
-        print("the mail server has taken:", mail.decode())
+        print("the mail server has accepted:", mail.decode())
         await stream.send(b"250 OK")
 
 

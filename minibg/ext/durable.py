@@ -303,8 +303,10 @@ def main() -> int:
     try:
         with closing(sqlite3.connect(address, timeout=WAIT, uri=True)) as file, file:
             if options.retry is None and options.drop is None:
-                for row in file.execute(LIST):
-                    print(_line(options.path, *row))
+                lines = [_line(options.path, *row) for row in file.execute(LIST)]
+                print(
+                    *(lines or [f"{options.path}: no task waits, runs or is set aside"]), sep="\n"
+                )
                 return 0
             change, id_ = ("DELETE FROM tasks", options.drop)
             if options.retry is not None:

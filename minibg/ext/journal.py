@@ -1,6 +1,6 @@
 """A file of calls that have not ended.
 
-It rests on one fact: **what stands in the file has not ended**. A process owns the rows that it has
+It rests on one fact: **whatever is in the file has not ended**. A process owns the rows that it has
 written or taken up, and holds a lock as long as it lives, which the kernel takes from the dead. So
 a lock tells whose rows may be taken up, and never a clock.
 

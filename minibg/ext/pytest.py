@@ -39,6 +39,9 @@ class Complaints:
         gc.collect()  # a list that nobody has run speaks up when it goes
         return map(logging.Formatter("%(levelname)s %(message)s").format, self.records)
 
+    def __repr__(self) -> str:
+        return f"<{NAME}: {[*self]}>"
+
     def clear(self) -> None:
         """Forget them: the test expects them."""
         self.records.clear()

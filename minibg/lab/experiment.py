@@ -30,8 +30,10 @@ from minibg.lab.outcome import Outcome
 
 SECONDS = 30
 """How long one contender may take."""
+HEARING = 5
+"""Seconds in which the client may still hear what the server has done."""
 PATIENCE = 0.1
-"""Seconds in which the client may still hear that the connection is closed."""
+"""Seconds in which a server may still log what has reached it, or end."""
 GRACE = 1
 """Seconds in which a process may end by itself when it is told to."""
 THREADS = 5
@@ -133,6 +135,8 @@ class Trial:
         self.left = {1, 2} if self.spec.client == "pipelines" else {1}
         self.ready, self.answered, self.over = anyio.Event(), anyio.Event(), anyio.Event()
         self.ended, self.done = anyio.Event(), anyio.Event()
+        self.client_has_left = False
+        self.news = anyio.Event()
         self.server: Process | None = None
 
     async def serve(self) -> None:
@@ -171,7 +175,9 @@ class Trial:
 
     async def _read_client(self, client: Process) -> None:
         await read_events(client, self._on_client)
+        self.client_has_left = True
         self.answered.set()
+        self.news.set()
 
     def _on_server(self, event: Event) -> None:
         if event["event"] == "ready":
@@ -191,6 +197,18 @@ class Trial:
             self.account.take(event)
         if event["event"] == "mark" and event["what"] in ENDS_WAIT:
             self.answered.set()
+        news, self.news = self.news, anyio.Event()
+        news.set()
+
+    def _client_has_heard(self) -> bool:
+        """Whether nothing more is to be heard by the client."""
+        if self.client_has_left:
+            return True
+        if self.outcome.reaches_server:  # which closes the connection
+            return self.outcome.connection != "kept"
+        if self.spec.client == "pipelines":
+            return self.outcome.second_status is not None
+        return self.outcome.status is not None
 
     async def _attend(self) -> None:
         """Wait for the end of the request, or send signals when its tasks have begun."""
@@ -198,6 +216,9 @@ class Trial:
             await first(self.over.wait, self.ended.wait)
             with anyio.move_on_after(THREADS):
                 await first(self.account.wait_for_all, self.ended.wait)
+            with anyio.move_on_after(HEARING):
+                while not self._client_has_heard():
+                    await self.news.wait()
             with anyio.move_on_after(PATIENCE):
                 await self.ended.wait()
         else:

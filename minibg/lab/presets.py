@@ -169,7 +169,7 @@ PRESETS = [
         "A run that is cancelled",
         "The run is cancelled while task 1 works in its thread. minibg waits for that, starts "
         "nothing more and names the rest; Starlette leaves the thread behind and says nothing.",
-        ask("sync 200 cancels", "sync 80", "async 80"),
+        ask("sync 800 cancels", "sync 80", "async 80"),
         {
             "minibg": "200: ended, never started and named, never started and named",
             "starlette": "200: ended, never started, never started",
@@ -184,7 +184,7 @@ PRESETS = [
         "Tasks have threads of their own",
         "40 requests have left a slow sync task behind each. Then the client asks a sync endpoint: "
         "minibg answers at once, FastAPI when the first task has ended.",
-        ask("sync 500", client="after 40 others"),
+        ask("sync 1500", client="after 40 others"),
         {"minibg": "200: no task", "fastapi": "200: no task"},
         ("room",),
         f"{RULES}/test_room.py::test_blocked_background_threads_leave_all_others_free",
@@ -234,7 +234,7 @@ PRESETS = [
         ask("async 0 fails", client="pipelines"),
         {"minibg": "200: failed", "fastapi": "200: failed"},
         ("connection",),
-        f"{TRAPS}::test_the_connection_of_a_failing_task_and_the_request_pipelined_on_it",
+        f"{TRAPS}::test_a_failing_task_and_the_request_pipelined_behind_it",
     ),
     Preset(
         "trap-handler",
@@ -290,10 +290,10 @@ PRESETS = [
         "40 slow tasks, and every sync endpoint hangs",
         "40 sync tasks hold 40 threads. In Starlette the client waits until one of them ends, in "
         "minibg a millisecond or two.",
-        ask("sync 800", client="after 40 others"),
+        ask("sync 1500", client="after 40 others"),
         {"minibg": "200: no task", "starlette": "200: no task"},
         ("room",),
-        f"{TRAPS}::test_fastapi_has_no_thread_left_for_a_sync_endpoint_beside_40_slow_tasks",
+        f"{TRAPS}::test_fastapi_has_no_thread_left_beside_40_slow_tasks",
     ),
     Preset(
         "trap-raises",
@@ -328,7 +328,7 @@ PRESETS = [
         ask("async 60", "sync 60", dependency="fails closing"),
         {"minibg": "200: ended, ended", "fastapi": "200: ended, ended"},
         ("release", "connection"),
-        f"{TRAPS}::test_a_dependency_that_fails_to_close_when_the_answer_has_left",
+        f"{TRAPS}::test_a_dependency_that_fails_to_close_after_the_answer",
     ),
     Preset(
         "trap-open",
@@ -492,7 +492,7 @@ PRESETS = [
         "room",
         "Version 6 takes the threads of endpoints",
         "40 tasks hold 40 threads. In version 6 a sync endpoint waits for one, in version 7 not.",
-        ask("sync 500", client="after 40 others"),
+        ask("sync 1500", client="after 40 others"),
         {"v7": "200: no task", "v6": "200: no task"},
         ("room",),
         MENDS,
@@ -515,7 +515,7 @@ PRESETS = [
         "cancel",
         "Version 8 leaves a thread behind",
         "The run is cancelled, and is over while the thread still works. Version 9 waits for it.",
-        ask("sync 300 cancels"),
+        ask("sync 1000 cancels"),
         {"v9": "200: ended", "v8": "200: ended"},
         ("left behind",),
         MENDS,
@@ -527,7 +527,7 @@ PRESETS = [
         "Version 9 does not tell its thread",
         "The run is cancelled while task 1 works, and the thread takes task 2. In version 10 the "
         "list is taken away from it at once.",
-        ask("sync 100 cancels", "sync 80"),
+        ask("sync 600 cancels", "sync 80"),
         {"v10": "200: ended, never started and named", "v9": "200: ended, ended"},
         ("cancel",),
         MENDS,
@@ -538,7 +538,7 @@ PRESETS = [
         "isolate",
         "Version 10 loses a failure to the cancellation",
         "Task 1 fails while the run is cancelled. Only version 11 has the failure in its log.",
-        ask("sync 100 cancels and fails", "sync 80"),
+        ask("sync 600 cancels and fails", "sync 80"),
         {
             "v11": "200: failed, never started and named",
             "v10": "200: failed, never started and named",

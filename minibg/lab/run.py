@@ -30,10 +30,10 @@ SECRET = b"It's a Secret to Everybody"
 
 
 LEGEND = (
-    "To be seen: no task starts before the server has taken the last byte (after), each starts "
-    "when the one before has ended (order), async ones run on the event loop and sync ones in a "
-    "thread (place). call_downstream is meant to fail, as nobody listens there: the next tasks "
-    "run all the same (isolate), unless --fail-fast lets it stop them, and the log names those "
+    "What to look for: no task starts before the server has taken the last byte (after), each "
+    "starts when the one before has ended (order), async ones run on the event loop and sync ones "
+    "in a thread (place). call_downstream is meant to fail, because nobody listens there; the next "
+    "tasks run anyway (isolate), unless --fail-fast lets it stop them, and the log names those "
     "(nothing lost)."
 )
 

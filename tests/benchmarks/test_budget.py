@@ -25,7 +25,8 @@ def test_each_path_is_within_its_budget() -> None:
     assert not found, "\n".join(found)
 
 
-def test_what_is_five_percent_off_is_named_with_its_budget_and_the_way_to_change_it() -> None:
+def test_what_is_five_percent_off_is_named_with_its_budget() -> None:
+    """What is five percent off is named with its budget and the way to change it."""
     budget = {"no task": {"calls": 100, "functions": 100, "instructions": 100}}
     counts = {"no task": {"calls": 105, "functions": 104, "instructions": 95}}
     more, less = complaints(counts, budget)

@@ -13,7 +13,8 @@ from tests.benchmarks.targets import TARGETS, Target
 from tests.benchmarks.under_uvicorn import find
 
 
-def test_each_contender_is_measured_once_a_round_and_another_one_begins() -> None:
+def test_each_contender_is_measured_once_a_round() -> None:
+    """Each contender is measured once a round, and each round begins with another one."""
     order: list[str] = []
 
     def cost(name: str) -> float:
@@ -47,7 +48,8 @@ def test_a_target_bounds_minibg_from_its_own_side(
     assert target.is_reached(target.measured(row)) == is_reached
 
 
-def test_there_are_targets_for_each_framework_that_is_compared_with() -> None:
+def test_each_framework_of_the_comparison_has_targets() -> None:
+    """There are targets for each framework that minibg is compared with."""
     assert {target.peer for target in TARGETS} == {
         "raw ASGI",
         "Starlette",
@@ -56,7 +58,9 @@ def test_there_are_targets_for_each_framework_that_is_compared_with() -> None:
     }
 
 
-def test_a_slice_lasts_until_tasks_have_run_that_the_application_did_not_await() -> None:
+def test_a_slice_lasts_until_its_tasks_have_run() -> None:
+    """A slice lasts until all its tasks have run, also those that no application awaits."""
+
     async def measured() -> float:
         may_run = asyncio.Event()
 
@@ -101,9 +105,8 @@ def test_a_request_takes_the_slope_between_few_and_many(monkeypatch: pytest.Monk
 
 @pytest.mark.skipif(not instructions.is_possible(), reason=instructions.MISSING)
 @pytest.mark.timeout(300)
-def test_callgrind_counts_more_for_more_requests() -> None:
-    few, many = (instructions.count("minibg", "no task", number) for number in (1, 20))
-    assert 0 < few < many
+def test_callgrind_counts_a_process() -> None:
+    assert instructions.count("minibg", "no task", 1) > 1_000_000
 
 
 def test_a_crowd_is_measured_of_minibg_and_of_starlette() -> None:

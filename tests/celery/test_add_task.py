@@ -82,9 +82,11 @@ def test_what_is_refused_is_a_500_and_nothing_is_sent() -> None:
 
 
 @pytest.mark.parametrize("kind", [BackgroundTasks, DurableTasks])
-def test_the_same_functions_run_in_this_process_under_another_annotation(
+def test_under_another_annotation_functions_run_in_this_process(
     kind: type[BackgroundTasks], tmp_path: Path
 ) -> None:
+    """The same functions run in this process under another annotation."""
+
     class Tasks(kind):  # type: ignore[misc, valid-type]
         journal = Journal(tmp_path / "tasks.sqlite")
 
@@ -208,9 +210,10 @@ def test_a_setting_that_is_taken_back_is_named(
     assert re.findall(r"\((\w+)\)", warning) == [setting]
 
 
-def test_a_task_that_has_other_settings_than_its_application_is_named(
+def test_a_task_with_settings_of_its_own_is_named(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
+    """A task that has other settings than its application is named."""
     safe = Celery("safe")
     safe.conf.update(safe_settings("amqp://localhost"))
 

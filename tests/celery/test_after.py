@@ -13,12 +13,16 @@ from httpx import ASGITransport, AsyncClient
 
 from minibg import Depends, HTTPException, MiniBG
 from minibg.ext.celery import CeleryTasks, safe_settings
-from tests.celery.conftest import RABBITMQ, Broker, Marks, each_broker, free_port, waiting
+from tests.celery.conftest import RABBITMQ, Broker, Marks, each_broker, waiting
 from tests.celery.program import program
 from tests.framework.asgi import ask, untraced
+from tests.processes import free_port
 from tests.rules.language.logs import logged
 
-SECONDS = 1.0
+SECONDS = 2.0
+"""How long a list waits for a broker that says nothing."""
+IN_TIME = 10 * SECONDS
+"""Within how many seconds a client is answered, however busy the machine is besides."""
 
 
 class Impatient(CeleryTasks):
@@ -80,9 +84,8 @@ def test_the_broker_has_the_list_before_the_answer_leaves(broker: Broker, marks:
 
 
 @each_broker
-def test_an_endpoint_that_raises_sends_nothing_and_names_its_tasks(
-    broker: Broker, marks: Marks
-) -> None:
+def test_an_endpoint_that_raises_sends_nothing(broker: Broker, marks: Marks) -> None:
+    """An endpoint that raises sends nothing to the broker, and names its tasks."""
     sender = program(broker.url, marks.file)
     with logged() as log:
         assert ask(app_of(sender.work), path="/raises").status == 404
@@ -103,7 +106,7 @@ def test_each_task_is_sent_to_the_broker_of_its_own_application(
 
 
 @pytest.mark.parametrize("scheme", ["redis", "amqp"])
-def test_of_severalbrokers_one_that_serves_is_enough(
+def test_of_several_brokers_one_that_serves_is_enough(
     scheme: str, marks: Marks, brokers: Any
 ) -> None:
     if scheme == "amqp" and RABBITMQ is None:
@@ -114,11 +117,12 @@ def test_of_severalbrokers_one_that_serves_is_enough(
     assert waiting(program(broker.url, marks.file).app) == [("work", [0]), ("work", [1])]
 
 
-async def statuses(app: MiniBG, silent: int) -> tuple[list[int], float, float]:
+async def statuses(app: MiniBG, silent: int) -> tuple[list[int], float, int]:
     """Ask for so many lists at once, and for something else meanwhile, on the same loop.
 
     Returns:
-        The statuses, the seconds until the last of them, and those until the other answer.
+        The statuses, the seconds until the last of them, and how many of them came before the
+        other answer.
     """
     found: list[int] = []
     transport = ASGITransport(app, raise_app_exceptions=False)
@@ -132,10 +136,9 @@ async def statuses(app: MiniBG, silent: int) -> tuple[list[int], float, float]:
             for _ in range(silent):
                 group.start_soon(leave)
             await anyio.sleep(SECONDS / 5)  # by then all are being sent
-            asked = time.monotonic()
             assert (await client.get("/other")).status_code == 200
-            quickest = time.monotonic() - asked
-        return found, time.monotonic() - began, quickest
+            before = len(found)
+        return found, time.monotonic() - began, before
 
 
 @contextmanager
@@ -158,12 +161,16 @@ def deaf() -> Iterator[int]:
 
 @untraced
 @pytest.mark.parametrize("scheme", ["redis", "amqp"])
-def test_a_broker_that_refuses_is_a_500_at_once(scheme: str) -> None:
+def test_a_broker_that_refuses_is_a_500_at_once(
+    scheme: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """However patient the list is with a broker that says nothing."""
+    monkeypatch.setattr(Impatient, "seconds", IN_TIME)
     app = app_of(sender_of(f"{scheme}://127.0.0.1:{free_port()}/"))
     with logged() as log:
         found, slowest, _ = anyio.run(statuses, app, 1)
     assert found == [500]
-    assert slowest < SECONDS
+    assert slowest < IN_TIME
     assert "not handed over, OperationalError" in log.warnings[0]
 
 
@@ -174,10 +181,10 @@ def test_a_broker_that_never_says_anything_is_a_500_in_time(scheme: str, port: A
     with port() as silent:
         app = app_of(sender_of(f"{scheme}://127.0.0.1:{silent}/"))
         with logged() as log:
-            found, slowest, other = anyio.run(statuses, app, 1)
+            found, slowest, before = anyio.run(statuses, app, 1)
     assert found == [500]
-    assert SECONDS <= slowest < 2 * SECONDS
-    assert other < SECONDS / 2
+    assert SECONDS <= slowest < IN_TIME
+    assert before == 0, "the other endpoint has waited for them"
     assert "not handed over, OperationalError" in log.warnings[0]
 
 
@@ -188,10 +195,10 @@ def test_a_broker_that_falls_silent_is_a_500_in_time(broker: Broker, marks: Mark
     app = app_of(program(broker.url, marks.file).work)
     assert ask(app).status == 200
     with broker.silent(), logged() as log:
-        found, slowest, other = anyio.run(statuses, app, 1)
+        found, slowest, before = anyio.run(statuses, app, 1)
     assert found == [500]
-    assert SECONDS <= slowest < 2 * SECONDS
-    assert other < SECONDS / 2
+    assert SECONDS <= slowest < IN_TIME
+    assert before == 0, "the other endpoint has waited for them"
     assert "not handed over, OperationalError" in log.warnings[0]
     assert ask(app).status == 200
 
@@ -201,8 +208,8 @@ def test_a_silent_broker_takes_no_thread_from_other_endpoints() -> None:
     """**room**: more lists wait than there are threads that send, and a sync endpoint has one."""
     with listening() as silent, logged() as log:
         app = app_of(sender_of(f"amqp://127.0.0.1:{silent}/"))
-        found, slowest, other = anyio.run(statuses, app, 60)
+        found, slowest, before = anyio.run(statuses, app, 60)
     assert found == [500] * 60
     assert sum("not handed over, OperationalError" in warning for warning in log.warnings) == 60
-    assert slowest < 3 * SECONDS
-    assert other < SECONDS / 2
+    assert slowest < IN_TIME
+    assert before == 0, "the other endpoint has waited for them"

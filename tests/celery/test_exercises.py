@@ -82,9 +82,10 @@ def test_a_relayed_list_is_sent_after_the_answer(
     assert keys_in_the_queue(2) == [1, 2]
 
 
-def test_a_broker_that_is_away_for_a_while_costs_the_client_nothing(
+def test_a_broker_away_for_a_while_costs_the_client_nothing(
     relaying: type[RelayedTasks], monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    """A broker that is away for a while costs the client nothing."""
     send, failures = relayed.apply_async, [OperationalError(), OperationalError()]
 
     def refused(*args: Any, **kwargs: Any) -> Any:

@@ -1,7 +1,6 @@
 """The program `outgrown` with a broker: it kills a worker, once with Celery's own settings."""
 
 import importlib
-import socket
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +9,7 @@ import pytest
 from minibg.examples import outgrown
 from minibg.ext.celery import safe_settings
 from tests.celery.conftest import Broker
+from tests.processes import free_port
 
 
 @pytest.fixture
@@ -21,15 +21,16 @@ def ways(monkeypatch: pytest.MonkeyPatch, broker: Broker) -> Any:
 
 
 @pytest.mark.parametrize("broker", ["redis"], indirect=True)
-def test_a_killed_worker_loses_hardly_a_task_with_the_safe_settings(
+def test_safe_settings_lose_hardly_a_task_of_a_killed_worker(
     ways: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """With Redis at most the one that it was about to begin, as `safe_settings` says."""
+    """A killed worker loses hardly a task with the safe settings.
+
+    With Redis at most the one that it was about to begin, as `safe_settings` says.
+    """
     monkeypatch.setattr(outgrown, "LIMIT", 20.0)  # seconds: for one that is lost it waits in vain
     by_default, safe = outgrown.ways()[-2:]
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port = free.getsockname()[1]
-    accepted, found = outgrown.try_out(safe, tmp_path, port)
+    accepted, found = outgrown.try_out(safe, tmp_path, free_port())
     assert accepted == 200
     assert len(found.ended) >= 199
     assert sum(found.started.values()) <= 200 + 2  # as many processes does a worker have

@@ -4,18 +4,17 @@ What may live here: starting, asking and killing. A wait has `LIMIT` as its time
 be seen of the marks is said by the tests.
 """
 
-import os
-import signal
 import subprocess
 import sys
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from http.client import HTTPConnection, HTTPException
 from pathlib import Path
 from typing import NamedTuple
 
+from tests.processes import spawned
 from tests.servers.live import LIMIT, wait_until_listening
 
 APP = """
@@ -117,23 +116,13 @@ class Killable:
         """
         command = [sys.executable, "-m", "uvicorn", app, f"--port={self.port}", *options]
         factory = [] if app.endswith(":app") else ["--factory"]
-        with (self.directory / "log").open("a") as log:
-            process = subprocess.Popen(
-                [*command, *factory],
-                cwd=self.directory,
-                stdout=log,
-                stderr=log,
-                text=True,
-                start_new_session=True,
-            )
-        try:
+        with (
+            (self.directory / "log").open("a") as log,
+            spawned([*command, *factory], cwd=self.directory, stdout=log, stderr=log) as process,
+        ):
             if not dies:
                 wait_until_listening(self.port)
             yield process
-        finally:
-            with suppress(ProcessLookupError):
-                os.killpg(process.pid, signal.SIGKILL)
-            process.wait(LIMIT)
 
     def post(self, *paths: str) -> list[int]:
         """The status of each answer; all come on one connection. 0 if the server has died."""

@@ -206,7 +206,8 @@ def test_a_full_disk_is_a_500(server: Killable) -> None:
         server.until(have_ended({"3"}))
 
 
-def test_a_function_that_the_next_version_lacks_is_named_and_left(server: Killable) -> None:
+def test_a_function_that_a_new_version_lacks_is_named_and_left(server: Killable) -> None:
+    """A function that the next version of a program lacks is named, and its task is left."""
     with server.serving() as process:
         assert server.post("/job/2?seconds=60") == [202]
         server.until(lambda marks: marks.started["2"] == 1)

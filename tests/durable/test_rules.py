@@ -427,9 +427,10 @@ def test_a_file_that_cannot_be_read_for_a_while_is_told(
     assert "cannot be taken up now" in caplog.text
 
 
-def test_a_list_that_is_taken_up_as_the_server_ends_is_given_back(
+def test_a_list_taken_up_as_the_server_ends_is_given_back(
     tasks_class: type[DurableTasks], monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    """A list that is taken up as the server ends is given back."""
     whole = Heir._list_of
 
     def list_of(self: Heir, rows: list[Row]) -> DurableTasks:

@@ -4,11 +4,10 @@ What may live here: running such a program as a person does. What is compared is
 """
 
 import re
-import subprocess
-import sys
 from pathlib import Path
 from types import ModuleType
 
+from tests.processes import printed_by
 from tests.servers.live import LIMIT
 
 ROOT = Path(__file__).parents[2]
@@ -22,14 +21,6 @@ def shown(program: ModuleType) -> list[str]:
 
 def printed(program: ModuleType) -> list[str]:
     """The lines that the program prints, its log among them."""
-    done = subprocess.run(
-        [sys.executable, "-u", "-m", program.__name__],
-        check=False,
-        cwd=ROOT,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        timeout=2 * LIMIT,
-    )
-    assert done.returncode == 0, done.stdout
-    return done.stdout.splitlines()
+    status, output = printed_by("-u", "-m", program.__name__, cwd=ROOT, timeout=2 * LIMIT)
+    assert status == 0, output
+    return output.splitlines()

@@ -10,7 +10,7 @@ import pytest
 
 from minibg.examples import alternatives
 from tests.examples.conftest import serving
-from tests.lab.test_command_line import environment
+from tests.lab.trying import environment
 from tests.walkthrough.blocks import recorded
 from tests.walkthrough.checks import without_figures
 
@@ -90,14 +90,14 @@ def test_only_in_a_thread_is_the_failure_not_logged(run: Run, way: str) -> None:
 
 
 @pytest.mark.parametrize("way", ["inline", "BackgroundTasks"])
-def test_a_server_that_is_told_to_end_lets_its_own_work_come_to_its_end(run: Run, way: str) -> None:
+def test_a_server_that_ends_lets_its_own_work_finish(run: Run, way: str) -> None:
+    """A server that is told to end lets the work that it knows of finish."""
     assert run.seen[way]["SIGTERM"] == run.seen[way]["jobs"]
 
 
 @pytest.mark.parametrize("way", ["Thread", "create_task"])
-def test_a_server_that_is_told_to_end_cuts_off_work_that_it_knows_nothing_of(
-    run: Run, way: str
-) -> None:
+def test_a_server_that_ends_cuts_off_work_unknown_to_it(run: Run, way: str) -> None:
+    """A server that is told to end cuts off work that it knows nothing of."""
     assert run.seen[way]["SIGTERM"] == "first cut off, third cut off"
 
 

@@ -50,9 +50,10 @@ def test_an_upload_is_answered_while_it_is_not_indexed_yet(
     assert list(directory.glob("upload-*")) == []
 
 
-def test_a_document_that_cannot_be_indexed_has_failed_and_its_file_is_removed(
+def test_a_document_that_cannot_be_indexed_has_failed(
     directory: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
+    """A document that cannot be indexed has failed, and its file is removed."""
     upload(b"\xff\xfe no text")
     assert read("/documents/1") == {"name": "notes.md", "state": "failed"}
     assert list(directory.glob("upload-*")) == []

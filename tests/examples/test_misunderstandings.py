@@ -25,9 +25,10 @@ def test_a_misunderstanding_prints_what_its_docstring_shows(program: ModuleType)
     assert printed(program) == shown(program)
 
 
-def test_what_nothing_interrupts_is_sent_once_whether_or_not_it_is_written_down(
+def test_what_nothing_interrupts_is_sent_once(
     directory: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    """What nothing interrupts is sent once, whether or not it is written down."""
     sent: list[tuple[int, str]] = []
     monkeypatch.setattr(every_job, "send_mail", lambda *mail: sent.append(mail))
     monkeypatch.setenv("DATABASE", str(directory / "registrations.sqlite"))

@@ -2,7 +2,6 @@
 
 import os
 import re
-import socket
 import subprocess
 import sys
 from collections import Counter
@@ -14,6 +13,8 @@ import pytest
 from minibg.examples import outgrown
 from minibg.examples.outgrown import Seen, Way, seen
 from tests.framework.asgi import ask
+from tests.processes import free_port
+from tests.walkthrough.blocks import recorded
 
 
 @pytest.fixture(scope="module")
@@ -52,6 +53,16 @@ def test_each_task_is_drawn(output: str) -> None:
     assert drawn.count("·") == row(output, "BackgroundTasks")[2]
 
 
+def test_the_book_shows_what_is_printed_but_for_the_figures(output: str) -> None:
+    """Of a way, of the table and of each row; how many were lost differs from run to run."""
+
+    def words(lines: list[str]) -> list[str]:
+        return [" ".join(re.findall(r"[^\W\d]{2,}", line)) for line in lines]
+
+    shown = words(recorded("outgrown")[1:-1])
+    assert words(output.splitlines())[: len(shown)] == shown
+
+
 def test_a_terminal_without_these_characters_is_given_others() -> None:
     found = Seen(Counter({0: 1, 1: 2, 2: 1}), Counter({0: 1, 1: 1}))
     assert outgrown.strip(found, ascii_only=True).plain.splitlines()[0] == "=2" + "." * 18
@@ -68,11 +79,9 @@ def test_a_way_may_have_a_worker_which_is_killed(
         kill(process)
 
     monkeypatch.setattr(outgrown, "kill", kill_and_note)
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port = free.getsockname()[1]
     way = Way("with a worker", "outgrown:durable", ["http.server", "0", "--bind", "127.0.0.1"])
     assert way not in outgrown.ways()
-    accepted, found = outgrown.try_out(way, tmp_path, port)
+    accepted, found = outgrown.try_out(way, tmp_path, free_port())
     assert accepted == len(found.ended) == 200
     assert [process.args[2] for process in killed][:1] == ["http.server"]
 

@@ -1,12 +1,12 @@
 """A student's copy of a version is tried by the version's tests, and the right rule is named."""
 
-import subprocess
-import sys
+import os
 from pathlib import Path
 
 import pytest
 
 from minibg.examples import versions
+from tests.processes import printed_by
 
 ROOT = Path(__file__).parents[2]
 (DIRECTORY,) = versions.__path__
@@ -14,17 +14,10 @@ ROOT = Path(__file__).parents[2]
 
 def tried(file: Path) -> tuple[int, str]:
     """The exit status, and what is printed."""
-    options = ["-x", "-q", "-p", "no:cacheprovider", "--try-version", str(file)]
-    done = subprocess.run(
-        [sys.executable, "-m", "pytest", "tests/examples/test_versions.py", *options],
-        check=False,
-        cwd=ROOT,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        timeout=120,
-    )
-    return done.returncode, done.stdout
+    options = ["-x", "-q", "-p", "pytest_timeout", "-p", "no:cacheprovider"]
+    command = ["-m", "pytest", "tests/examples/test_versions.py", *options]
+    alone = {**os.environ, "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"}  # they take half of its start
+    return printed_by(*command, "--try-version", str(file), cwd=ROOT, env=alone, timeout=120)
 
 
 @pytest.mark.timeout(130)

@@ -38,5 +38,5 @@ def test_a_mail_that_the_mail_server_does_not_take_is_a_failure() -> None:
         connection, _ = listener.accept()
         with connection:
             connection.sendall(b"550 no such mailbox")
-            with pytest.raises(OSError, match="has not taken it"):
+            with pytest.raises(OSError, match="has not accepted it"):
                 sent.result(LIMIT)

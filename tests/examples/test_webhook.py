@@ -50,7 +50,8 @@ def stored(database: Path) -> list[tuple[str, str, str]]:
         return connection.execute("SELECT id, event, repository FROM deliveries").fetchall()
 
 
-def test_a_delivery_is_acknowledged_while_it_cannot_be_processed_yet(database: Path) -> None:
+def test_a_delivery_is_acknowledged_before_it_is_processed(database: Path) -> None:
+    """A delivery is acknowledged also while it cannot be processed yet."""
     with (
         delivering() as deliver,
         closing(sqlite3.connect(database, isolation_level=None)) as connection,

@@ -25,9 +25,9 @@ class _JumpingSelector(DefaultSelector):
 
 
 class _JumpingLoop(SelectorEventLoop):
-    def __init__(self) -> None:
-        self.jumping = _JumpingSelector()
-        super().__init__(self.jumping)
+    def __init__(self, jumping: _JumpingSelector) -> None:
+        self.jumping = jumping
+        super().__init__(jumping)
 
     def time(self) -> float:
         return self.jumping.now
@@ -43,9 +43,9 @@ class Clock:
             self.now: Callable[[], float] = clock.current_time
             self.options: dict[str, Any] = {"clock": clock}
         else:
-            loop = _JumpingLoop()
-            self.now = loop.time
-            self.options = {"loop_factory": lambda: loop}
+            selector = _JumpingSelector()
+            self.now = lambda: selector.now
+            self.options = {"loop_factory": lambda: _JumpingLoop(selector)}
 
     def run(self, func: Callable[..., Awaitable[T]], *args: Any) -> T:
         """`anyio.run`, by this clock."""

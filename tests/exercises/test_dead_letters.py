@@ -80,9 +80,8 @@ def test_a_failure_is_logged_as_well(solution: Any, backend: str, kind: str) -> 
     assert [r.exc_info[1].args for r in log.records if r.exc_info and r.exc_info[1]] == [(0, 1)]
 
 
-def test_what_a_cancelled_redelivery_has_not_reached_is_a_letter_still(
-    solution: Any, backend: str
-) -> None:
+def test_what_a_cancelled_redelivery_did_not_reach_is_kept(solution: Any, backend: str) -> None:
+    """What a cancelled redelivery has not reached is still a letter."""
     cls, body = with_settings(solution, letters=deque()), Failing()
 
     async def main() -> None:

@@ -20,9 +20,10 @@ EXERCISE = "Delayed"
 @given(
     added=st.lists(st.tuples(any_kind(), st.none() | st.sampled_from([0, 0.01, 0.02])), max_size=5)
 )
-def test_a_task_starts_so_long_after_its_turn_and_those_behind_it_wait(
+def test_a_task_starts_after_its_delay_and_those_behind_it_wait(
     solution: Any, backend: str, added: list[tuple[str, float | None]]
 ) -> None:
+    """A task starts its delay after its turn has come, and those behind it wait."""
     clock, tasks, started = Clock(backend), solution(), list[tuple[int, float]]()
 
     def body(number: int) -> None:
@@ -56,9 +57,8 @@ def delayed() -> None: ...
 async def behind() -> None: ...
 
 
-def test_meanwhile_no_thread_is_held_and_a_cancelled_run_names_the_task(
-    solution: Any, backend: str
-) -> None:
+def test_a_delay_holds_no_thread_and_a_cancelled_run_names_it(solution: Any, backend: str) -> None:
+    """A delayed task holds no thread, and a run that is cancelled meanwhile names it."""
     clock, tasks = Clock(backend), solution()
     tasks.add_task_after(0.05, delayed)
     tasks.add_task(behind)

@@ -32,10 +32,13 @@ def add(tasks: Any, priority: int | None, func: Any, *args: Any) -> None:
 
 
 @given(tree=trees)
-def test_of_those_that_wait_the_first_of_the_highest_priority_is_next(
+def test_the_first_waiting_task_of_the_highest_priority_is_next(
     solution: Any, backend: str, tree: Tree
 ) -> None:
-    """A task and what it adds are a tree: what waits is its edge."""
+    """Of the tasks that wait, the first of the highest priority is next.
+
+    A task and what it adds are a tree: what waits is its edge.
+    """
     tasks, ran = solution(), list[str]()
 
     def body(name: str, added: Tree) -> None:

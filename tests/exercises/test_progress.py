@@ -27,9 +27,10 @@ async def told_by(tasks: Any, told: list[Any]) -> None:
     added=st.lists(st.tuples(any_kind(), st.lists(st.none() | st.integers()))),
     followers=st.integers(1, 3),
 )
-def test_each_who_iterates_is_told_all_in_order_whenever_he_comes(
+def test_each_iteration_tells_all_in_order_whenever_it_begins(
     solution: Any, backend: str, added: list[tuple[str, list[Any]]], followers: int
 ) -> None:
+    """Each iteration tells everything in order, whenever it begins."""
     tasks, told = solution(), [list[Any]() for _ in range(followers + 1)]
 
     def body(items: list[Any]) -> Any:

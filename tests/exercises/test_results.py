@@ -74,9 +74,10 @@ def test_there_is_no_value_before_the_task_has_returned(
 
 
 @pytest.mark.parametrize("is_async", [True, False])
-def test_what_needs_the_result_of_a_failed_task_fails_and_the_next_runs(
+def test_a_task_that_needs_a_failed_result_fails_too(
     solution: Any, backend: str, is_async: bool
 ) -> None:
+    """A task that needs the result of a failed task fails too, and the next one runs."""
     tasks, ran = solution(), list[str]()
 
     def fail() -> None:

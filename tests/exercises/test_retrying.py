@@ -42,9 +42,10 @@ class Failing:
     attempts=st.integers(1, 4),
     added=st.lists(st.tuples(any_kind(), st.integers(0, 5)), max_size=4),
 )
-def test_each_task_is_called_until_it_succeeds_or_so_often_before_the_next(
+def test_each_task_is_called_until_it_succeeds_or_gives_up(
     solution: Any, backend: str, attempts: int, added: list[tuple[str, int]]
 ) -> None:
+    """Each task is called until it succeeds or has no attempt left, and only then the next one."""
     clock = Clock(backend)
     body, tasks = Failing(clock), with_settings(solution, attempts=attempts, first_delay=0.1)()
     for number, (kind, failures) in enumerate(added):

@@ -1,10 +1,10 @@
 """A reader's module is checked by our exercises, and by exercises that live elsewhere."""
 
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
+
+from tests.processes import printed_by
 
 ROOT = Path(__file__).parents[2]
 
@@ -38,18 +38,11 @@ def check(directory: Path, solved: str, *files: str) -> tuple[int, str]:
     """Check a reader's module by those files of tests: the exit status, and what is printed."""
     (directory / "mine.py").write_text(solved)
     (directory / "test_counting.py").write_text(EXERCISE)
-    options = ["-p", "tests.exercises.solving", "-p", "no:cacheprovider", "-q", "--no-header"]
-    done = subprocess.run(
-        [sys.executable, "-m", "pytest", *options, *files, "--solutions", "mine"],
-        check=False,
-        cwd=directory,
-        env={"PYTHONPATH": str(ROOT), "PATH": ""},
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        timeout=60,
-    )
-    return done.returncode, done.stdout
+    plugins = ["tests.exercises.solving", "pytest_timeout", "no:cacheprovider"]
+    options = [*(f"-p{plugin}" for plugin in plugins), "-q", "--no-header"]
+    command = ["-m", "pytest", *options, *files, "--solutions", "mine"]
+    alone = {"PYTHONPATH": str(ROOT), "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1", "PATH": ""}
+    return printed_by(*command, cwd=directory, env=alone, timeout=60)
 
 
 @pytest.mark.parametrize(

@@ -87,7 +87,7 @@ class RetryingWaitsEquallyLong(BackgroundTasks):
             super().on_error(task, exc)
 
 
-@noticed_by(test_retrying.test_each_task_is_called_until_it_succeeds_or_so_often_before_the_next)
+@noticed_by(test_retrying.test_each_task_is_called_until_it_succeeds_or_gives_up)
 class RetryingOnceTooOften(BackgroundTasks):
     attempts, first_delay = 3, 0.1
 
@@ -96,7 +96,7 @@ class RetryingOnceTooOften(BackgroundTasks):
             super().on_error(task, exc)
 
 
-@noticed_by(test_retrying.test_each_task_is_called_until_it_succeeds_or_so_often_before_the_next)
+@noticed_by(test_retrying.test_each_task_is_called_until_it_succeeds_or_gives_up)
 class RetryingBehindTheOthers(BackgroundTasks):
     attempts, first_delay = 3, 0.1
 
@@ -251,14 +251,14 @@ class _Prioritised(BackgroundTasks):
         self.tasks = deque(sorted(tasks, key=lambda task: -self.priorities.get(task, 0)))
 
 
-@noticed_by(test_prioritised.test_of_those_that_wait_the_first_of_the_highest_priority_is_next)
+@noticed_by(test_prioritised.test_the_first_waiting_task_of_the_highest_priority_is_next)
 class PrioritisedNewestFirst(_Prioritised):
     async def __call__(self) -> None:
         self.sort(newest_first=True)
         await super().__call__()
 
 
-@noticed_by(test_prioritised.test_of_those_that_wait_the_first_of_the_highest_priority_is_next)
+@noticed_by(test_prioritised.test_the_first_waiting_task_of_the_highest_priority_is_next)
 class PrioritisedAtTheStartOnly(_Prioritised):
     async def __call__(self) -> None:
         self.sort()
@@ -288,7 +288,7 @@ class _DeadLetters(BackgroundTasks):
         await again()
 
 
-@noticed_by(test_dead_letters.test_what_a_cancelled_redelivery_has_not_reached_is_a_letter_still)
+@noticed_by(test_dead_letters.test_what_a_cancelled_redelivery_did_not_reach_is_kept)
 class DeadLettersLostOnTheWay(_DeadLetters):
     pass
 
@@ -314,7 +314,7 @@ class DeadLettersWithoutAWord(_DeadLetters):
         self.letters.append((task, exc))
 
 
-@noticed_by(test_delayed.test_a_task_starts_so_long_after_its_turn_and_those_behind_it_wait)
+@noticed_by(test_delayed.test_a_task_starts_after_its_delay_and_those_behind_it_wait)
 class DelayedInAThread(BackgroundTasks):
     def add_task_after(
         self, seconds: float, func: Callable[..., Any], /, *args: Any, **kwargs: Any
@@ -323,7 +323,7 @@ class DelayedInAThread(BackgroundTasks):
         self.add_task(func, *args, **kwargs)
 
 
-@noticed_by(test_delayed.test_meanwhile_no_thread_is_held_and_a_cancelled_run_names_the_task)
+@noticed_by(test_delayed.test_a_delay_holds_no_thread_and_a_cancelled_run_names_it)
 class DelayedAsPartOfTheTask(BackgroundTasks):
     def add_task_after(
         self, seconds: float, func: Callable[..., Any], /, *args: Any, **kwargs: Any
@@ -335,7 +335,7 @@ class DelayedAsPartOfTheTask(BackgroundTasks):
         self.add_task(delayed)
 
 
-@noticed_by(test_delayed.test_meanwhile_no_thread_is_held_and_a_cancelled_run_names_the_task)
+@noticed_by(test_delayed.test_a_delay_holds_no_thread_and_a_cancelled_run_names_it)
 class DelayedOnABlockedLoop(BackgroundTasks):
     def add_task_after(
         self, seconds: float, func: Callable[..., Any], /, *args: Any, **kwargs: Any
@@ -347,7 +347,7 @@ class DelayedOnABlockedLoop(BackgroundTasks):
         self.add_task(func, *args, **kwargs)
 
 
-@noticed_by(test_delayed.test_a_task_starts_so_long_after_its_turn_and_those_behind_it_wait)
+@noticed_by(test_delayed.test_a_task_starts_after_its_delay_and_those_behind_it_wait)
 class DelayedAndOvertaken(BackgroundTasks):
     def add_task_after(
         self, seconds: float, func: Callable[..., Any], /, *args: Any, **kwargs: Any
@@ -413,7 +413,7 @@ class ResultsOfTheLast(Results):
         return self.result
 
 
-@noticed_by(test_progress.test_each_who_iterates_is_told_all_in_order_whenever_he_comes)
+@noticed_by(test_progress.test_each_iteration_tells_all_in_order_whenever_it_begins)
 class ProgressOfTheLast(Progress):
     def report(self, item: Any) -> None:
         self.items.clear()

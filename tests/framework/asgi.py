@@ -18,6 +18,9 @@ from minibg.types import ASGIApp, Message, Scope
 untraced = pytest.mark.skipif(sys.gettrace() is not None, reason="tracing takes time of its own")
 """For tests that measure time, as `coverage` multiplies that of functions written in Python."""
 
+LIMIT = 30.0
+"""Seconds after which an application is taken to hang, on a machine that is busy besides."""
+
 JSON = [(b"content-type", b"application/json")]
 """The headers of a request whose body is JSON."""
 
@@ -95,7 +98,7 @@ def ask(
                 gone.set()
             await checkpoint()
 
-        with anyio.fail_after(5):
+        with anyio.fail_after(LIMIT):
             await app(http_scope(method, path, headers, **scope), receive, send)
 
     if fails is None:

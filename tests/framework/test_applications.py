@@ -98,7 +98,8 @@ def test_a_route_may_be_added_while_the_application_serves() -> None:
     assert ask(app).status == 200
 
 
-def test_an_endpoint_finds_the_application_and_its_state_through_the_request() -> None:
+def test_an_endpoint_finds_the_application_through_the_request() -> None:
+    """An endpoint finds the application and its state through the request."""
     app = MiniBG()
     app.state.name = "minibg"
 
@@ -129,7 +130,8 @@ def test_what_was_added_last_is_outermost(cls: Any, given_: list[str], added: li
     assert seen == [*ins, "endpoint", *reversed(outs)]
 
 
-def test_middleware_is_built_once_and_not_while_the_application_serves() -> None:
+def test_middleware_is_built_once_before_any_request() -> None:
+    """Middleware is built once, and not while the application serves."""
     built = []
 
     def middleware(app: ASGIApp) -> ASGIApp:
@@ -152,7 +154,8 @@ def test_middleware_may_answer_without_the_endpoint() -> None:
     assert (ask(app).status, ask(app).body) == (503, b"closed")
 
 
-def test_middleware_that_fails_before_the_response_is_answered_with_500(backend: str) -> None:
+def test_middleware_that_fails_before_the_response_is_a_500(backend: str) -> None:
+    """Middleware that fails before the response is answered with 500."""
     seen: list[str] = []
     app = MiniBG(
         routes=[Route("/", lambda: seen.append("endpoint"))],
@@ -163,7 +166,8 @@ def test_middleware_that_fails_before_the_response_is_answered_with_500(backend:
     assert seen == ["a in"]
 
 
-def test_middleware_that_fails_after_the_response_sends_nothing_more(backend: str) -> None:
+def test_middleware_that_fails_after_the_response_adds_nothing(backend: str) -> None:
+    """Middleware that fails after the response sends nothing more."""
     app = MiniBG(
         routes=[Route("/", lambda: "a")], middleware=[Middleware(Layer, "a", [], fails="out")]
     )
@@ -171,7 +175,9 @@ def test_middleware_that_fails_after_the_response_sends_nothing_more(backend: st
     assert (answer.status, answer.body, answer.complete) == (200, b'"a"', True)
 
 
-def test_an_error_with_an_answer_reaches_middleware_as_that_answer() -> None:
+def test_middleware_sees_an_answered_error_as_its_answer() -> None:
+    """An error that has an answer reaches middleware as that answer."""
+
     def endpoint() -> None:
         raise HTTPException(404)
 
@@ -215,7 +221,9 @@ def test_the_application_serves_inside_its_lifespan(backend: str) -> None:
     assert types(said) == COMPLETE
 
 
-def test_what_the_lifespan_yields_is_where_each_requests_state_begins() -> None:
+def test_each_requests_state_begins_as_the_lifespan_yielded_it() -> None:
+    """The state of each request begins as what the lifespan has yielded."""
+
     @asynccontextmanager
     async def lifespan(app: MiniBG) -> AsyncIterator[dict[str, Any]]:
         yield {"pool": "a pool"}
@@ -246,7 +254,8 @@ def test_a_lifespan_that_fails_says_so_to_the_server(phase: str, backend: str) -
     assert "LookupError: no database" in said[-1]["message"]
 
 
-def test_a_state_that_the_server_would_not_keep_is_a_startup_that_fails() -> None:
+def test_a_state_that_the_server_would_not_keep_fails_startup() -> None:
+    """The startup fails where the lifespan yields a state that the server would not keep."""
     closed: list[bool] = []
 
     @asynccontextmanager

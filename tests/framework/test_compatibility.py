@@ -85,9 +85,8 @@ def test_a_list_keeps_its_rules_behind_a_response_of_the_host(
 
 
 @pytest.mark.parametrize("host", [on_starlette, on_fastapi])
-def test_a_single_task_runs_behind_a_streamed_response_of_the_host(
-    host: Host, backend: str
-) -> None:
+def test_a_single_task_runs_behind_a_hosts_streamed_response(host: Host, backend: str) -> None:
+    """A single task of minibg's runs behind a streamed response of the host."""
     ran: list[str] = []
 
     async def endpoint(request: StarletteRequest) -> starlette_responses.Response:
@@ -106,9 +105,10 @@ def starlette_list(func: Callable[..., object], *args: object) -> Background:
 
 
 @pytest.mark.parametrize("make", [starlette_background.BackgroundTask, starlette_list])
-def test_starlettes_tasks_run_behind_a_response_after_the_injected_ones(
+def test_starlettes_tasks_run_after_the_injected_ones(
     make: Callable[..., Background], backend: str
 ) -> None:
+    """Starlette's tasks run behind a response, after the injected ones."""
     ran: list[str] = []
     app = MiniBG()
 
@@ -122,9 +122,10 @@ def test_starlettes_tasks_run_behind_a_response_after_the_injected_ones(
 
 
 @pytest.mark.parametrize("make", [starlette_background.BackgroundTask, starlette_list])
-def test_a_failure_of_starlettes_tasks_is_isolated_behind_a_response(
+def test_a_failure_of_starlettes_tasks_is_isolated(
     make: Callable[..., Background], backend: str, caplog: pytest.LogCaptureFixture
 ) -> None:
+    """A failure of Starlette's tasks is isolated behind a response of minibg's."""
     app = MiniBG()
 
     @app.get("/")
@@ -154,9 +155,10 @@ def test_minibgs_list_within_starlettes_keeps_its_rules(
     assert caplog.record_tuples == [failed(f"{__name__}.failing")]
 
 
-def test_starlettes_list_within_minibgs_is_one_task_that_fails_at_its_first_failure(
+def test_starlettes_list_within_minibgs_is_one_task(
     backend: str, caplog: pytest.LogCaptureFixture
 ) -> None:
+    """Starlette's list within minibg's is one task, which fails at its first failure."""
     ran: list[str] = []
     inner = starlette_background.BackgroundTasks()
     inner.add_task(ran.append, "inner")
@@ -221,9 +223,10 @@ def test_the_test_client_drives_the_lifespan(app: MiniBG, ran: list[str], backen
     assert ran == ["shutdown"]
 
 
-def test_the_test_client_has_run_the_tasks_when_it_has_the_answer(
+def test_the_tasks_have_run_when_the_test_client_answers(
     app: MiniBG, ran: list[str], backend: str
 ) -> None:
+    """The tasks have run when Starlette's test client has the answer."""
     client = TestClient(app, backend=backend)
     assert client.get("/whole").json() == "x" * 1000
     assert ran == ["whole"]
@@ -231,9 +234,8 @@ def test_the_test_client_has_run_the_tasks_when_it_has_the_answer(
     assert ran == ["whole", "pieces"]
 
 
-def test_the_test_client_raises_what_nobody_expected_or_shows_its_answer(
-    app: MiniBG, backend: str
-) -> None:
+def test_the_test_client_raises_or_shows_an_unexpected_error(app: MiniBG, backend: str) -> None:
+    """The test client raises an error that nobody expected, or shows its answer if asked to."""
     with pytest.raises(LookupError, match="broken"):
         TestClient(app, backend=backend).get("/broken")
     quiet = TestClient(app, backend=backend, raise_server_exceptions=False)
@@ -297,21 +299,21 @@ def test_starlettes_middleware_surrounds_an_application(
         (GZipMiddleware, {"minimum_size": 10}),
     ],
 )
-def test_tasks_run_after_an_answer_that_is_streamed_through_middleware(
+def test_tasks_run_after_a_stream_through_middleware(
     cls: Callable[..., ASGIApp],
     options: dict[str, object],
     app: MiniBG,
     ran: list[str],
     backend: str,
 ) -> None:
+    """Tasks run after an answer that is streamed through middleware."""
     app.add_middleware(cls, **options)
     assert TestClient(app, backend=backend).get("/pieces/100").text == "piece " * 100
     assert ran == ["pieces"]
 
 
-def test_a_refusal_passes_through_middleware_and_an_unexpected_error_around_it(
-    app: MiniBG, backend: str
-) -> None:
+def test_a_refusal_passes_through_middleware_an_error_around(app: MiniBG, backend: str) -> None:
+    """A refusal passes through middleware, and an unexpected error around it."""
     app.add_middleware(BaseHTTPMiddleware, dispatch=mark)
     client = TestClient(app, backend=backend, raise_server_exceptions=False)
     refused, broken = client.get("/refused"), client.get("/broken")
@@ -343,9 +345,10 @@ def mounted_on_fastapi(app: ASGIApp) -> ASGIApp:
 
 
 @pytest.mark.parametrize("mounted", [mounted_on_starlette, mounted_on_fastapi])
-def test_an_application_serves_the_paths_below_where_it_is_mounted(
+def test_a_mounted_application_serves_the_paths_below_it(
     mounted: Callable[[ASGIApp], ASGIApp], app: MiniBG, ran: list[str], backend: str
 ) -> None:
+    """An application serves the paths below the one where it is mounted."""
     client = TestClient(mounted(app), backend=backend)
     assert client.get("/api/whole").json() == "x" * 1000
     assert client.get("/api/pieces/2").text == "piece piece "

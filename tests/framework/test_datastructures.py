@@ -41,7 +41,8 @@ def test_a_header_is_encoded_whole_or_refused(name: str, value: str) -> None:
 
 
 @given(name=st.text("!#$%&'*+-.^_`|~09azAZ", min_size=1), value=values)
-def test_every_token_is_a_name_and_every_other_latin_1_text_a_value(name: str, value: str) -> None:
+def test_a_name_is_a_token_and_a_value_any_other_latin_1_text(name: str, value: str) -> None:
+    """A header's name is any token, and its value any other text of Latin-1."""
     assert encode_header(name, value) == (name.lower().encode(), value.encode("latin-1"))
 
 
@@ -97,7 +98,8 @@ def test_what_is_changed_is_the_list_that_was_given() -> None:
 
 
 @given(query=queries | st.binary(max_size=20).filter(bytes.isascii))
-def test_a_query_string_is_parsed_as_the_standard_library_parses_it(query: bytes) -> None:
+def test_a_query_is_parsed_as_the_standard_library_does(query: bytes) -> None:
+    """A query string is parsed as the standard library parses it."""
     params, oracle = QueryParams(query), StarletteQueryParams(query)
     pairs = parse_qsl(query.decode(), keep_blank_values=True)
     assert params.multi_items() == oracle.multi_items() == pairs
@@ -229,7 +231,8 @@ def test_a_url_is_what_its_text_is() -> None:
     assert repr(url) == "URL('http://u:********@example.org:1/a?b=1')"
 
 
-def test_a_state_is_free_attributes_over_the_dictionary_it_was_given() -> None:
+def test_a_state_is_attributes_over_the_given_dictionary() -> None:
+    """A state is free attributes over the dictionary that it was given."""
     values: dict[str, Any] = {"a": 1}
     state = State(values)
     state.b = state.a + 1

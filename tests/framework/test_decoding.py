@@ -1,7 +1,8 @@
 """What a client's text or JSON is read as, whose fault it is if that fails, and what it costs."""
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import date, datetime, time, timedelta
 from decimal import Decimal
@@ -103,14 +104,20 @@ BODIES: list[Any] = [
 ]
 
 
-def served(annotation: Any, path: str = "/", **request: Any) -> Answer:
+def serving(annotation: Any, path: str = "/") -> MiniBG:
+    """An application whose endpoint is given `v` with that annotation, and answers its `repr`."""
+
     async def endpoint(v) -> str:  # type: ignore[no-untyped-def]  # set below
         return repr(v)
 
     endpoint.__annotations__["v"] = annotation
     app = MiniBG()
-    app.post("/{v}" if path != "/" else "/")(endpoint)
-    return ask(app, "POST", path, **request)
+    app.post(path)(endpoint)
+    return app
+
+
+def served(annotation: Any, **request: Any) -> Answer:
+    return ask(serving(annotation), "POST", **request)
 
 
 def assert_read_or_refused(answer: Answer, *loc: str) -> None:
@@ -170,19 +177,23 @@ texts = (
 
 
 @pytest.mark.parametrize("scalar", SCALARS, ids=str)
-def test_any_text_of_a_query_or_a_path_is_read_or_a_422_that_names_it(scalar: Any) -> None:
+def test_any_text_of_a_query_or_path_is_read_or_named_in_a_422(scalar: Any) -> None:
+    """Any text of a query or a path is read, or answered with a 422 that names it."""
+    tuples = (TUPLE[scalar, ...], TUPLE[scalar, scalar])
+    by_query = [serving(one) for one in (scalar, *(of[scalar] for of in COLLECTIONS), *tuples)]
+    by_path = serving(scalar, "/{v}")
+
     @given(st.lists(texts, min_size=1, max_size=3))
     @example(["1", "253402300800"])
     def each(sent: list[str]) -> None:
         pairs = [
             b"v=" + quote_from_bytes(v.encode("utf-8", "surrogatepass")).encode() for v in sent
         ]
-        tuples = (TUPLE[scalar, ...], TUPLE[scalar, scalar])
-        for annotation in (scalar, *(of[scalar] for of in COLLECTIONS), *tuples):
-            answer = served(annotation, query_string=b"&".join(pairs))
+        for app in by_query:
+            answer = ask(app, "POST", query_string=b"&".join(pairs))
             assert_read_or_refused(answer, "query", "v")
         path = sent[0].replace("/", "") or "0"
-        assert_read_or_refused(served(scalar, "/" + path), "path", "v")
+        assert_read_or_refused(ask(by_path, "POST", "/" + path), "path", "v")
 
     each()
 
@@ -201,6 +212,15 @@ def as_object(members: dict[str, bytes]) -> bytes:
     return b"{" + b",".join(json.dumps(k).encode() + b":" + v for k, v in members.items()) + b"}"
 
 
+@contextmanager
+def carefully() -> Iterator[None]:
+    """Have each body read as a large one is."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(decoding_module, "SMALL", 0)
+        patch.setattr(decoding_module, "_has_slow_floats", lambda body: True)
+        yield
+
+
 documents = st.recursive(
     leaves,
     lambda inner: (
@@ -211,18 +231,15 @@ documents = st.recursive(
 
 
 @pytest.mark.parametrize("annotation", [*BODIES, *(LIST[LIST[one]] for one in SCALARS)], ids=str)
-@pytest.mark.parametrize("small", [SMALL, 0])
-def test_any_body_is_read_or_a_422_that_names_it(
-    annotation: Any, small: int, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Also if it is read as carefully as a large one is, when `small` is 0."""
-    monkeypatch.setattr(decoding_module, "SMALL", small)
-    if small == 0:
-        monkeypatch.setattr(decoding_module, "_has_slow_floats", lambda body: True)
+def test_any_body_is_read_or_a_422_that_names_it(annotation: Any) -> None:
+    """Also if it is read as carefully as a large one is."""
+    app = serving(annotation)
 
     @given(documents | st.lists(leaves, max_size=3).map(as_array) | st.binary(max_size=8))
     def each(body: bytes) -> None:
-        assert_read_or_refused(served(annotation, headers=JSON, body=[body]), "body")
+        assert_read_or_refused(ask(app, "POST", headers=JSON, body=[body]), "body")
+        with carefully():
+            assert_read_or_refused(ask(app, "POST", headers=JSON, body=[body]), "body")
 
     each()
 
@@ -323,9 +340,7 @@ trees = st.recursive(
 
 @given(trees)
 def test_what_is_read_carefully_is_the_same(body: bytes) -> None:
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(decoding_module, "SMALL", 0)
-        patch.setattr(decoding_module, "_has_slow_floats", lambda body: True)
+    with carefully():
         assert json_decoder(Tree)(body) == msgspec.json.decode(body, type=Tree)
 
 
@@ -364,10 +379,11 @@ def body_of(kind: str, numbers: list[int]) -> bytes:
 
 @pytest.mark.parametrize("kind", COLLIDING)
 @pytest.mark.parametrize("last", ["", "that does not fit"])
-def test_values_that_were_chosen_to_collide_are_refused_at_little_cost(
-    kind: str, last: str
-) -> None:
-    """A set of 40,000 of them would take minutes."""
+def test_values_chosen_to_collide_are_refused_at_little_cost(kind: str, last: str) -> None:
+    """Values that were chosen to collide are refused at little cost.
+
+    A set of 40,000 of them would take minutes.
+    """
     body = body_of(kind, one_hash(40_000))
     if last and body.endswith(b"]"):
         body = body[:-1] + b', "%b"]' % last.encode()
@@ -435,10 +451,11 @@ WORST: dict[str, tuple[Any, bytes]] = {
 @untraced
 @pytest.mark.parametrize("size", [MAX_LENGTH_ON_THE_LOOP, 1024 * 1024])
 @pytest.mark.parametrize("kind", WORST)
-def test_no_json_takes_more_than_fifty_milliseconds_of_the_loops_thread(
-    kind: str, size: int
-) -> None:
-    """What is smaller is read there, what is larger in a thread of its own."""
+def test_no_json_holds_the_loop_for_more_than_50_milliseconds(kind: str, size: int) -> None:
+    """No JSON takes more than fifty milliseconds of the thread of the loop.
+
+    What is smaller is read there, what is larger in a thread of its own.
+    """
     annotation, item = WORST[kind]
     body = b"[" + item * ((size - 10) // len(item)) + item[:-1] + b"]"
     app = MiniBG()
@@ -461,8 +478,11 @@ def test_no_json_takes_more_than_fifty_milliseconds_of_the_loops_thread(
         assert any(taken(path) < 0.05 for _ in range(20))  # others may slow each single one
 
 
-def test_each_query_is_read_within_fifty_milliseconds_of_the_loops_thread() -> None:
-    """Of 64 KiB, which is what servers take."""
+def test_no_query_holds_the_loop_for_more_than_50_milliseconds() -> None:
+    """Each query is read within fifty milliseconds of the thread of the loop.
+
+    Of 64 KiB, which is what servers take.
+    """
     for annotation, pair in ((list[float], b"v=1e-320&"), (set[int], b"v=1&")):
         query = pair * (64 * 1024 // len(pair))
         start = thread_time()

@@ -110,9 +110,10 @@ def test_an_async_endpoint_runs_on_the_event_loop(
     assert on_loop(json.loads(served(endpoint, backend=backend).body))
 
 
-def test_what_asyncio_cancels_on_its_way_to_a_thread_is_not_called(
+def test_a_call_cancelled_on_its_way_to_a_thread_is_not_made(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    """A call that asyncio cancels on its way to a thread is not made."""
     called: list[str] = []
     arrived: Future[threading.Thread] = Future()
     cancelled = threading.Event()
@@ -149,7 +150,9 @@ def test_a_class_can_be_an_endpoint() -> None:
 # --- what it is given ----------------------------------------------------------------------------
 
 
-def test_a_parameter_is_served_by_its_annotation_whatever_its_name_and_place() -> None:
+def test_a_parameter_is_served_by_its_annotation() -> None:
+    """A parameter is served by its annotation, whatever its name and its place."""
+
     def endpoint(first: Mine, n: int, *, second: Request, third: BackgroundTasks, m: Any) -> Any:
         kinds = [type(value).__name__ for value in (first, second, third)]
         return [*kinds, n, m]
@@ -165,7 +168,8 @@ def test_an_annotation_may_be_text() -> None:
     assert json.loads(served(endpoint, "/{n}", "/1").body) == ["GET", "Mine", 1]
 
 
-def test_parameters_of_one_class_are_one_list_and_of_two_classes_two() -> None:
+def test_parameters_of_one_class_share_one_list() -> None:
+    """Parameters of one class are given one list, and those of two classes two."""
     lists = []
 
     def endpoint(a: BackgroundTasks, b: BackgroundTasks, c: FailFastTasks) -> None:
@@ -177,7 +181,9 @@ def test_parameters_of_one_class_are_one_list_and_of_two_classes_two() -> None:
     assert [type(tasks) for tasks in lists] == [BackgroundTasks, BackgroundTasks, FailFastTasks]
 
 
-def test_a_path_parameter_goes_to_its_name_even_if_that_is_request() -> None:
+def test_a_path_parameter_may_be_named_request() -> None:
+    """A path parameter goes to the argument of its name, even if that is `request`."""
+
     def endpoint(request: str, tasks: int) -> Any:
         return [request, tasks]
 
@@ -215,9 +221,9 @@ def test_a_path_parameter_is_converted_to_its_annotation(
     ("annotation", "text"),
     [(int, "1.5"), (float, "x"), (bool, "2"), (UUID, "1"), (Size, "m"), (Literal["a"], "b")],
 )
-def test_a_value_that_does_not_fit_its_annotation_is_a_422_that_says_where(
-    annotation: Any, text: str
-) -> None:
+def test_a_value_that_does_not_fit_is_a_422_that_says_where(annotation: Any, text: str) -> None:
+    """A value that does not fit its annotation is a 422 that says where it stands."""
+
     def endpoint(value: annotation) -> None:
         pytest.fail("it was called")
 
@@ -265,9 +271,10 @@ def test_a_scalar_that_is_not_in_the_path_comes_from_the_query(
 
 
 @pytest.mark.parametrize(("annotation", "text", "value"), SCALARS)
-def test_a_list_of_scalars_has_all_values_of_that_name_in_the_query(
+def test_a_list_of_scalars_has_all_values_of_its_name(
     annotation: Any, text: str, value: Any
 ) -> None:
+    """A list of scalars has all values of that name in the query."""
     given_ = []
 
     def endpoint(value: list[annotation]) -> None:
@@ -457,7 +464,9 @@ def test_where_no_body_came_its_type_does_not_matter() -> None:
         assert ask(app, "POST", headers=[(b"content-type", b"text/plain")]).status == status
 
 
-def test_a_body_with_a_default_is_optional_and_one_without_is_not() -> None:
+def test_a_body_is_optional_only_with_a_default() -> None:
+    """A body with a default is optional, and one without is required."""
+
     def optional(item: Item | None = None) -> Any:
         return item
 
@@ -502,7 +511,9 @@ def test_any_body_fits_an_annotation_or_is_a_422(annotation: Any, body: bytes) -
 
 
 @pytest.mark.parametrize("returned", [{"some": "value"}, JSONResponse({"some": "value"})])
-def test_headers_and_cookies_that_are_set_on_the_response_reach_the_answer(returned: Any) -> None:
+def test_headers_and_cookies_set_on_the_response_are_sent(returned: Any) -> None:
+    """Headers and cookies that are set on the injected response reach the answer."""
+
     def endpoint(response: Response) -> Any:
         response.headers["x-a"] = "1"
         response.set_cookie("c", "2")
@@ -529,7 +540,9 @@ def test_all_who_ask_for_the_response_set_the_same_one() -> None:
     assert {(b"x-a", b"1"), (b"x-b", b"2")} <= set(answer.headers)
 
 
-def test_the_status_that_is_set_on_the_response_is_that_of_the_answer() -> None:
+def test_the_status_set_on_the_response_is_the_answers() -> None:
+    """The status that is set on the injected response is that of the answer."""
+
     def endpoint(response: Response, gone: bool) -> Any:
         if gone:
             response.status_code = 410
@@ -540,8 +553,11 @@ def test_the_status_that_is_set_on_the_response_is_that_of_the_answer() -> None:
     assert ask(app, query_string=b"gone=1").status == 410
 
 
-def test_what_is_set_on_the_response_does_not_stay_with_one_that_is_returned_again() -> None:
-    """Else one client would be sent the cookies of the clients before it."""
+def test_a_response_returned_again_keeps_nothing_set_before() -> None:
+    """What is set on the injected response does not stay with one that is returned again.
+
+    Else one client would be sent the cookies of the clients before it.
+    """
     same = Response("body")
 
     def endpoint(response: Response, user: str) -> Any:
@@ -623,9 +639,10 @@ def asks_for_one_of_two(tasks: BackgroundTasks | None) -> None: ...
         (asks_for_one_of_two, "tasks: "),
     ],
 )
-def test_a_parameter_that_nothing_gives_is_a_type_error_that_names_it(
+def test_a_parameter_that_nothing_gives_is_a_named_type_error(
     endpoint: Callable[..., Any], parameter: str
 ) -> None:
+    """A parameter that nothing gives is a `TypeError` that names it."""
     with pytest.raises(TypeError) as raised:
         MiniBG().get("/")(endpoint)
     assert f"{__name__}.{endpoint.__name__} asks for `{parameter}" in str(raised.value)
@@ -678,18 +695,21 @@ def of_no_expression(tasks: "a type") -> None: ...  # type: ignore[valid-type]  
 
 
 @pytest.mark.parametrize("call", [misspelled, no_attribute, of_no_expression, type, 5])
-def test_a_signature_that_cannot_be_read_is_a_type_error_that_names_the_endpoint(
+def test_a_signature_that_cannot_be_read_names_the_endpoint(
     call: Any,
 ) -> None:
+    """A signature that cannot be read is a `TypeError` that names the endpoint."""
     name = getattr(call, "__name__", "int")
     with pytest.raises(TypeError, match=rf"signature of .*{name} cannot be read"):
         Dependant(call)
 
 
 @pytest.mark.parametrize("annotation", [Unknown, 5])
-def test_a_path_parameter_of_a_type_that_no_text_can_become_is_a_type_error(
+def test_a_path_parameter_must_be_of_a_type_that_text_becomes(
     annotation: Any,
 ) -> None:
+    """A path parameter of a type that no text can become is a `TypeError`."""
+
     def endpoint(value: annotation) -> None: ...
 
     with pytest.raises(TypeError, match="value"):

@@ -190,9 +190,10 @@ def test_a_dependency_is_marked_as_default_or_within_annotated() -> None:
     assert json.loads(served(endpoint).body) == [2, 2, {"q": 1}, {"q": 1}]
 
 
-def test_sync_dependencies_run_in_worker_threads_and_async_ones_on_the_event_loop(
+def test_sync_dependencies_run_in_threads_async_on_the_loop(
     backend: str,
 ) -> None:
+    """Sync dependencies run in worker threads, and async ones on the event loop."""
     loop = threading.get_ident()  # `ask` runs the loop in the thread of the test
     on_loop: dict[str, bool] = {}
 
@@ -258,7 +259,9 @@ def test_a_dependency_may_ask_for_anything_that_an_endpoint_may() -> None:
     assert (b"x-n", b"1") in answer.headers
 
 
-def test_a_dependency_and_the_endpoint_may_ask_for_the_same_values() -> None:
+def test_a_dependency_and_the_endpoint_may_ask_for_one_value() -> None:
+    """A dependency and the endpoint may ask for the same values."""
+
     def dependency(item: dict[str, int], q: int) -> Any:
         return [item, q]
 
@@ -321,7 +324,7 @@ def test_every_dependency_gets_the_very_list_of_the_endpoint(backend: str) -> No
     assert ran == ["leaf", "branch", "endpoint"]
 
 
-def test_an_async_generator_may_set_a_context_variable_and_reset_it(backend: str) -> None:
+def test_an_async_generator_may_set_and_reset_a_context_variable(backend: str) -> None:
     user: ContextVar[str] = ContextVar("user", default="nobody")
 
     async def dependency() -> AsyncIterator[None]:
@@ -348,7 +351,8 @@ def counting() -> Callable[[], int]:
     return count
 
 
-def test_a_dependency_is_computed_once_a_request_however_many_ask_for_it(backend: str) -> None:
+def test_a_dependency_is_computed_once_a_request(backend: str) -> None:
+    """A dependency is computed once a request, however many ask for it."""
     count = counting()
 
     async def left(value: int = Depends(count)) -> int:
@@ -461,7 +465,8 @@ def test_what_a_generator_depends_on_is_open_until_it_has_closed(backend: str) -
     assert events == ["open connection", "open session", "close session", "close connection"]
 
 
-def test_function_scope_closes_before_request_scope_in_whatever_order_they_opened() -> None:
+def test_function_scope_closes_before_request_scope() -> None:
+    """The function scope closes before the request scope, in whatever order they were opened."""
     events: list[str] = []
 
     def endpoint(
@@ -473,7 +478,8 @@ def test_function_scope_closes_before_request_scope_in_whatever_order_they_opene
     assert events[2:] == ["close function", "close request"]
 
 
-def test_a_generator_of_request_scope_cannot_depend_on_one_that_closes_before_it() -> None:
+def test_request_scope_cannot_depend_on_function_scope() -> None:
+    """A generator of the request scope cannot depend on one that closes before it."""
     short = Depends(resource("sync", "short", []), scope="function")
 
     def long(value: str = short) -> Iterator[str]:
@@ -487,9 +493,10 @@ def test_a_generator_of_request_scope_cannot_depend_on_one_that_closes_before_it
 
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("scope", ["function", "request"])
-def test_an_exception_of_the_endpoint_is_thrown_into_the_generators(
+def test_an_endpoints_exception_is_thrown_into_the_generators(
     backend: str, kind: str, scope: Scope
 ) -> None:
+    """An exception of the endpoint is thrown into the generators."""
     events: list[str] = []
 
     def endpoint(
@@ -532,7 +539,9 @@ def test_a_generator_may_turn_an_exception_into_an_answer(
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_a_handler_answers_what_a_generator_makes_of_an_exception(kind: str) -> None:
+def test_a_handler_answers_what_a_generator_raises_instead(kind: str) -> None:
+    """A handler answers what a generator makes of an exception."""
+
     class Taken(Exception):
         pass
 
@@ -554,9 +563,8 @@ def test_a_handler_answers_what_a_generator_makes_of_an_exception(kind: str) -> 
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_an_exception_of_a_dependency_is_thrown_into_those_that_are_open(
-    backend: str, kind: str
-) -> None:
+def test_a_dependencys_exception_is_thrown_into_those_open(backend: str, kind: str) -> None:
+    """An exception of a dependency is thrown into those that are open."""
     events: list[str] = []
 
     def forbidden(before: str = Depends(resource(kind, "a", events))) -> None:
@@ -584,9 +592,11 @@ def test_what_a_generator_raises_before_it_yields_is_answered(backend: str) -> N
 
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("scope", ["function", "request"])
-def test_a_generator_that_swallows_an_exception_is_a_500_that_says_so(
+def test_a_generator_that_swallows_an_exception_is_a_500(
     backend: str, kind: str, scope: Scope
 ) -> None:
+    """A generator that swallows an exception is a 500, and the error says so."""
+
     def endpoint(
         a: str = Depends(resource(kind, "a", [], lambda exc: None), scope=scope),
     ) -> None:
@@ -598,9 +608,10 @@ def test_a_generator_that_swallows_an_exception_is_a_500_that_says_so(
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_an_error_while_closing_is_logged_and_the_others_are_closed(
+def test_an_error_while_closing_is_logged_and_the_rest_closed(
     backend: str, kind: str, caplog: pytest.LogCaptureFixture
 ) -> None:
+    """An error while closing is logged, and the other dependencies are closed."""
     events: list[str] = []
 
     def failing() -> Generator[None]:
@@ -623,7 +634,9 @@ def test_an_error_while_closing_is_logged_and_the_others_are_closed(
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_an_error_while_closing_function_scope_becomes_the_answer(backend: str, kind: str) -> None:
+def test_an_error_while_closing_function_scope_is_the_answer(backend: str, kind: str) -> None:
+    """An error while the function scope is closed becomes the answer."""
+
     def failing() -> Generator[None]:
         yield
         raise HTTPException(503, "commit failed")
@@ -718,15 +731,18 @@ class Opening:
         *(Opening().method, Opening.of_class),
     ],
 )
-def test_what_a_decorator_makes_of_a_generator_is_opened_or_has_been_drained(
+def test_a_decorated_generator_is_opened_or_has_been_drained(
     dependency: Callable[..., Any], backend: str
 ) -> None:
+    """What a decorator makes of a generator is opened, or has been drained by the decorator."""
     opened.clear()
     assert given_by(dependency, query_string=b"q=41", backend=backend) == 42
     assert opened == ["open", "close"]
 
 
-def test_a_generator_or_context_that_a_plain_function_returns_is_its_value() -> None:
+def test_a_generator_that_a_plain_function_returns_is_its_value() -> None:
+    """A generator or a context manager that a plain function returns is its value."""
+
     def numbers() -> Iterator[int]:
         return (number for number in (1, 2))
 
@@ -794,9 +810,9 @@ def app() -> MiniBG:
     return app
 
 
-def test_an_override_is_called_in_place_of_a_dependency_at_every_depth(
-    app: MiniBG, backend: str
-) -> None:
+def test_an_override_replaces_a_dependency_at_every_depth(app: MiniBG, backend: str) -> None:
+    """An override is called in place of a dependency at every depth."""
+
     async def instead(n: int = 7) -> AsyncIterator[int]:
         yield n
 
@@ -910,9 +926,10 @@ def of_a_file_that_are_several(
         (of_a_file_that_are_several, r"asks_for_one_file asks for `item: "),
     ],
 )
-def test_a_dependency_that_cannot_be_served_is_a_type_error_at_registration(
+def test_a_dependency_that_cannot_be_served_is_a_type_error(
     endpoint: Callable[..., Any], named: str
 ) -> None:
+    """A dependency that cannot be served is a `TypeError` when its route is registered."""
     with pytest.raises(TypeError, match=named):
         MiniBG().get("/")(endpoint)
 
@@ -946,7 +963,8 @@ def test_a_default_that_a_request_changes_stays_its_own() -> None:
     assert [json.loads(ask(app).body) for _ in range(2)] == [[1], [1]]
 
 
-def test_a_background_and_a_content_type_set_on_the_injected_response_are_the_answers() -> None:
+def test_the_background_set_on_the_response_is_the_answers() -> None:
+    """A background and a content type that are set on the injected response are the answer's."""
     ran: list[str] = []
     app = MiniBG()
 
@@ -962,7 +980,8 @@ def test_a_background_and_a_content_type_set_on_the_injected_response_are_the_an
     assert types == [b"application/problem+json"]
 
 
-def test_each_function_has_its_own_default_for_a_parameter_that_both_have() -> None:
+def test_each_function_has_its_own_default_of_a_parameter() -> None:
+    """Each function has its own default for a parameter that both have."""
     app = MiniBG()
 
     def dependency(n: int = 2) -> int:

@@ -92,7 +92,8 @@ def test_an_http_exception_is_answered_with_its_detail(status: int, detail: Any)
     assert (got_status, json.loads(body)) == (status, {"detail": detail})
 
 
-def test_an_http_exception_without_detail_says_what_its_status_means() -> None:
+def test_an_http_exception_without_detail_says_its_status() -> None:
+    """An `HTTPException` without detail says what its status means."""
     assert answered(HTTPException(404)) == (404, b'{"detail":"Not Found"}')
 
 
@@ -131,7 +132,8 @@ def test_an_http_exception_brings_its_headers() -> None:
 
 
 @pytest.mark.parametrize("status", [204, 304])
-def test_an_http_exception_of_a_status_without_content_is_answered_without(status: int) -> None:
+def test_an_http_exception_without_content_has_no_body(status: int) -> None:
+    """An `HTTPException` whose status has no content is answered without a body."""
     answer = ask(MiniBG(routes=[Route("/", raising(HTTPException(status)))]))
     assert (answer.status, answer.headers, answer.body) == (status, [], b"")
 
@@ -144,9 +146,8 @@ def test_an_http_exception_reads_as_its_status_and_detail() -> None:
 
 
 @pytest.mark.parametrize("is_async", [True, False])
-def test_an_error_is_a_plain_500_to_the_client_and_itself_to_the_server(
-    is_async: bool, backend: str
-) -> None:
+def test_an_error_is_a_plain_500_and_reaches_the_server(is_async: bool, backend: str) -> None:
+    """An error is a plain 500 to the client, and reaches the server as itself."""
     error = OutOfStock(SECRET)
     app = MiniBG(routes=[Route("/", raising(error, is_async))])
     answer = ask(app, fails=OutOfStock, backend=backend)
@@ -223,9 +224,8 @@ def test_a_decorated_handler_is_left_as_it_was() -> None:
 
 
 @pytest.mark.parametrize("key", [Exception, 500])
-def test_a_handler_of_last_resort_answers_and_the_server_hears_all_the_same(
-    key: Any, backend: str
-) -> None:
+def test_a_handler_of_last_resort_answers_and_the_server_hears(key: Any, backend: str) -> None:
+    """A handler of last resort answers, and the server hears of the error all the same."""
     error = OutOfStock(SECRET)
     app = MiniBG(routes=[Route("/", raising(error))], exception_handlers={key: says("sorry", 503)})
     answer = ask(app, fails=OutOfStock, backend=backend)
@@ -233,7 +233,8 @@ def test_a_handler_of_last_resort_answers_and_the_server_hears_all_the_same(
     assert (answer.status, answer.body) == (503, b"sorry")
 
 
-def test_a_handler_of_last_resort_does_not_answer_what_has_an_answer_of_its_own() -> None:
+def test_a_handler_of_last_resort_leaves_what_has_an_answer() -> None:
+    """A handler of last resort does not answer what has an answer of its own."""
     assert answered(HTTPException(404), {Exception: says("sorry")})[0] == 404
 
 
@@ -244,7 +245,8 @@ def test_a_handler_that_fails_itself_leaves_a_plain_500(failure: Exception, back
     assert answered(OutOfStock(), {OutOfStock: fails_with(failure)}, **options) == expected
 
 
-def test_a_handler_of_last_resort_that_fails_itself_leaves_a_plain_500(backend: str) -> None:
+def test_a_handler_of_last_resort_that_fails_is_a_plain_500(backend: str) -> None:
+    """A handler of last resort that fails itself leaves a plain 500."""
     handlers = {Exception: fails_with(KeyError("x"))}
     answer = answered(OutOfStock(), handlers, fails=Exception, backend=backend)
     assert answer == (500, b"Internal Server Error")
@@ -281,7 +283,9 @@ def test_the_background_of_a_handlers_response_runs(backend: str) -> None:
 EVERY_HANDLER = {key: says("no") for key in (Exception, OutOfStock, HTTPException, 500)}
 
 
-def test_an_error_in_the_body_is_reported_and_nothing_is_sent_twice(backend: str) -> None:
+def test_an_error_in_the_body_is_reported(backend: str) -> None:
+    """An error in the body is reported, and nothing is sent twice."""
+
     async def body() -> Any:
         yield "a"
         raise error
@@ -296,9 +300,9 @@ def test_an_error_in_the_body_is_reported_and_nothing_is_sent_twice(backend: str
 
 
 @pytest.mark.parametrize("error", [OutOfStock(), HTTPException(400)])
-def test_an_error_in_the_background_is_reported_and_nothing_is_sent_twice(
-    error: Exception, backend: str
-) -> None:
+def test_an_error_in_the_background_is_reported(error: Exception, backend: str) -> None:
+    """An error in the background is reported, and nothing is sent twice."""
+
     def endpoint(tasks: FailFastTasks) -> str:
         tasks.add_task(raising(error))
         return "done"
@@ -309,7 +313,8 @@ def test_an_error_in_the_background_is_reported_and_nothing_is_sent_twice(
     assert (answer.body, answer.complete) == (b'"done"', True)
 
 
-def test_an_error_of_the_server_while_it_takes_the_response_is_reported(backend: str) -> None:
+def test_an_error_of_the_servers_send_is_reported(backend: str) -> None:
+    """An error of the server while it takes the response is reported."""
     error = OSError("gone")
     taken = []
 
@@ -413,7 +418,8 @@ def test_an_exception_that_a_module_keeps_keeps_no_request(translated: bool, bac
     assert unauthorized.__traceback__ is None
 
 
-def test_a_task_of_the_answer_still_sees_where_the_exception_came_from(backend: str) -> None:
+def test_a_task_of_the_answer_sees_the_exceptions_traceback(backend: str) -> None:
+    """A task of the answer still sees where the exception came from."""
     seen: list[bool] = []
 
     async def handler(request: Request, exc: LookupError) -> Response:
@@ -426,9 +432,11 @@ def test_a_task_of_the_answer_still_sees_where_the_exception_came_from(backend: 
     assert seen == [True]
 
 
-def test_an_error_is_logged_where_a_cancellation_keeps_it_from_being_answered(
+def test_an_error_that_a_cancellation_hides_is_logged(
     backend: str, caplog: pytest.LogCaptureFixture
 ) -> None:
+    """An error is logged where a cancellation keeps it from being answered."""
+
     async def server() -> None:
         with anyio.CancelScope() as scope:
 

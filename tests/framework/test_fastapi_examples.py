@@ -428,7 +428,7 @@ def content_of(answer: Any) -> Any:
         pytest.param(OVERRIDES, "GET", COMMONS, id="dependency_testing 1"),
     ],
 )
-def test_an_example_does_what_it_does_on_fastapi_with_nothing_changed_but_the_import(
+def test_an_example_does_what_it_does_on_fastapi(
     source: str,
     method: str,
     paths: list[str],
@@ -436,6 +436,8 @@ def test_an_example_does_what_it_does_on_fastapi_with_nothing_changed_but_the_im
     monkeypatch: pytest.MonkeyPatch,
     tmp_path: Path,
 ) -> None:
+    """An example does what it does on FastAPI, with nothing changed but the import."""
+
     def run(text: str, name: str) -> Seen:
         directory = tmp_path / name
         directory.mkdir()

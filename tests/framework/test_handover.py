@@ -89,8 +89,11 @@ def test_the_endpoint_and_its_dependencies_share_one_list() -> None:
     assert seen == ["the dependency's handed over", "the endpoint's handed over", *ANSWER]
 
 
-def test_a_list_is_handed_over_after_all_that_ends_with_the_endpoint() -> None:
-    """A session that is committed by a dependency of the scope "function" has been by then."""
+def test_a_list_is_handed_over_after_what_ends_with_the_endpoint() -> None:
+    """A list is handed over after all that ends with the endpoint.
+
+    A session that is committed by a dependency of the scope "function" has been by then.
+    """
 
     async def session(tasks: Sent) -> AsyncIterator[None]:
         yield
@@ -126,7 +129,9 @@ def test_an_endpoint_that_raises_hands_nothing_over(caplog: pytest.LogCaptureFix
     assert "not run (the endpoint raised ValueError)" in caplog.text
 
 
-def test_a_dependency_that_fails_while_it_closes_hands_nothing_over() -> None:
+def test_a_dependency_that_fails_to_close_hands_nothing_over() -> None:
+    """A dependency that fails while it closes hands nothing over."""
+
     async def session() -> AsyncIterator[None]:
         yield
         raise ValueError("not committed")

@@ -100,9 +100,10 @@ def test_a_generator_may_hold_a_cancel_scope_across_its_yield(
     assert ran == ([] if fails else ["task"])
 
 
-def test_a_generator_that_holds_a_cancel_scope_closes_undisturbed_in_a_cancelled_request(
+def test_a_generator_with_a_cancel_scope_closes_undisturbed(
     backend: str,
 ) -> None:
+    """A generator that holds a cancel scope closes undisturbed in a request that is cancelled."""
     closed: list[bool] = []
 
     async def dependency() -> AsyncIterator[None]:
@@ -124,7 +125,9 @@ def test_a_generator_that_holds_a_cancel_scope_closes_undisturbed_in_a_cancelled
     assert closed == [True]
 
 
-def test_what_a_generator_cancels_itself_is_a_500_where_nothing_answers(backend: str) -> None:
+def test_a_generators_own_cancellation_is_a_500(backend: str) -> None:
+    """What a generator cancels itself is a 500 where nothing else answers."""
+
     async def dependency() -> AsyncIterator[CancelScope]:
         with CancelScope() as scope:
             yield scope
@@ -149,7 +152,8 @@ async def swallows() -> AsyncIterator[None]:
         yield
 
 
-def test_a_generator_that_swallows_a_cancellation_does_not_make_it_an_answer(backend: str) -> None:
+def test_a_swallowed_cancellation_is_not_an_answer(backend: str) -> None:
+    """A generator that swallows a cancellation does not make it an answer."""
     app = MiniBG()
 
     @app.exception_handler(Exception)
@@ -164,7 +168,8 @@ def test_a_generator_that_swallows_a_cancellation_does_not_make_it_an_answer(bac
     assert is_cancelled(app, backend, http_scope())
 
 
-def test_a_generator_that_swallows_asyncios_cancellation_does_not_make_it_an_answer() -> None:
+def test_asyncios_swallowed_cancellation_is_not_an_answer() -> None:
+    """A generator that swallows a cancellation of asyncio's does not make it an answer."""
     app = MiniBG()
 
     @app.get("/")
@@ -182,9 +187,10 @@ def test_a_generator_that_swallows_asyncios_cancellation_does_not_make_it_an_ans
 
 
 @pytest.mark.parametrize("swallowed", [False, True])
-def test_a_sync_generator_that_asyncio_cancels_while_it_is_entered_is_closed(
+def test_a_sync_generator_cancelled_as_it_is_entered_is_closed(
     swallowed: bool,
 ) -> None:
+    """A sync generator that asyncio cancels while it is entered is closed."""
     entering, may_enter = threading.Event(), threading.Event()
     closed: list[str] = []
 
@@ -220,10 +226,13 @@ def test_a_sync_generator_that_asyncio_cancels_while_it_is_entered_is_closed(
 # --- forms ---------------------------------------------------------------------------------------
 
 
-def test_a_file_is_closed_where_the_request_is_cancelled_while_its_form_is_read(
+def test_a_file_is_closed_where_its_form_is_cancelled(
     backend: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Any
 ) -> None:
-    """It is not left to the garbage collector, which would be heard as a warning."""
+    """A file is closed where the request is cancelled while its form is read.
+
+    It is not left to the garbage collector, which would be heard as a warning.
+    """
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
     app, unread = MiniBG(), [FILE + b"x" * (MAX_MEMORY_FILE_SIZE + 1)]
 
@@ -249,7 +258,8 @@ def test_a_file_is_closed_where_the_request_is_cancelled_while_its_form_is_read(
     assert closed == [True]
 
 
-def test_a_form_that_a_streamed_body_reads_is_closed_before_the_first_task(backend: str) -> None:
+def test_a_form_read_by_a_stream_is_closed_before_the_tasks(backend: str) -> None:
+    """A form that a streamed body reads is closed before the first task."""
     app, seen = MiniBG(), []
 
     @app.post("/")
@@ -269,9 +279,8 @@ def test_a_form_that_a_streamed_body_reads_is_closed_before_the_first_task(backe
 
 
 @pytest.mark.parametrize("failing", [0, 1])
-def test_a_file_that_cannot_be_closed_leaves_none_of_the_others_open(
-    failing: int, backend: str
-) -> None:
+def test_a_file_that_cannot_be_closed_leaves_no_other_open(failing: int, backend: str) -> None:
+    """A file that cannot be closed leaves none of the others open."""
     closed: list[int] = []
 
     class File(UploadFile):
@@ -294,9 +303,10 @@ def test_a_file_that_cannot_be_closed_leaves_none_of_the_others_open(
 
 
 @pytest.mark.parametrize("end", ["fails", "is cancelled"])
-def test_a_websocket_whose_closing_fails_is_released_and_its_tasks_are_named(
+def test_a_websocket_whose_closing_fails_is_released(
     end: str, backend: str, caplog: pytest.LogCaptureFixture
 ) -> None:
+    """A WebSocket whose closing fails is released, and its tasks are named."""
     app, events = MiniBG(), []
 
     async def dependency() -> AsyncIterator[None]:
@@ -335,9 +345,10 @@ def test_a_websocket_whose_closing_fails_is_released_and_its_tasks_are_named(
 
 
 @pytest.mark.parametrize("swallowed", [False, True])
-def test_a_disconnect_that_the_endpoint_leaves_is_thrown_into_the_generators(
+def test_an_uncaught_disconnect_is_thrown_into_the_generators(
     swallowed: bool, backend: str, caplog: pytest.LogCaptureFixture
 ) -> None:
+    """A disconnect that the endpoint does not catch is thrown into the generators."""
     app, events = MiniBG(), []
     messages: list[Message] = [{"type": "websocket.connect"}, {"type": "websocket.disconnect"}]
 
@@ -369,9 +380,10 @@ def test_a_disconnect_that_the_endpoint_leaves_is_thrown_into_the_generators(
     assert caplog.records == []
 
 
-def test_a_generator_may_swallow_that_the_response_could_not_be_sent(
+def test_a_generator_may_swallow_the_failure_of_sending(
     backend: str, caplog: pytest.LogCaptureFixture
 ) -> None:
+    """A generator may swallow the error that the response could not be sent."""
     app = MiniBG()
 
     @app.get("/")

@@ -335,7 +335,8 @@ ATTACKS = {
 
 
 @pytest.mark.parametrize("attack", ATTACKS)
-def test_whatever_a_client_sends_is_served_or_refused_with_the_reason(attack: str) -> None:
+def test_whatever_a_client_sends_is_served_or_refused(attack: str) -> None:
+    """Whatever a client sends is served, or refused with the reason."""
     inputs, outcome_of, frequent = ATTACKS[attack]
     outcomes: Counter[str] = Counter()
 
@@ -355,7 +356,8 @@ def test_a_hundred_thousand_inputs_are_tried_or_a_few_thousand() -> None:
 
 
 @pytest.mark.parametrize("text", hostile.TEXTS, ids=lambda text: ascii(text[:20]))
-def test_a_text_that_is_hardly_a_value_is_served_or_refused_with_the_reason(text: bytes) -> None:
+def test_a_text_that_is_hardly_a_value_is_served_or_refused(text: bytes) -> None:
+    """A text that is hardly a value is served, or refused with the reason."""
     for start in hostile.PATHS:
         get((start + text).decode(errors="replace"))
     for name in hostile.VALID:
@@ -365,7 +367,8 @@ def test_a_text_that_is_hardly_a_value_is_served_or_refused_with_the_reason(text
 
 
 @pytest.mark.parametrize("value", hostile.JSON, ids=lambda value: ascii(value[:20]))
-def test_a_value_that_is_hardly_json_is_served_or_refused_with_the_reason(value: bytes) -> None:
+def test_a_value_that_is_hardly_json_is_served_or_refused(value: bytes) -> None:
+    """A value that is hardly JSON is served, or refused with the reason."""
     post("/json", [value])
     for name in hostile.VALID:
         post("/order", [b'{"n":1,"%b":%b}' % (name, value)], hostile.JSON_TYPE)

@@ -336,7 +336,9 @@ def test_sync_tasks_have_threads_of_their_own(way: str) -> None:
     assert seen == [1]
 
 
-def test_what_cannot_be_called_is_refused_in_the_endpoint_of_a_route() -> None:
+def test_what_cannot_be_called_is_refused_in_the_endpoint() -> None:
+    """What cannot be called is refused in the endpoint of a route."""
+
     def use(tasks: Any) -> None:
         with pytest.raises(TypeError, match="a task is a callable"):
             tasks.add_task("print")
@@ -435,7 +437,8 @@ def test_no_task_runs_where_a_dependency_swallows_the_exception(way: str, log: L
 
 
 @both_ways
-def test_an_exception_around_the_application_is_none_of_its_requests(way: str, log: Log) -> None:
+def test_an_exception_around_the_application_drops_no_task(way: str, log: Log) -> None:
+    """An exception around the application belongs to no request of it, and drops no task."""
     ran: list[str] = []
     app = app_of(way, lambda tasks: tasks.add_task(ran.append, "task"), lambda tasks: None)
 
@@ -473,7 +476,8 @@ def test_tasks_of_a_websocket_run_when_it_has_ended() -> None:
     assert ran == ["websocket.accept", "websocket.close", "task"]
 
 
-def test_a_route_class_takes_the_function_by_name_as_fastapi_does() -> None:
+def test_a_route_class_takes_the_function_by_name() -> None:
+    """A route class takes the function by name, as FastAPI does."""
     ran: list[str] = []
 
     def task(what: str) -> None:
@@ -483,7 +487,8 @@ def test_a_route_class_takes_the_function_by_name_as_fastapi_does() -> None:
     assert ran == ["by name"]
 
 
-def test_an_annotation_keeps_its_policy_in_a_route_of_the_route_class(log: Log) -> None:
+def test_an_annotation_keeps_its_policy_in_the_route_class(log: Log) -> None:
+    """An annotation keeps its policy in a route of the route class."""
     app = FastAPI()
     app.router.route_class = BackgroundRoute
 
@@ -498,8 +503,11 @@ def test_an_annotation_keeps_its_policy_in_a_route_of_the_route_class(log: Log) 
     ]
 
 
-def test_tasks_that_a_router_adds_before_the_route_is_asked_stand_first(log: Log) -> None:
-    """The dependencies of an included router come before those of a route of it."""
+def test_tasks_of_a_routers_dependencies_stand_first(log: Log) -> None:
+    """Tasks that a router adds before the route is asked stand first.
+
+    The dependencies of an included router come before those of a route of it.
+    """
     ran: list[str] = []
 
     def early(tasks: fastapi.BackgroundTasks, own: Tasks) -> None:
@@ -553,7 +561,8 @@ def test_a_dependency_that_is_not_cached_shares_the_list() -> None:
     assert lists[0] is lists[1]
 
 
-def test_tasks_run_behind_a_response_that_another_route_class_has_replaced() -> None:
+def test_tasks_run_behind_a_response_that_was_replaced() -> None:
+    """Tasks run behind a response that another route class has replaced."""
     ran: list[str] = []
 
     class Replacing(fastapi.routing.APIRoute):
@@ -593,7 +602,8 @@ def test_the_injected_list_may_be_given_to_the_response_as_well(way: str, log: L
     assert len(log.records) == 1
 
 
-def test_the_list_of_a_route_may_be_given_to_the_response_as_well() -> None:
+def test_a_routes_list_may_be_given_to_the_response_as_well() -> None:
+    """The list of a route may be given to the response as well."""
     ran: list[str] = []
     app = FastAPI()
     app.router.route_class = BackgroundRoute
@@ -675,8 +685,11 @@ def test_a_yield_dependency_is_open_while_tasks_run(way: str) -> None:
 
 
 @both_ways
-def test_a_yield_dependency_that_fails_while_it_closes_reaches_the_server(way: str) -> None:
-    """The tasks have run by then, and so no task is lost by it."""
+def test_a_dependency_that_fails_to_close_reaches_the_server(way: str) -> None:
+    """A `yield` dependency that fails while it closes reaches the server.
+
+    The tasks have run by then, and so no task is lost by it.
+    """
     ran: list[str] = []
 
     def session(tasks: Any) -> Iterator[None]:
@@ -705,8 +718,11 @@ def test_tasks_run_behind_a_stream_that_the_client_has_left(way: str) -> None:
     assert ran == ["task"]
 
 
-def test_fastapi_refuses_minibgs_list_as_an_annotation_in_these_words() -> None:
-    """The README says what to do then."""
+def test_fastapi_refuses_minibgs_list_as_an_annotation() -> None:
+    """FastAPI refuses minibg's list as an annotation in these words.
+
+    The README says what to do then.
+    """
     with pytest.raises(FastAPIError) as refused:
 
         @FastAPI().get("/")

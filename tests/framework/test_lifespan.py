@@ -20,6 +20,7 @@ from minibg.ext.monitoring import BacklogLimit
 from minibg.ext.slow_tasks import SlowTaskMiddleware
 from minibg.lab.recorder import RecordingMiddleware
 from minibg.types import ASGIApp, Message, Receive, Scope, Send
+from tests.framework.asgi import LIMIT
 from tests.rules.language.cancelling import Blocked, let_it_be_delivered
 from tests.rules.language.exchange import Exchange
 
@@ -97,7 +98,7 @@ def test_the_lifespan_is_left_when_the_last_task_has_ended(
 
         app = MiniBG(lifespan=lifespan)
         leave(app, task if is_async else sync_task)
-        with anyio.fail_after(10):
+        with anyio.fail_after(LIMIT):
             async with anyio.create_task_group() as group:
                 group.start_soon(serve, app)
                 await anyio.wait_all_tasks_blocked()
@@ -116,7 +117,8 @@ def test_the_lifespan_is_left_when_the_last_task_has_ended(
     ]
 
 
-def test_a_run_that_the_server_has_cancelled_is_not_waited_for_though_its_thread_works() -> None:
+def test_a_run_that_the_server_has_cancelled_is_not_awaited() -> None:
+    """A run that the server has cancelled is not waited for, though its thread still works."""
     said: list[str] = []
 
     async def receive() -> Message:
@@ -217,7 +219,7 @@ def live_through(
             assert asked, "nothing is said before the server asks"
             told.append(message)
 
-        with anyio.fail_after(10):
+        with anyio.fail_after(LIMIT):
             try:
                 await app({"type": "lifespan"}, receive, send)
             except BaseException as exc:  # noqa: BLE001  # it is what the test asks for
@@ -235,9 +237,10 @@ def live_through(
         ("serving", "shutdown", ValueError),
     ],
 )
-def test_whatever_ends_a_lifespan_is_told_once_with_its_traceback(
+def test_the_end_of_a_lifespan_is_told_once_with_its_traceback(
     at: str, phase: str, error: type[BaseException]
 ) -> None:
+    """Whatever ends a lifespan is told once, with its traceback."""
     fails = Fails(at, error("no database"))
     app = MiniBG(middleware=[Middleware(fails.middleware)], lifespan=fails.lifespan)
     told, raised = live_through(app, serves=at != "serving")
@@ -256,8 +259,11 @@ def test_after_the_shutdown_is_complete_nothing_is_told() -> None:
     assert raised is fails.error
 
 
-def test_what_a_server_makes_of_a_failure_does_not_replace_ctrl_c() -> None:
-    """hypercorn raises an error of its own when it is told of a failure."""
+def test_what_a_server_makes_of_failure_does_not_replace_ctrl_c() -> None:
+    """What a server makes of a failure does not replace Ctrl-C.
+
+    hypercorn raises an error of its own when it is told of a failure.
+    """
 
     async def receive() -> Message:
         return {"type": "lifespan.startup"}
@@ -295,7 +301,8 @@ def test_middleware_for_requests_lets_a_lifespan_through(middleware: Middleware)
     assert raised is None
 
 
-def test_one_instance_of_middleware_sees_the_lifespan_and_the_requests() -> None:
+def test_one_middleware_sees_the_lifespan_and_the_requests() -> None:
+    """One instance of middleware sees the lifespan and the requests."""
     seen: list[tuple[int, str]] = []
 
     class Seeing:

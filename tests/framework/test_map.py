@@ -1,4 +1,7 @@
-"""The README's map of the house is that of the source: every file, and imports from below alone."""
+"""The README's map of the house is that of the source: every file, and imports from below alone.
+
+So are the signs at the doors of the folders of tests: what they name is there.
+"""
 
 import ast
 import re
@@ -6,10 +9,14 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 import minibg
 
 SOURCE = Path(minibg.__file__).parent
 README = Path(__file__).parents[2] / "README.md"
+TESTS = Path(__file__).parents[1]
+SIGNS = sorted(TESTS.glob("*/__init__.py"))
 
 
 def floors() -> dict[str, int]:
@@ -63,3 +70,16 @@ def test_importing_minibg_imports_no_extension() -> None:
     imported = printed.stdout.decode().split()
     assert "minibg.background" in imported
     assert [name for name in imported if name.startswith("minibg.ext")] == []
+
+
+@pytest.mark.parametrize("sign", SIGNS, ids=lambda sign: sign.parent.name)
+def test_the_sign_of_a_folder_of_tests_names_what_is_there(sign: Path) -> None:
+    said = ast.get_docstring(ast.parse(sign.read_text())) or ""
+    named = re.findall(r"`(?:(test_\w+)|([\w/]+)\.py)`", said)
+    missing = {
+        module + file
+        for module, file in named
+        if not (sign.parent / f"{module + file}.py").exists()
+    }
+    assert said
+    assert missing == set()

@@ -111,9 +111,8 @@ class _Looking(list[Event]):
 
 
 @given(program=PROGRAMS["nothing lost"])
-def test_at_every_moment_of_any_program_each_task_is_in_one_state(
-    backend: str, program: AnyProgram
-) -> None:
+def test_each_task_is_in_one_state_at_every_moment(backend: str, program: AnyProgram) -> None:
+    """At every moment of any program each task is in one state."""
     player = MonitoringPlayer()
     events = anyio.run(player.play, program, backend=backend)
     for event, found in player.events.seen:
@@ -153,12 +152,14 @@ def test_a_task_is_pending_then_running_then_done(
 
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("failure", [ValueError, Stop])
-def test_a_task_that_raises_has_failed_and_on_error_is_given_the_users_call(
+def test_a_task_that_raises_has_failed(
     backend: str,
     kind: str,
     failure: type[BaseException],
     registry: CollectorRegistry,
 ) -> None:
+    """A task that raises has failed, and `on_error` is given the user's call."""
+
     def body(*args: object, **kwargs: object) -> None:
         raise failure
 
@@ -211,9 +212,10 @@ def test_a_duration_is_that_of_the_task_alone(
     assert [s.value for s in sums] == [1, 2]
 
 
-def test_every_metric_has_the_functions_name_as_its_only_label_and_begins_at_0(
+def test_every_metric_is_labelled_with_the_functions_name(
     registry: CollectorRegistry, tasks: MonitoredTasks
 ) -> None:
+    """Every metric has the function's name as its only label, and begins at 0."""
     tasks.add_task(partial(print, "partial's secret"), "secret", end="secret")
     found = [sample for metric in registry.collect() for sample in metric.samples]
     assert {sample.labels["task"] for sample in found} == {"builtins.print"}
@@ -259,9 +261,10 @@ def test_tasks_that_are_taken_from_their_list_are_abandoned(registry: CollectorR
     assert counts(registry) == {"abandoned": 3}
 
 
-def test_a_list_that_is_made_of_anothers_tasks_does_not_count_them_again(
+def test_a_list_of_anothers_tasks_does_not_count_them_again(
     registry: CollectorRegistry,
 ) -> None:
+    """A list that is made of another's tasks does not count them again."""
     cls = monitored(registry)
     tasks = cls()
     tasks.add_task(len, [])
@@ -293,10 +296,13 @@ def test_a_list_that_is_abandoned_names_its_tasks_as_ever(
     assert caplog.messages == [f"background tasks not run (shown here): {names}"]
 
 
-def test_the_garbage_collector_may_abandon_a_list_while_another_is_being_counted(
+def test_a_list_may_be_collected_while_another_is_counted(
     registry: CollectorRegistry, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """It interrupts whatever runs; here, what holds the locks of the counts."""
+    """The garbage collector may abandon a list while another is being counted.
+
+    It interrupts whatever runs; here, what holds the locks of the counts.
+    """
     tasks, inc = monitored(registry)(), Counter.inc
 
     def collect_and_inc(self: Counter, amount: float = 1) -> None:
@@ -313,9 +319,10 @@ def test_the_garbage_collector_may_abandon_a_list_while_another_is_being_counted
 
 
 @pytest.mark.parametrize("cancels", [in_a_scope, in_a_task])
-def test_a_cancelled_task_has_failed_and_those_after_it_are_abandoned(
+def test_a_cancelled_task_has_failed_and_the_rest_is_abandoned(
     cancels: Any, registry: CollectorRegistry, tasks: MonitoredTasks
 ) -> None:
+    """A cancelled task has failed, and those after it are abandoned."""
     started = anyio.Event()
 
     async def hang() -> None:
@@ -333,9 +340,10 @@ def test_a_cancelled_task_has_failed_and_those_after_it_are_abandoned(
     assert counts(registry) == {"failed": 1, "abandoned": 1}
 
 
-def test_a_thread_cannot_be_cancelled_so_its_task_runs_until_it_ends(
+def test_a_task_in_a_thread_runs_until_it_ends(
     registry: CollectorRegistry, tasks: MonitoredTasks
 ) -> None:
+    """A thread cannot be cancelled, so its task counts as running until it ends."""
     blocked = Blocked()
 
     async def main() -> None:
@@ -483,7 +491,8 @@ except ModuleNotFoundError as exc:
     assert python(code) == said
 
 
-def test_the_counts_of_several_processes_add_up_in_the_multiprocess_mode(tmp_path: Path) -> None:
+def test_the_counts_of_several_processes_add_up(tmp_path: Path) -> None:
+    """The counts of several processes add up in Prometheus's multiprocess mode."""
     run = """
 import anyio
 from minibg.ext.monitoring import MonitoredTasks
@@ -531,12 +540,14 @@ def starlette_app(limit: Callable[..., None]) -> ASGIApp:
 
 
 @pytest.mark.parametrize("framework", [minibg_app, starlette_app])
-def test_more_tasks_than_the_limit_are_a_503_until_enough_have_ended(
+def test_more_tasks_than_the_limit_are_a_503(
     backend: str,
     framework: Callable[[Callable[..., None]], ASGIApp],
     registry: CollectorRegistry,
     tasks: MonitoredTasks,
 ) -> None:
+    """More tasks than the limit are a 503 until enough have ended."""
+
     def limit(add: Callable[..., None]) -> None:
         add(BacklogLimit, 2, retry_after=7, exempt=["/metrics"], metrics=tasks.metrics)
 
@@ -601,7 +612,8 @@ def refused(scope_type: str, tasks: MonitoredTasks, **scope: Any) -> list[Messag
     return sent
 
 
-def test_a_websocket_is_refused_with_503_where_the_server_knows_how(tasks: MonitoredTasks) -> None:
+def test_a_websocket_beyond_the_limit_is_refused_with_503(tasks: MonitoredTasks) -> None:
+    """A WebSocket beyond the limit is refused with 503 where the server knows how."""
     start, body = refused("websocket", tasks, extensions={"websocket.http.response": {}})
     assert (start["type"], start["status"]) == ("websocket.http.response.start", 503)
     assert (b"retry-after", b"5") in start["headers"]

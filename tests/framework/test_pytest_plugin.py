@@ -1,5 +1,6 @@
 """The fixture `background_tasks`, as the team of an application uses it."""
 
+import os
 import subprocess
 import sys
 import tomllib
@@ -25,14 +26,20 @@ def request(*tasks, run=True):
 """
 
 
-def outcome_of(directory: Path, test: str, *options: str) -> tuple[dict[str, int], str]:
-    """How many tests passed, failed and so on, and what pytest said."""
+def outcome_of(directory: Path, test: str, *, alone: bool = True) -> tuple[dict[str, int], str]:
+    """How many tests passed, failed and so on, and what pytest said.
+
+    Args:
+        alone: Whether pytest leaves out the plugins that it finds installed. Most of its start is
+            theirs.
+    """
     (directory / "application.py").write_text(APPLICATION)
     (directory / "conftest.py").write_text(f'pytest_plugins = ["{PLUGIN}"]\n')
     (directory / "test_it.py").write_text(f"from application import *\n\n{test}\n")
-    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", *options]
+    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider"]
+    env = {**os.environ, "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1" if alone else ""}
     done = subprocess.run(
-        command, cwd=directory, capture_output=True, text=True, check=False, timeout=50
+        command, cwd=directory, env=env, capture_output=True, text=True, check=False, timeout=50
     )
     summary = done.stdout.rstrip().splitlines()[-1].split(" in ")[0].replace("errors", "error")
     counted = (part.split() for part in summary.split(", "))
@@ -56,6 +63,11 @@ def test_a_task_that_was_not_run_fails_the_test(tmp_path: Path) -> None:
 def test_tasks_that_ended_fail_no_test(tmp_path: Path) -> None:
     counts, _ = outcome_of(tmp_path, "def test_it(background_tasks): request(list, dict)")
     assert counts == {"passed": 1}
+
+
+def test_a_conftest_may_name_the_plugin_beside_its_entry_point(tmp_path: Path) -> None:
+    test = "def test_it(background_tasks): request(fail)"
+    assert outcome_of(tmp_path, test, alone=False)[0] == {"failed": 1}
 
 
 def test_a_test_may_expect_a_failure(tmp_path: Path) -> None:
@@ -111,7 +123,8 @@ def test_what_failed_otherwise_is_shown_beside_its_tasks(tmp_path: Path) -> None
     assert "ERROR background task application.fail failed" in told
 
 
-def test_what_failed_otherwise_is_told_alone_where_no_task_failed(tmp_path: Path) -> None:
+def test_another_failure_is_told_alone_where_no_task_failed(tmp_path: Path) -> None:
+    """What failed otherwise is told alone where no task failed."""
     counts, told = outcome_of(tmp_path, "def test_it(background_tasks): assert [] == [1]")
     assert counts == {"failed": 1}
     assert "background task " not in told

@@ -28,7 +28,7 @@ from minibg import (
     inbox,
 )
 from minibg.types import Message
-from tests.framework.asgi import Answer, ask, http_scope
+from tests.framework.asgi import LIMIT, Answer, ask, http_scope
 
 Read = Callable[[Request], Awaitable[Any]]
 
@@ -89,7 +89,8 @@ def test_a_server_need_not_know_the_client() -> None:
     assert Request(http_scope(client=None)).client is None
 
 
-def test_the_state_of_a_request_is_one_however_often_it_is_asked_for() -> None:
+def test_a_request_has_one_state() -> None:
+    """The state of a request is one, however often it is asked for."""
     request = Request(http_scope(state={"pool": "a pool"}))
     request.state.user = "a user"
     assert (request.state.pool, request.state.user) == ("a pool", "a user")
@@ -139,7 +140,8 @@ def test_the_path_of_a_url_is_written_as_it_was_sent(sent: str) -> None:
 
 
 @given(path=paths)
-def test_a_path_of_which_the_server_tells_no_bytes_is_quoted_as_little_as_can_be(path: str) -> None:
+def test_a_path_without_raw_bytes_is_quoted_sparingly(path: str) -> None:
+    """A path of which the server tells no bytes is quoted as little as can be."""
     url = Request(http_scope(path=path, raw_path=None)).url
     assert unquote(url.path) == path
     kept = re.sub(r"[^A-Za-z0-9\-._~!$&'()*+,;=:@/]", "", path)  # RFC 3986, section 3.3
@@ -159,7 +161,8 @@ def test_a_port_may_have_zeros_before_it() -> None:
         assert (url.hostname, url.port) == ("example.org", 80)
 
 
-def test_a_path_that_middleware_has_changed_is_not_the_one_that_was_sent() -> None:
+def test_a_path_changed_by_middleware_is_not_the_one_sent() -> None:
+    """A path that middleware has changed is not the one that was sent."""
     assert Request(http_scope(path="/new", raw_path=b"/old")).url.path == "/new"
 
 
@@ -273,9 +276,10 @@ def test_a_body_is_the_same_however_it_is_cut(pieces: list[bytes], backend: str)
 
 @given(body=st.binary(max_size=20), cuts=st.sets(st.integers(1, 19)), limit=st.integers(0, 20))
 @pytest.mark.parametrize("declared", [True, False])
-def test_a_body_is_refused_if_and_only_if_it_is_larger_than_the_limit(
+def test_only_a_body_larger_than_the_limit_is_refused(
     body: bytes, cuts: set[int], limit: int, declared: bool
 ) -> None:
+    """A body is refused if and only if it is larger than the limit."""
     edges = [0, *sorted(cut for cut in cuts if cut < len(body)), len(body)]
     pieces = [body[start:end] for start, end in pairwise(edges)]
     headers = [(b"content-length", str(len(body)).encode())] if declared else []
@@ -287,7 +291,8 @@ def test_a_body_is_refused_if_and_only_if_it_is_larger_than_the_limit(
     assert answer.unread == [], "the client may send all, so that it sees the answer"
 
 
-def test_what_follows_a_refused_body_on_its_connection_is_no_request() -> None:
+def test_what_follows_a_refused_body_is_no_request() -> None:
+    """What follows a refused body on its connection is not read as a request."""
     _, answer = read_by(Request.body, [b"too large"], max_body_size=3)
     assert (b"connection", b"close") in answer.headers
     assert json.loads(answer.body) == {"detail": "the body is larger than 3 bytes"}
@@ -308,7 +313,8 @@ def test_a_content_length_that_says_nothing_is_passed_over(declared: bytes) -> N
     assert answer.status == (413 if is_larger else 200)
 
 
-def test_a_content_length_of_more_digits_than_python_converts_is_too_large() -> None:
+def test_a_content_length_beyond_pythons_digits_is_too_large() -> None:
+    """A content length of more digits than Python converts is too large."""
     headers = [(b"content-length", b"9" * 5000)]
     assert read_by(Request.body, [b""], headers=headers, max_body_size=10)[1].status == 413
 
@@ -332,7 +338,8 @@ def test_a_body_that_was_streamed_is_gone(again: Read) -> None:
     assert read_by(read, [b"ab"])[0] == "refused"
 
 
-def test_a_client_that_goes_away_before_the_end_of_the_body_is_an_error(backend: str) -> None:
+def test_a_client_that_leaves_before_the_bodys_end_is_an_error(backend: str) -> None:
+    """A client that goes away before the end of the body is an error."""
     messages: list[Message] = [
         {"type": "http.request", "body": b"a", "more_body": True},
         {"type": "http.disconnect"},
@@ -383,7 +390,9 @@ def test_any_body_is_json_or_a_400(body: bytes) -> None:
         assert list(json.loads(answer.body)) == ["detail"]
 
 
-def test_what_is_no_json_is_an_error_that_says_where_and_a_400_if_nobody_catches_it() -> None:
+def test_malformed_json_is_an_error_that_says_where() -> None:
+    """Malformed JSON is an error that says where, and a 400 if nobody catches it."""
+
     async def read(request: Request) -> None:
         with pytest.raises(ValueError, match=r"malformed.*byte 4") as raised:
             await request.json()
@@ -417,9 +426,9 @@ def test_to_ask_whether_the_client_has_gone_loses_nothing(polls: list[int], back
 
 
 @pytest.mark.parametrize("read_first", [True, False])
-def test_a_client_that_has_gone_is_noticed_whether_the_body_was_read_or_not(
-    read_first: bool, backend: str
-) -> None:
+def test_a_client_that_has_gone_is_noticed_beside_any_body(read_first: bool, backend: str) -> None:
+    """A client that has gone is noticed, whether the body was read or not."""
+
     async def read(request: Request) -> bool:
         if read_first:
             await request.body()
@@ -458,7 +467,7 @@ def test_all_who_wait_for_the_client_to_go_away_are_told(backend: str) -> None:
             await say.send({"type": "http.disconnect"})
 
     with anyio.from_thread.start_blocking_portal(backend) as portal:
-        portal.start_task_soon(server).result(timeout=10)
+        portal.start_task_soon(server).result(timeout=LIMIT)
     assert sorted(told) == [0, 1]
 
 
@@ -496,7 +505,7 @@ def talk_to(
     async def main() -> None:
         talk = Talk()
         app = MiniBG(max_body_size=limit)
-        with talk.say, talk.hear, anyio.fail_after(10):
+        with talk.say, talk.hear, anyio.fail_after(LIMIT):
             await endpoint(Request(http_scope("POST", app=app), talk.receive), talk)
             talk.hang_up()
             await anyio.wait_all_tasks_blocked()
@@ -504,7 +513,9 @@ def talk_to(
     anyio.run(main, backend=backend)
 
 
-def test_who_stops_waiting_for_the_disconnect_has_lost_no_piece_of_the_body(backend: str) -> None:
+def test_waiting_for_the_disconnect_loses_no_piece_of_the_body(backend: str) -> None:
+    """Whoever stops waiting for the disconnect has lost no piece of the body."""
+
     async def endpoint(request: Request, talk: Talk) -> None:
         talk.send(b"one ")
         for piece in (b"two ", b"three"):
@@ -526,7 +537,9 @@ def little_room(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.usefixtures("little_room")
-def test_asked_for_the_client_no_more_is_kept_than_there_is_room_for(backend: str) -> None:
+def test_asking_for_the_client_keeps_only_what_has_room(backend: str) -> None:
+    """Asked for the client, a request keeps no more of the body than there is room for."""
+
     async def endpoint(request: Request, talk: Talk) -> None:
         for _ in range(9):
             talk.send(b"four")
@@ -541,7 +554,9 @@ def test_asked_for_the_client_no_more_is_kept_than_there_is_room_for(backend: st
 
 
 @pytest.mark.usefixtures("little_room")
-def test_a_body_that_is_read_slowly_is_kept_by_the_server_and_whole(backend: str) -> None:
+def test_a_body_that_is_read_slowly_is_kept_by_the_server(backend: str) -> None:
+    """A body that is read slowly is kept by the server, and is whole."""
+
     async def endpoint(request: Request, talk: Talk) -> None:
         for _ in range(50):
             talk.send(b"four")
@@ -563,9 +578,9 @@ def test_a_body_that_is_read_slowly_is_kept_by_the_server_and_whole(backend: str
 
 @pytest.mark.usefixtures("little_room")
 @pytest.mark.parametrize("limit", [None, 5, 10, 20])
-def test_who_waits_for_the_disconnect_hears_of_it_behind_any_body_which_is_then_refused(
-    limit: int | None, backend: str
-) -> None:
+def test_the_disconnect_is_heard_behind_any_body(limit: int | None, backend: str) -> None:
+    """Whoever waits for the disconnect hears of it behind any body, which is then refused."""
+
     async def endpoint(request: Request, talk: Talk) -> None:
         for _ in range(20):
             talk.send(b"four")
@@ -578,7 +593,9 @@ def test_who_waits_for_the_disconnect_hears_of_it_behind_any_body_which_is_then_
     talk_to(backend, endpoint, limit)
 
 
-def test_who_asks_hears_of_a_disconnect_behind_a_body_that_is_too_large(backend: str) -> None:
+def test_a_disconnect_is_heard_behind_a_body_that_is_too_large(backend: str) -> None:
+    """Whoever asks hears of a disconnect behind a body that is too large."""
+
     async def endpoint(request: Request, talk: Talk) -> None:
         for _ in range(20):
             talk.send(b"four")
@@ -590,7 +607,9 @@ def test_who_asks_hears_of_a_disconnect_behind_a_body_that_is_too_large(backend:
 
 
 @pytest.mark.usefixtures("little_room")
-def test_a_body_whose_reader_has_left_does_not_hide_the_disconnect(backend: str) -> None:
+def test_a_body_without_its_reader_does_not_hide_a_disconnect(backend: str) -> None:
+    """A body whose reader has left does not hide the disconnect."""
+
     async def endpoint(request: Request, talk: Talk) -> None:
         talk.send(b"x" * 11)
         async with anyio.create_task_group() as group:
@@ -605,7 +624,9 @@ def test_a_body_whose_reader_has_left_does_not_hide_the_disconnect(backend: str)
     talk_to(backend, endpoint)
 
 
-def test_what_the_servers_receive_raises_is_raised_where_somebody_waits(backend: str) -> None:
+def test_an_error_of_the_servers_receive_reaches_who_waits(backend: str) -> None:
+    """What the server's `receive` raises is raised where somebody waits for it."""
+
     async def receive() -> Message:
         await checkpoint()
         raise OSError("the server has failed")

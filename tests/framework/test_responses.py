@@ -18,7 +18,9 @@ from anyio.lowlevel import checkpoint
 from hypothesis import example, given
 from hypothesis import strategies as st
 from starlette import responses as oracle
+from starlette.applications import Starlette
 from starlette.middleware.gzip import GZipMiddleware
+from starlette.routing import Mount
 
 from minibg import (
     BackgroundTask,
@@ -26,6 +28,7 @@ from minibg import (
     ClientDisconnect,
     Depends,
     HTMLResponse,
+    HTTPException,
     JSONResponse,
     MiniBG,
     PlainTextResponse,
@@ -39,7 +42,7 @@ from minibg.concurrency import iterate_in_threadpool
 from minibg.datastructures import MutableHeaders
 from minibg.responses import ASGIResponse
 from minibg.types import ASGIApp, Message, Receive, Scope, Send
-from tests.framework.asgi import Answer, ask, http_scope
+from tests.framework.asgi import LIMIT, Answer, ask, http_scope
 from tests.rules.language.exchange import refuse
 
 texts = st.text(st.characters(codec="utf-8"), max_size=10)
@@ -145,7 +148,8 @@ def test_content_is_text_or_bytes() -> None:
         Response({"a": 1})
 
 
-def test_json_has_a_form_for_more_than_starlettes_but_not_for_everything() -> None:
+def test_json_has_a_form_for_more_than_starlettes() -> None:
+    """JSON has a form for more than Starlette's, but not for everything."""
     moment = datetime(2024, 2, 29, tzinfo=UTC)
     assert json.loads(JSONResponse({"at": moment, "ids": {1}}).body) == {
         "at": "2024-02-29T00:00:00Z",
@@ -199,7 +203,8 @@ def test_a_redirect_goes_where_starlettes_goes(url: str) -> None:
     assert not set(location) & set("\r\n\0")
 
 
-def test_a_redirect_has_headers_and_a_background_like_any_response(backend: str) -> None:
+def test_a_redirect_may_have_headers_and_a_background(backend: str) -> None:
+    """A redirect has headers and a background like any response."""
     ran: list[str] = []
     background = BackgroundTask(ran.append, "background")
     response = RedirectResponse("/elsewhere", headers={"x-a": "b"}, background=background)
@@ -492,7 +497,8 @@ def test_a_client_that_goes_away_ends_the_stream(kind: type[Pieces], backend: st
     assert pieces.closed
 
 
-def test_whoever_holds_something_meanwhile_is_told_that_the_client_went_away() -> None:
+def test_who_holds_something_is_told_that_the_client_left() -> None:
+    """Whoever holds something while a response is sent is told that the client went away."""
     told: list[str] = []
 
     async def held() -> AsyncIterator[None]:
@@ -530,10 +536,11 @@ def test_a_body_may_be_streamed_back_as_it_comes_in(length: int, backend: str) -
 
 
 @pytest.mark.parametrize("count", range(4))
-def test_a_client_may_wait_for_each_piece_to_come_back_and_then_leave(
-    count: int, backend: str
-) -> None:
-    """Two wait for its messages then: who reads the body, and who ends the stream."""
+def test_a_client_may_wait_for_each_piece_to_come_back(count: int, backend: str) -> None:
+    """A client may wait for each piece to come back, and then leave.
+
+    Two wait for its messages then: who reads the body, and who ends the stream.
+    """
 
     async def echo(request: Request) -> Response:
         return StreamingResponse(request.stream())
@@ -549,7 +556,7 @@ def test_a_client_may_wait_for_each_piece_to_come_back_and_then_leave(
             asked += 1
             return await listen.receive()
 
-        with anyio.fail_after(5), say, listen, answer, hear:
+        with anyio.fail_after(LIMIT), say, listen, answer, hear:
             async with anyio.create_task_group() as group:
                 group.start_soon(app, http_scope("POST"), receive, answer.send)
                 assert (await hear.receive())["status"] == 200
@@ -588,7 +595,9 @@ def test_the_background_runs_when_the_last_byte_was_taken(
     assert events.count("background") == 1
 
 
-def test_the_background_of_a_response_that_was_not_completed_does_not_run(backend: str) -> None:
+def test_an_incomplete_responses_background_does_not_run(backend: str) -> None:
+    """The background of a response that was not completed does not run."""
+
     async def background() -> None:
         pytest.fail("it ran")
 
@@ -693,7 +702,8 @@ def test_a_stream_is_made_of_pieces_and_not_of_one(content: Any) -> None:
 
 
 @pytest.mark.parametrize("piece", [{"a": 1}, 97, None])
-def test_a_piece_that_is_neither_text_nor_bytes_is_refused_unsent(piece: Any) -> None:
+def test_a_piece_that_is_neither_text_nor_bytes_is_not_sent(piece: Any) -> None:
+    """A piece that is neither text nor bytes is refused and not sent."""
     answer = ask(StreamingResponse([piece]), fails=TypeError)
     assert (answer.body, answer.complete) == (b"", False)
     assert type(piece).__name__ in str(answer.error)
@@ -701,9 +711,10 @@ def test_a_piece_that_is_neither_text_nor_bytes_is_refused_unsent(piece: Any) ->
 
 @pytest.mark.parametrize("kind", [Pieces, AsyncPieces])
 @pytest.mark.parametrize("stream", [StreamingResponse, oracle.StreamingResponse])
-def test_an_iterator_is_closed_where_the_response_could_not_begin(
+def test_an_iterator_is_closed_where_no_response_can_begin(
     kind: type[Pieces], stream: Callable[[Any], Any], backend: str
 ) -> None:
+    """An iterator is closed where the response could not begin."""
     if stream is oracle.StreamingResponse and kind is Pieces:
         pytest.skip("Starlette wraps it in a generator, and closing that closes nothing in it")
     pieces = kind(["a"])
@@ -720,7 +731,8 @@ def test_an_iterator_is_closed_where_the_response_could_not_begin(
     assert pieces.closed
 
 
-def test_an_iterator_is_closed_where_a_dependency_fails_before_the_response(backend: str) -> None:
+def test_an_iterator_is_closed_where_a_dependency_fails_first(backend: str) -> None:
+    """An iterator is closed where a dependency fails before the response."""
     pieces = AsyncPieces(["a"])
     app = MiniBG()
 
@@ -791,11 +803,74 @@ def test_any_asgi_application_may_be_the_response(
     assert ran == ([] if answers_an_error else ["task"])
 
 
+async def echo(scope: Scope, receive: Receive, send: Send) -> None:
+    """Answers with the body of the request, which it reads itself."""
+    body, more_body = b"", True
+    while more_body:
+        message = await receive()
+        assert message["type"] == "http.request"
+        body += message.get("body", b"")
+        more_body = message.get("more_body", False)
+    await send({"type": "http.response.start", "status": 201, "headers": []})
+    await send({"type": "http.response.body", "body": body})
+    assert (await receive())["type"] == "http.disconnect"
+
+
+@pytest.mark.parametrize(
+    "app", [echo, Starlette(routes=[Mount("/", echo)])], ids=["plain", "whole"]
+)
+@given(pieces=st.lists(st.binary(max_size=9), min_size=1), is_read=st.booleans())
+def test_an_application_an_endpoint_returns_may_read_the_body(
+    backend: str, app: Any, pieces: list[bytes], is_read: bool
+) -> None:
+    """An application that an endpoint returns may read the body: all, and also once more."""
+    app_of_ours = MiniBG()
+
+    @app_of_ours.post("/")
+    async def endpoint(request: Request) -> Any:
+        if is_read:
+            await request.body()
+        return app
+
+    answer = ask(app_of_ours, "POST", body=pieces, gone_after=2, backend=backend)
+    assert (answer.status, answer.body) == (201, b"".join(pieces))
+
+
+def test_an_application_cannot_read_a_body_that_was_streamed(backend: str) -> None:
+    app = MiniBG()
+
+    @app.post("/")
+    async def endpoint(request: Request) -> Any:
+        async for _ in request.stream():
+            pass
+        return echo
+
+    assert ask(app, "POST", body=[b"abc"], fails=RuntimeError, backend=backend).status == 500
+
+
+@given(pieces=st.lists(st.binary(min_size=1, max_size=9), min_size=2))
+def test_an_application_reads_no_more_than_the_largest_body(
+    backend: str, pieces: list[bytes]
+) -> None:
+    app = MiniBG(max_body_size=sum(map(len, pieces)) - 1)
+
+    @app.post("/")
+    async def endpoint() -> Any:
+        return echo
+
+    error = ask(app, "POST", body=pieces, fails=HTTPException, backend=backend).error
+    assert isinstance(error, HTTPException)
+    assert error.status_code == 413
+
+
 @pytest.mark.parametrize("cls", [oracle.Response, Own])
-def test_its_background_runs_once_after_the_injected_list_and_by_our_rules(
+def test_its_background_runs_once_and_by_our_rules(
     cls: Callable[..., Any], backend: str, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Each time that it is sent: it stays as it was."""
+    """Its background runs once, after the injected list and by our rules.
+
+    Each time that it is sent: it stays as it was.
+    """
     ran: list[str] = []
 
     async def failing() -> None:

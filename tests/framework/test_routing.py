@@ -108,9 +108,10 @@ def test_one_route_serves_what_starlettes_serves(
     method=st.sampled_from(METHODS),
     asked=st.sampled_from(["/", "/a", "/1", "/b", "/2", "/a/", "/a/b", ""]),
 )
-def test_of_many_routes_the_first_static_one_serves_then_the_first_pattern(
+def test_the_first_static_route_serves_then_the_first_pattern(
     routes: list[Route], method: str, asked: str
 ) -> None:
+    """Of many routes the first static one serves, then the first pattern."""
     fitting = [route for route in routes if route.match(asked) is not None]
     fitting.sort(key=lambda route: bool(route.convertors))  # stable: of each kind the first
     able = [route for route in fitting if method in route.methods]
@@ -183,9 +184,8 @@ def test_a_path_is_matched_exactly(path: str) -> None:
         ("/X/", "/X"),
     ],
 )
-def test_where_only_the_other_slash_is_served_the_client_is_sent_there(
-    asked: str, location: str
-) -> None:
+def test_a_client_is_sent_to_the_slash_that_is_served(asked: str, location: str) -> None:
+    """Where only the path with the other slash is served, the client is sent there."""
     paths = ["/", "/a", "/b/", "/{n:int}/c", "/{n}/d/", "/X"]
     app = MiniBG(routes=[Route(path, endpoint_for(["n"] * ("n" in path))) for path in paths])
     for root in ("", "/root"):
@@ -195,7 +195,8 @@ def test_where_only_the_other_slash_is_served_the_client_is_sent_there(
 
 
 @pytest.mark.parametrize("path", ["/root/a/", "/a/"])
-def test_a_redirect_keeps_the_root_path_also_where_a_proxy_has_cut_it_off(path: str) -> None:
+def test_a_redirect_keeps_the_root_path(path: str) -> None:
+    """A redirect keeps the root path, also where a proxy has cut it off."""
     for root in ("/root", "/root/"):
         answer = ask(MiniBG(routes=[Route("/a", endpoint_for([]))]), path=path, root_path=root)
         assert (b"location", b"/root/a") in answer.headers
@@ -208,8 +209,11 @@ def test_a_redirect_keeps_the_root_path_also_where_a_proxy_has_cut_it_off(path: 
 @example(asked="//evil.example/", root="")
 @example(asked="/\\evil.example", root="/")
 @example(asked="/evil.example/", root="//")
-def test_a_redirect_stays_with_the_host_and_leads_to_what_is_served(asked: str, root: str) -> None:
-    """As a browser reads it: there a backslash is a slash (WHATWG URL, section 4.4)."""
+def test_a_redirect_stays_with_the_host(asked: str, root: str) -> None:
+    """A redirect stays with the host and leads to what is served.
+
+    As a browser reads it: there a backslash is a slash (WHATWG URL, section 4.4).
+    """
     app = MiniBG(routes=[Route("/{p:path}/end", endpoint_for(["p"]))])
     path = f"{asked}/end/"
     answer = ask(app, path=path, root_path=root)
@@ -227,7 +231,8 @@ def test_the_redirect_to_the_other_slash_can_be_switched_off() -> None:
     assert [ask(app, path=path).status for path in ("/a", "/a/")] == [200, 404]
 
 
-def test_another_method_is_told_all_those_for_which_the_path_is_served() -> None:
+def test_another_method_is_told_all_methods_of_the_path() -> None:
+    """Another method is told all those for which the path is served."""
     routes = [
         Route(path, endpoint_for(["n"] * ("n" in path)), methods=[method])
         for path, method in [("/a", "PUT"), ("/{n}", "POST"), ("/{n:path}", "DELETE")]
@@ -237,7 +242,8 @@ def test_another_method_is_told_all_those_for_which_the_path_is_served() -> None
     assert (b"allow", b"DELETE, POST, PUT") in answer.headers
 
 
-def test_no_websocket_is_sent_to_the_other_slash_and_no_client_to_a_websocket() -> None:
+def test_no_websocket_is_sent_to_the_other_slash() -> None:
+    """No WebSocket is sent to the other slash, and no client to a WebSocket."""
     router = MiniBG(
         routes=[WebSocketRoute("/a", endpoint_for([])), Route("/b", endpoint_for([]))]
     ).router
@@ -312,7 +318,8 @@ def test_each_decorator_serves_its_method(method: str) -> None:
         assert ask(app, asked).status == (201 if served else 405)
 
 
-def test_the_decorator_for_any_method_serves_get_unless_told_otherwise() -> None:
+def test_the_route_decorator_serves_get_unless_told_otherwise() -> None:
+    """The decorator for any method serves GET unless told otherwise."""
     app = MiniBG()
     app.route("/a")(endpoint_for([]))
     app.route("/b", methods=["link", "POST"])(endpoint_for([]))
@@ -326,7 +333,8 @@ def test_methods_are_several_and_no_string() -> None:
         Route("/", endpoint_for([]), methods="POST")
 
 
-def test_a_route_for_head_of_its_own_may_stand_before_that_for_get() -> None:
+def test_a_route_for_head_may_stand_before_that_for_get() -> None:
+    """A route for HEAD of its own may stand before that for GET."""
     app = MiniBG()
     app.route("/", methods=["HEAD"])(lambda: PlainTextResponse("", 204))
     app.get("/")(lambda: PlainTextResponse("got"))
@@ -401,7 +409,8 @@ AMBIGUOUS = [
 
 
 @given(st.sampled_from(CLEAR), st.text("/-.,1aex", max_size=12))
-def test_a_path_of_several_parameters_is_read_as_starlette_reads_it(path: str, asked: str) -> None:
+def test_a_path_of_parameters_is_read_as_starlette_reads_it(path: str, asked: str) -> None:
+    """A path of several parameters is read as Starlette reads it."""
     ours = route(path, {"GET"}).match("/" + asked)
     match, scope = StarletteRoute(path, endpoint_for([])).matches(http_scope(path="/" + asked))
     assert ours == (scope["path_params"] if match is Match.FULL else None)

@@ -208,12 +208,13 @@ LISTS: list[type[BackgroundTasks]] = [
 
 @pytest.mark.parametrize("fate", FATES)
 @given(cls=st.sampled_from(LISTS), added=calls)
-def test_nothing_that_is_said_of_a_task_holds_a_value_that_it_was_given(
+def test_nothing_said_of_a_task_holds_a_value_of_its_arguments(
     backend: str,
     fate: Callable[[BackgroundTasks], Any],
     cls: type[BackgroundTasks],
     added: list[tuple[str, str]],
 ) -> None:
+    """Nothing that is said of a task holds a value that it was given."""
     recording, registry = Recording(), CollectorRegistry()
     if cls is MonitoredTasks:
         cls = type("Own", (MonitoredTasks,), {"metrics": TaskMetrics(registry)})
@@ -316,9 +317,10 @@ def test_a_500_shows_no_internals(
     }
 
 
-def test_a_failure_after_the_answer_adds_nothing_to_it_and_no_value_to_the_log(
+def test_a_failure_after_the_answer_adds_no_value_to_the_log(
     backend: str,
 ) -> None:
+    """A failure after the answer adds nothing to it, and no value to the log."""
     app = MiniBG(routes=[Route("/", failing_fast)])
     with all_logged() as shown:
         answer = ask(app, fails=TypeError, backend=backend)
@@ -327,7 +329,9 @@ def test_a_failure_after_the_answer_adds_nothing_to_it_and_no_value_to_the_log(
     assert_free_of_secrets([*shown, *traceback.format_exception(answer.error)])
 
 
-def test_an_http_exceptions_detail_is_answered_and_its_cause_is_not(backend: str) -> None:
+def test_an_http_exceptions_cause_is_not_answered(backend: str) -> None:
+    """The detail of an `HTTPException` is answered, and its cause is not."""
+
     def endpoint() -> None:
         try:
             failing()
@@ -338,8 +342,11 @@ def test_an_http_exceptions_detail_is_answered_and_its_cause_is_not(backend: str
     assert (answer.status, answer.body) == (500, b'{"detail":"Internal Server Error"}')
 
 
-def test_a_file_that_a_task_reads_too_late_is_not_named_in_the_log(backend: str) -> None:
-    """Who sends a file chooses its name, and may put their own into it."""
+def test_a_file_that_is_read_too_late_is_not_named_in_the_log(backend: str) -> None:
+    """A file that a task reads too late is not named in the log.
+
+    Who sends a file chooses its name, and may put their own into it.
+    """
 
     async def read(file: UploadFile) -> None:
         await file.read()

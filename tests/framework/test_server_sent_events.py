@@ -25,7 +25,7 @@ from minibg import (
     ServerSentEvent,
 )
 from minibg.types import Message
-from tests.framework.asgi import ask, http_scope
+from tests.framework.asgi import LIMIT, ask, http_scope
 from tests.rules.language.exchange import Exchange
 
 
@@ -193,7 +193,9 @@ def test_events_are_sent_one_by_one_and_then_the_tasks_run(
     assert ran == ["task"]
 
 
-def test_the_headers_say_what_it_is_and_that_nobody_shall_keep_it() -> None:
+def test_the_headers_say_that_nobody_shall_keep_the_stream() -> None:
+    """The headers say what the stream is, and that nobody shall keep it."""
+
     def headers_of(**options: Any) -> dict[bytes, bytes]:
         def endpoint() -> Response:
             return EventSourceResponse([], **options)
@@ -208,7 +210,9 @@ def test_the_headers_say_what_it_is_and_that_nobody_shall_keep_it() -> None:
     assert headers_of(headers={"Cache-Control": "no-store"})[b"cache-control"] == b"no-store"
 
 
-def test_the_id_that_a_browser_saw_last_comes_back_to_the_endpoint() -> None:
+def test_the_id_that_a_browser_saw_last_reaches_the_endpoint() -> None:
+    """The id that a browser saw last comes back to the endpoint."""
+
     def endpoint(request: Request) -> Response:
         seen = int(request.headers.get("last-event-id", "-1"))
         return EventSourceResponse(
@@ -245,7 +249,7 @@ def test_a_comment_keeps_a_silent_stream_alive(backend: str) -> None:
                 twice.set()
 
         response = EventSourceResponse(silent(), ping=0.001)
-        with anyio.fail_after(5):
+        with anyio.fail_after(LIMIT):
             await response(http_scope(), receive, send)
 
     anyio.run(server, backend=backend)
@@ -254,7 +258,9 @@ def test_a_comment_keeps_a_silent_stream_alive(backend: str) -> None:
     assert len(browser.comments) >= 2
 
 
-def test_a_comment_that_cannot_be_sent_raises_what_the_server_raises(backend: str) -> None:
+def test_a_comment_that_cannot_be_sent_raises_the_servers_error(backend: str) -> None:
+    """A comment that cannot be sent raises what the server raises."""
+
     async def server() -> None:
         async def silent() -> AsyncIterator[str]:
             await anyio.sleep_forever()
@@ -263,7 +269,7 @@ def test_a_comment_that_cannot_be_sent_raises_what_the_server_raises(backend: st
         def before_the_comment(message: Message) -> bool:
             return bool(message["type"] == "http.response.body")
 
-        with anyio.fail_after(5):
+        with anyio.fail_after(LIMIT):
             stream = EventSourceResponse(silent(), ping=0.001)
             await Exchange(client_gone=before_the_comment)(stream)
 

@@ -50,7 +50,9 @@ def fault_of(answer: Answer) -> tuple[list[str | int], str, str]:
 # --- what it may say -----------------------------------------------------------------------------
 
 
-def test_what_a_function_returns_may_be_known_to_type_checkers_only() -> None:
+def test_a_return_type_may_be_known_to_type_checkers_only() -> None:
+    """What a function returns may be known to type checkers only."""
+
     def dependency(n: int) -> KnownToTypeCheckers:
         return n
 
@@ -78,7 +80,9 @@ class Amount(int):  # its constructor is `__new__`
         return super().__new__(cls, count)
 
 
-def test_annotations_of_classes_and_objects_are_evaluated_as_well() -> None:
+def test_annotations_of_classes_and_objects_are_evaluated_too() -> None:
+    """Annotations of classes and objects are evaluated as well."""
+
     async def endpoint(
         counter: Annotated[Counter, Depends()],
         added: Annotated[int, Depends(Counter(2))],
@@ -132,7 +136,9 @@ class Payment(defined_in({"__name__": "decimal"}, FIELDS)):  # type: ignore[misc
     note: str = "n"
 
 
-def test_an_inherited_field_means_what_it_means_in_its_own_module() -> None:
+def test_an_inherited_field_is_read_in_its_own_module() -> None:
+    """An inherited field means what it means in its own module."""
+
     async def endpoint(made: Annotated[Payment, Depends()]) -> Any:
         return [type(made.amount).__name__, made.note]
 
@@ -183,7 +189,9 @@ def test_a_default_that_a_factory_makes_is_made_for_each_request(cls: Any) -> No
     assert json.loads(ask(app, query_string=b"tags=a").body)[3] == ["a"]
 
 
-def test_a_variable_that_a_dataclass_only_passes_on_is_read_as_its_type() -> None:
+def test_an_init_variable_is_read_as_its_type() -> None:
+    """A variable that a dataclass only passes on (`InitVar`) is read as its type."""
+
     async def endpoint(made: Annotated[Filled, Depends()]) -> int:
         return made.total
 
@@ -483,9 +491,9 @@ class OfUnknown:
         (list[OfMixed] | None, "Enums must contain either all str or all int values"),
     ],
 )
-def test_what_cannot_be_read_is_refused_with_the_reason_that_msgspec_gives(
-    annotation: Any, reason: str
-) -> None:
+def test_what_cannot_be_read_is_refused_with_msgspecs_reason(annotation: Any, reason: str) -> None:
+    """What cannot be read is refused with the reason that msgspec gives."""
+
     def endpoint(asked) -> None: ...  # type: ignore[no-untyped-def]  # set below
 
     endpoint.__annotations__["asked"] = annotation
@@ -493,7 +501,9 @@ def test_what_cannot_be_read_is_refused_with_the_reason_that_msgspec_gives(
         Route("/", endpoint)
 
 
-def test_a_parameter_without_annotation_or_default_is_refused_with_the_reason() -> None:
+def test_a_parameter_without_annotation_or_default_is_refused() -> None:
+    """A parameter without annotation or default is refused with the reason."""
+
     def untyped(request) -> None: ...  # type: ignore[no-untyped-def]  # on purpose
     def undepending(value=Depends()) -> None: ...  # type: ignore[no-untyped-def]  # noqa: B008
     def of_a_request(asked: Request) -> None: ...
@@ -532,7 +542,9 @@ def test_an_endpoint_does_not_yield() -> None:
         Route("/", numbers)
 
 
-def test_an_endpoint_that_yields_is_told_so_whatever_it_depends_on() -> None:
+def test_an_endpoint_that_yields_is_refused_with_that_reason() -> None:
+    """An endpoint that yields is told so, whatever it depends on."""
+
     def endpoint(n: int = Depends(numbers, scope="function")) -> Iterator[int]:
         yield n
 
@@ -568,7 +580,9 @@ def test_a_dependency_is_shown_as_it_is_written() -> None:
     assert repr(Depends()) == "Depends()"
 
 
-def test_what_cannot_be_given_by_keyword_is_refused_with_the_reason() -> None:
+def test_what_cannot_be_given_by_keyword_is_refused() -> None:
+    """What cannot be given by keyword is refused with the reason."""
+
     def endpoint(asked: int, /) -> None: ...
 
     with pytest.raises(TypeError) as refused:
@@ -576,7 +590,9 @@ def test_what_cannot_be_given_by_keyword_is_refused_with_the_reason() -> None:
     assert str(refused.value).endswith(", which cannot be given by keyword, as all arguments are")
 
 
-def test_a_dependency_may_be_the_default_of_what_is_annotated_otherwise() -> None:
+def test_a_dependency_may_be_the_default_of_any_annotation() -> None:
+    """A dependency may be the default of what is annotated otherwise."""
+
     def endpoint(value: Annotated[int, "how many"] = Depends(lambda: 7)) -> int:
         return value
 
@@ -589,7 +605,8 @@ class Stamped:
     stamp: str = field(default_factory=lambda: "v" + 1)  # type: ignore[operator]  # the bug
 
 
-def test_a_bug_in_a_default_of_the_body_is_no_fault_of_the_client() -> None:
+def test_a_bug_in_a_bodys_default_is_not_the_clients_fault() -> None:
+    """A bug in a default of the body is not the client's fault."""
     app = MiniBG()
 
     @app.post("/")

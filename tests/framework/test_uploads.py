@@ -131,7 +131,9 @@ def test_an_upload_above_one_mebibyte_stands_on_the_disk(backend: str) -> None:
     assert MAX_MEMORY_FILE_SIZE == 2**20
 
 
-def test_several_uploads_of_a_name_are_a_list_and_one_is_the_last_of_them() -> None:
+def test_several_uploads_of_a_name_are_a_list() -> None:
+    """Several uploads of a name are a list, and a single one is the last of them."""
+
     async def endpoint(files: list[UploadFile], other: UploadFile) -> Any:
         return [[file.filename for file in files], other.filename]
 
@@ -468,9 +470,11 @@ def test_a_form_is_awaited_or_entered(backend: str) -> None:
 
 
 @pytest.mark.parametrize("read", [UploadFile.read, lambda file: file.seek(0)])
-def test_an_upload_that_a_task_reads_says_that_it_is_closed_and_what_to_do(
+def test_an_upload_that_a_task_reads_says_that_it_is_closed(
     read: Callable[[UploadFile], Any], backend: str, caplog: pytest.LogCaptureFixture
 ) -> None:
+    """An upload that a task reads says that it is closed, and what to do."""
+
     async def task(file: UploadFile) -> None:
         await read(file)
 
@@ -518,9 +522,10 @@ def test_a_form_waits_for_no_thread_that_an_endpoint_holds(
 
 @pytest.mark.parametrize("headers", [MULTIPART, URLENCODED])
 @pytest.mark.parametrize("size", [MAX_LENGTH_ON_THE_LOOP - 200, 10 * MAX_LENGTH_ON_THE_LOOP])
-def test_a_form_takes_a_thread_for_each_32_kib_not_for_each_piece(
+def test_a_form_takes_a_thread_for_32_kib_not_for_each_piece(
     headers: list[tuple[bytes, bytes]], size: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    """A form takes a thread for each 32 KiB, not for each piece."""
     hops: list[object] = []
 
     async def counted(call: Callable[[], Any]) -> Any:
@@ -554,9 +559,10 @@ def test_a_file_is_closed_though_asyncio_cancels_the_closing(in_thread: bool) ->
 
 
 @pytest.mark.parametrize("headers", [MULTIPART, URLENCODED])
-def test_without_python_multipart_a_form_is_an_error_that_says_what_to_install(
+def test_without_python_multipart_a_form_says_what_to_install(
     headers: list[tuple[bytes, bytes]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    """Without python-multipart a form is an error that says what to install."""
     monkeypatch.setitem(sys.modules, "python_multipart.multipart", None)
     answer = sent(counts, b"", headers, fails=RuntimeError)
     assert "pip install 'minibg[standard]'" in str(answer.error)
@@ -668,10 +674,13 @@ def test_a_form_is_no_larger_than_a_body_may_be() -> None:
 
 
 @pytest.mark.parametrize("ending", [b"", b"\r\n--xXx?"])
-def test_a_file_whose_form_cannot_be_read_leaves_nothing_on_the_disk(
+def test_a_form_that_cannot_be_read_leaves_no_file_on_the_disk(
     ending: bytes, monkeypatch: pytest.MonkeyPatch, tmp_path: Any, backend: str
 ) -> None:
-    """Nor is it left to the garbage collector, which would be heard as a warning."""
+    """A file whose form cannot be read leaves nothing on the disk.
+
+    Nor is it left to the garbage collector, which would be heard as a warning.
+    """
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
     unfinished = multipart(("a", "f", b"x" * (MAX_MEMORY_FILE_SIZE + 1)))[
         : -len(b"\r\n--xXx--\r\n")

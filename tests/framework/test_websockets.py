@@ -35,7 +35,7 @@ from minibg import (
 )
 from minibg.types import Message, Receive, Scope, Send
 from minibg.websockets import WebSocketDisconnected
-from tests.framework.asgi import ask, http_scope
+from tests.framework.asgi import LIMIT, ask, http_scope
 from tests.rules.language.exchange import refuse
 from tests.rules.language.generators import Kind, both_kinds
 
@@ -96,7 +96,7 @@ def converse(
         heard.append(message)
 
     async def server() -> None:
-        with anyio.fail_after(5):
+        with anyio.fail_after(LIMIT):
             connection = {**http_scope("GET", path, **scope), "type": "websocket"}
             del connection["method"]
             await app(connection, receive, send)
@@ -249,9 +249,10 @@ def test_a_websocket_disconnect_reads_as_its_code_and_reason() -> None:
     assert str(WebSocketDisconnect(1006)) == "1006"
 
 
-def test_an_uncaught_disconnect_ends_the_endpoint_and_is_no_error(
+def test_an_uncaught_disconnect_ends_the_endpoint(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
+    """An uncaught disconnect ends the endpoint and is not an error."""
     heard = converse(serving(echo_text), text("a"))
     assert [message["type"] for message in heard] == ["websocket.accept", "websocket.send"]
     assert caplog.records == []
@@ -265,9 +266,10 @@ def test_an_uncaught_disconnect_ends_the_endpoint_and_is_no_error(
         lambda websocket: websocket.send_json(1),
     ],
 )
-def test_to_send_to_a_client_that_is_gone_is_a_websocket_disconnect(
+def test_sending_to_a_client_that_has_gone_is_a_disconnect(
     send: Callable[[WebSocket], Awaitable[None]], backend: str
 ) -> None:
+    """To send to a client that has gone is a `WebSocketDisconnect`."""
     ends: list[int] = []
 
     async def endpoint(websocket: WebSocket) -> None:
@@ -281,7 +283,9 @@ def test_to_send_to_a_client_that_is_gone_is_a_websocket_disconnect(
     assert ends == [1006]
 
 
-def test_what_the_endpoint_raises_closes_with_1011_and_goes_to_the_server(backend: str) -> None:
+def test_what_the_endpoint_raises_closes_with_1011(backend: str) -> None:
+    """What the endpoint raises closes with 1011 and goes to the server."""
+
     async def endpoint(websocket: WebSocket) -> None:
         await websocket.accept()
         raise LookupError
@@ -290,9 +294,11 @@ def test_what_the_endpoint_raises_closes_with_1011_and_goes_to_the_server(backen
     assert heard[-1] == close(1011)
 
 
-def test_what_the_endpoint_raises_goes_to_the_server_also_where_the_client_is_gone(
+def test_an_endpoints_error_reaches_the_server_without_a_client(
     backend: str,
 ) -> None:
+    """What the endpoint raises goes to the server also where the client has gone."""
+
     async def endpoint(websocket: WebSocket) -> None:
         await websocket.accept()
         raise LookupError
@@ -310,7 +316,9 @@ def test_an_http_exception_closes_with_1008_and_is_no_error(accepts: bool, backe
     assert converse(serving(endpoint), backend=backend)[-1] == close(1008)
 
 
-def test_nothing_is_sent_after_the_endpoint_has_closed_and_raised() -> None:
+def test_nothing_is_sent_after_an_endpoint_that_closed_raises() -> None:
+    """Nothing is sent after the endpoint has closed the connection and raised."""
+
     async def endpoint(websocket: WebSocket) -> None:
         await websocket.accept()
         await websocket.close(3000)
@@ -395,9 +403,10 @@ def test_close_after_the_end_does_nothing_and_costs_no_tasks(end: Endpoint, back
     assert ran == [True]
 
 
-def test_close_is_no_error_where_only_the_server_knows_that_the_client_has_gone(
+def test_closing_after_an_unseen_disconnect_is_no_error(
     backend: str,
 ) -> None:
+    """To close is not an error where only the server knows that the client has gone."""
     ran: list[bool] = []
 
     async def endpoint(websocket: WebSocket, tasks: BackgroundTasks) -> None:
@@ -413,9 +422,11 @@ def test_close_is_no_error_where_only_the_server_knows_that_the_client_has_gone(
 @pytest.mark.parametrize(
     ("end", "error"), [(wait_for_the_end, WebSocketDisconnect), (close_it, RuntimeError)]
 )
-def test_to_send_after_the_client_has_gone_is_a_disconnect_and_after_close_a_fault(
+def test_sending_after_the_end_is_a_disconnect_or_a_fault(
     send: Callable[[WebSocket], Awaitable[Any]], end: Endpoint, error: type[Exception], backend: str
 ) -> None:
+    """To send after the client has gone is a disconnect, and after `close` a fault."""
+
     async def endpoint(websocket: WebSocket) -> None:
         await end(websocket)
         with pytest.raises(error):
@@ -425,19 +436,20 @@ def test_to_send_after_the_client_has_gone_is_a_disconnect_and_after_close_a_fau
 
 
 def play(endpoint: Endpoint, receive: Receive, send: Send, backend: str) -> None:
-    """Serve one connection whose server does that, within five seconds."""
+    """Serve one connection whose server does that, within `LIMIT`."""
 
     async def server() -> None:
-        with anyio.fail_after(5):
+        with anyio.fail_after(LIMIT):
             connection = {**http_scope(), "type": "websocket"}
             await serving(endpoint)(connection, receive, send)
 
     anyio.run(server, backend=backend)
 
 
-def test_what_came_before_the_client_went_is_received_after_sending_has_failed(
+def test_what_came_is_received_after_sending_has_failed(
     backend: str,
 ) -> None:
+    """What came before the client went is received after sending has failed."""
     received: list[str] = []
     queue: list[Message] = [{"type": "websocket.connect"}, text("1"), text("2")]
 
@@ -518,7 +530,7 @@ DO: dict[str, Callable[[WebSocket], Awaitable[Any]]] = {
     gone=st.booleans(),
     scope=st.sampled_from([CAN_DENY, {}]),
 )
-def test_whatever_an_endpoint_does_its_server_sees_a_legal_conversation(
+def test_whatever_an_endpoint_does_the_conversation_is_legal(
     backend: str,
     deeds: list[str],
     ends: Exception | None,
@@ -526,7 +538,10 @@ def test_whatever_an_endpoint_does_its_server_sees_a_legal_conversation(
     gone: bool,
     scope: dict[str, Any],
 ) -> None:
-    """`converse` asserts it. Nothing hangs, and the tasks of an endpoint that returned have run."""
+    """Whatever an endpoint does, its server sees a legal conversation.
+
+    `converse` asserts it. Nothing hangs, and the tasks of an endpoint that returned have run.
+    """
     ran: list[bool] = []
 
     async def endpoint(websocket: WebSocket, tasks: BackgroundTasks) -> None:
@@ -564,7 +579,9 @@ def test_nothing_is_sent_before_accept(send: Callable[[WebSocket], Awaitable[Any
     assert converse(serving(endpoint)) == [close(1000)]
 
 
-def test_a_subprotocol_that_the_client_does_not_offer_is_a_value_error() -> None:
+def test_a_subprotocol_that_was_not_offered_is_a_value_error() -> None:
+    """A subprotocol that the client does not offer is a `ValueError`."""
+
     async def endpoint(websocket: WebSocket) -> None:
         await websocket.accept("chat")
 
@@ -603,9 +620,9 @@ def may_be_sent(code: int, reason: str) -> bool:
         lambda letter, times: letter * times, st.sampled_from("xü語😀"), st.integers(29, 125)
     ),
 )
-def test_a_close_that_may_be_sent_is_sent_and_any_other_is_a_value_error(
-    code: int, reason: str
-) -> None:
+def test_a_close_that_may_not_be_sent_is_a_value_error(code: int, reason: str) -> None:
+    """A close that may be sent is sent, and any other is a `ValueError`."""
+
     async def endpoint(websocket: WebSocket) -> None:
         await websocket.accept()
         if may_be_sent(code, reason):
@@ -621,9 +638,9 @@ def test_a_close_that_may_be_sent_is_sent_and_any_other_is_a_value_error(
 
 
 @pytest.mark.parametrize("accepts", [True, False])
-def test_a_websocket_exception_closes_with_its_code_and_is_no_error(
-    accepts: bool, backend: str
-) -> None:
+def test_a_websocket_exception_closes_with_its_code(accepts: bool, backend: str) -> None:
+    """A `WebSocketException` closes with its code and is not an error."""
+
     async def endpoint(websocket: WebSocket) -> None:
         if accepts:
             await websocket.accept()
@@ -638,7 +655,8 @@ def test_exceptions_of_websockets_can_be_pickled() -> None:
         assert (again.code, again.reason, str(again)) == (exc.code, exc.reason, str(exc))
 
 
-def test_a_disconnect_in_a_task_group_is_no_error_and_costs_no_tasks(backend: str) -> None:
+def test_a_disconnect_in_a_task_group_costs_no_tasks(backend: str) -> None:
+    """A disconnect in a task group is not an error and costs no tasks."""
     ran: list[bool] = []
 
     async def endpoint(websocket: WebSocket, tasks: BackgroundTasks) -> None:
@@ -705,18 +723,18 @@ def refusing() -> MiniBG:
     return app
 
 
-def test_an_http_exception_before_accept_is_answered_as_that_of_a_request(
-    refusing: MiniBG, backend: str
-) -> None:
+def test_an_http_exception_before_accept_answers_the_client(refusing: MiniBG, backend: str) -> None:
+    """An `HTTPException` before `accept` is answered as that of a request."""
     status, headers, body = denied(converse(refusing, path="/http", backend=backend, **CAN_DENY))
     assert (status, headers[b"www-authenticate"]) == (401, b"Bearer")
     assert body == b'{"detail":"who?"}'
 
 
 @pytest.mark.parametrize(("path", "status"), [("/none", 404), ("/value", 422), ("/handled", 409)])
-def test_what_answers_a_request_refuses_a_connection_also_elsewhere(
+def test_what_answers_a_request_refuses_a_connection_as_well(
     refusing: MiniBG, path: str, status: int
 ) -> None:
+    """What answers a request refuses a connection also elsewhere."""
     assert denied(converse(refusing, path=path, **CAN_DENY))[0] == status
     assert converse(refusing, path=path) == [close(1008)]
 
@@ -734,7 +752,8 @@ def test_an_error_before_accept_is_a_500_and_goes_to_the_server(
     assert converse(refusing, path=path, fails=LookupError, backend=backend) == []
 
 
-def test_a_denial_response_is_sent_in_one_piece_before_its_background_runs(backend: str) -> None:
+def test_a_denial_response_is_sent_whole_before_its_background(backend: str) -> None:
+    """A denial response is sent in one piece before its background runs."""
     events: list[str] = []
 
     async def endpoint(websocket: WebSocket) -> None:
@@ -789,7 +808,9 @@ def test_an_endpoint_is_given_what_an_http_endpoint_is(backend: str) -> None:
     assert given_ == [[item, ["a", "b"], 1, True], [str(item), "1"]]
 
 
-def test_values_that_do_not_fit_refuse_the_connection_before_the_endpoint() -> None:
+def test_values_that_do_not_fit_refuse_the_connection() -> None:
+    """Values that do not fit refuse the connection before the endpoint is called."""
+
     async def endpoint(websocket: WebSocket, n: int) -> None:
         pytest.fail("it was called")
 
@@ -813,12 +834,13 @@ def test_dependencies_are_overridden_as_elsewhere() -> None:
 @both_kinds
 @pytest.mark.parametrize("scope", ["function", "request"])
 @pytest.mark.parametrize("ending", ["it returns", "the client goes away"])
-def test_dependencies_close_and_then_the_tasks_run_when_the_endpoint_has_ended(
+def test_dependencies_close_and_then_the_tasks_run(
     backend: str,
     kind: Kind,
     scope: Literal["function", "request"],
     ending: str,
 ) -> None:
+    """When the endpoint has ended, the dependencies close, and then the tasks run."""
     events: list[str] = []
 
     def resource() -> Generator[None]:
@@ -872,9 +894,11 @@ def test_tasks_of_an_endpoint_that_raised_are_named(
     ]
 
 
-def test_tasks_of_other_lists_are_named_where_one_policy_ends_the_run(
+def test_tasks_of_other_lists_are_named_where_one_ends_the_run(
     backend: str, caplog: pytest.LogCaptureFixture
 ) -> None:
+    """Tasks of other lists are named where the policy of one ends the run."""
+
     def fail() -> None:
         raise LookupError
 
@@ -889,7 +913,9 @@ def test_tasks_of_other_lists_are_named_where_one_policy_ends_the_run(
     ]
 
 
-def test_an_error_is_not_taken_for_a_disconnect_that_a_generator_makes_of_it(backend: str) -> None:
+def test_a_disconnect_made_of_an_error_is_still_an_error(backend: str) -> None:
+    """An error is not taken for the disconnect that a generator makes of it."""
+
     async def farewell(websocket: WebSocket) -> AsyncIterator[None]:
         try:
             yield
@@ -905,7 +931,9 @@ def test_an_error_is_not_taken_for_a_disconnect_that_a_generator_makes_of_it(bac
     converse(serving(endpoint), fails=WebSocketDisconnect, gone=True, backend=backend)
 
 
-def test_an_http_request_never_reaches_a_websocket_route_whatever_its_method() -> None:
+def test_an_http_request_never_reaches_a_websocket_route() -> None:
+    """An HTTP request never reaches a WebSocket route, whatever its method."""
+
     async def endpoint(websocket: WebSocket) -> None:
         raise AssertionError("an HTTP request reached it")
 

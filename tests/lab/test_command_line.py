@@ -18,36 +18,16 @@ from typing import NamedTuple
 import pytest
 
 from minibg.lab.receiver import MAX_PAYLOAD
+from tests.lab.trying import (
+    TIMEOUT,
+    WITHOUT_A_PACKAGE,
+    assert_refused,
+    environment,
+    minibg,
+    python,
+    started,
+)
 from tests.servers.live import reserved_port
-
-TIMEOUT = 30
-"""Seconds after which a run is taken to hang."""
-
-
-def environment(directory: Path) -> dict[str, str]:
-    """In which the runs keep their files in that directory, and colours are up to them."""
-    unset = {"COLUMNS", "FORCE_COLOR", "NO_COLOR", "TTY_COMPATIBLE", "TTY_INTERACTIVE"}
-    inherited = {name: value for name, value in os.environ.items() if name not in unset}
-    return inherited | {"TMPDIR": str(directory), "TERM": "xterm-256color"}
-
-
-def python(*arguments: str, directory: Path) -> subprocess.CompletedProcess[str]:
-    """Run Python in that directory, with no terminal."""
-    return subprocess.run(
-        [sys.executable, *arguments],
-        cwd=directory,
-        env=environment(directory),
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        text=True,
-        timeout=TIMEOUT,
-        check=False,
-    )
-
-
-def minibg(*arguments: str, directory: Path) -> subprocess.CompletedProcess[str]:
-    """Run `python -m minibg`."""
-    return python("-m", "minibg", *arguments, directory=directory)
 
 
 class Delivered(NamedTuple):
@@ -84,11 +64,6 @@ def on_a_terminal(*arguments: str, directory: Path) -> str:
                 pass
         assert process.returncode == 0
     return output.decode()
-
-
-def assert_refused(done: subprocess.CompletedProcess[str], line: str) -> None:
-    """It ended with status 2 and this one line on standard error."""
-    assert (done.returncode, done.stdout, done.stderr) == (2, "", f"minibg: {line}\n")
 
 
 def stored_payloads(directory: Path) -> list[str]:
@@ -223,20 +198,6 @@ def test_a_port_in_use_is_refused(tmp_path: Path) -> None:
     assert_refused(done, f"port {port} on 127.0.0.1 is in use")
 
 
-WITHOUT_A_PACKAGE = """
-import runpy, sys
-
-class NotInstalled:
-    def find_spec(name, path, target=None):
-        if name == missing:
-            raise ModuleNotFoundError(f"No module named {name!r}", name=name)
-
-missing = sys.argv.pop()
-sys.meta_path.insert(0, NotInstalled)
-runpy.run_module("minibg", run_name="__main__")
-"""
-
-
 @pytest.mark.parametrize("package", ["rich", "uvicorn"])
 def test_a_missing_package_is_named_with_what_installs_it(tmp_path: Path, package: str) -> None:
     done = python("-c", WITHOUT_A_PACKAGE, package, directory=tmp_path)
@@ -257,30 +218,20 @@ def test_the_command_that_is_installed_is_the_same(tmp_path: Path) -> None:
 
 
 @contextmanager
-def started(*arguments: str, directory: Path) -> Iterator[tuple[subprocess.Popen[bytes], str]]:
+def delivering(*arguments: str, directory: Path) -> Iterator[tuple["subprocess.Popen[str]", str]]:
     """`python -m minibg` as a process that runs, and its first line."""
-    process = subprocess.Popen(
-        [sys.executable, "-m", "minibg", *arguments],
-        env=environment(directory),
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        # Where the tests run in a shell's background, Ctrl-C is ignored by all that they start.
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # noqa: PLW1509  # brief
-    )
-    with process:
-        try:
-            assert process.stdout is not None
-            yield process, process.stdout.readline().decode()
-        finally:
-            process.kill()
+    command = ["minibg", *arguments]
+    with started(*command, directory=directory, stderr=subprocess.PIPE) as process:
+        assert process.stdout is not None
+        yield process, process.stdout.readline()
 
 
 def test_a_reader_who_leaves_early_sees_no_traceback(tmp_path: Path) -> None:
-    with started(directory=tmp_path) as (process, _):
+    with delivering(directory=tmp_path) as (process, _):
         assert process.stdout is not None
         process.stdout.close()
         process.stdout = None
-        assert process.communicate(timeout=TIMEOUT) == (None, b"")
+        assert process.communicate(timeout=TIMEOUT) == (None, "")
 
 
 def ask(first_line: str) -> None:
@@ -292,19 +243,19 @@ def ask(first_line: str) -> None:
 
 
 def test_a_request_without_tasks_is_shown_and_nothing_compared(tmp_path: Path) -> None:
-    with started(directory=tmp_path) as (process, first_line):
+    with delivering(directory=tmp_path) as (process, first_line):
         ask(first_line)  # before the delivery, whose sender is a process that has yet to start
         output, errors = process.communicate(timeout=TIMEOUT)
-    assert (process.returncode, errors) == (0, b"")
-    assert b"event loop  response start: 404" in output
-    assert b"Had the endpoint done the tasks itself" not in output
+    assert (process.returncode, errors) == (0, "")
+    assert "event loop  response start: 404" in output
+    assert "Had the endpoint done the tasks itself" not in output
 
 
 def test_ctrl_c_ends_it_without_a_traceback(tmp_path: Path) -> None:
-    with started("--requests", "1000000", directory=tmp_path) as (process, first_line):
+    with delivering("--requests", "1000000", directory=tmp_path) as (process, first_line):
         ask(first_line)  # so that Ctrl-C finds it delivering
         process.send_signal(signal.SIGINT)
-        assert process.communicate(timeout=TIMEOUT)[1] == b""
+        assert process.communicate(timeout=TIMEOUT)[1] == ""
         assert process.returncode == 130
 
 

@@ -10,7 +10,8 @@ LIMIT = 30
 """Seconds."""
 
 
-def test_a_delivery_whose_connection_is_lost_has_no_status_and_the_next_opens_another() -> None:
+def test_a_delivery_whose_connection_is_lost_has_no_status() -> None:
+    """A delivery whose connection is lost has no status, and the next opens another connection."""
     with socket.create_server((HOST, 0)) as listener, ThreadPoolExecutor() as threads:
         listener.settimeout(LIMIT)
         deliveries = deliver(f"{url_of(listener)}/webhook", b"{}", SECRET, 2)

@@ -2,6 +2,7 @@
 
 import sys
 import threading
+from pathlib import Path
 from types import CodeType, SimpleNamespace
 from typing import Any
 
@@ -23,6 +24,7 @@ from tests.lab.trying import events_of, said, tried
 from tests.rules.language.model import expected
 from tests.rules.language.words import Program, Task
 
+ROOT = Path(__file__).parents[2]
 KIND = {"sync": "a function", "async": "a coroutine function"}
 MODELLED: dict[str, dict[str, Any]] = {
     "ends": {},
@@ -141,7 +143,8 @@ def test_what_the_client_and_the_server_do(
     assert events_of(experiment, "error") == []
 
 
-def test_the_second_of_two_pipelined_requests_waits_for_a_task_that_blocks() -> None:
+def test_a_pipelined_request_waits_for_a_task_that_blocks() -> None:
+    """The second of two pipelined requests waits for a task that blocks."""
     request = RequestSpec((TaskSpec("async", 300, "blocks"),), client="pipelines")
     experiment = tried(request, "minibg")
     (second,) = (e for e in events_of(experiment, "mark") if e["what"] == "second answer complete")
@@ -165,6 +168,28 @@ def test_a_contender_that_takes_too_long_is_stopped(monkeypatch: pytest.MonkeyPa
     assert "never started" in said(experiment)["v3"]
 
 
+@pytest.mark.parametrize("client", ["stays", "pipelines"])
+@pytest.mark.parametrize("does", ["ends", "fails"])
+def test_what_a_slow_client_says_is_waited_for(
+    monkeypatch: pytest.MonkeyPatch, client: Any, does: Any
+) -> None:
+    """Else a visitor would read that there was no answer, or that the connection was kept."""
+    on_time = module.started
+
+    def started(name: str, *arguments: str) -> Any:
+        return on_time(name.replace("minibg.lab.client", "tests.lab.late_client"), *arguments)
+
+    monkeypatch.chdir(ROOT)
+    monkeypatch.setattr(module, "started", started)
+    request = RequestSpec((TaskSpec("async", 20, does),), client=client)
+    experiment = tried(request, "minibg", "fastapi")
+    ours, theirs = experiment.outcomes
+    assert (ours.status, ours.connection, theirs.status) == (200, "kept", 200)
+    assert theirs.connection == ("closed" if does == "fails" else "kept")
+    if client == "pipelines":
+        assert ours.second_status == 200
+
+
 def test_all_contenders_stream() -> None:
     experiment = tried(RequestSpec(TWO, endpoint="streams"), "starlette", "v3")
     assert said(experiment) == {"starlette": "200: ended, ended", "v3": "200: ended, ended"}
@@ -172,7 +197,8 @@ def test_all_contenders_stream() -> None:
     assert taken[:4] == ["piece taken"] * 3 + ["last byte taken"]
 
 
-def test_what_the_second_request_leaves_open_is_no_task_of_the_first() -> None:
+def test_what_a_second_request_leaves_open_is_not_the_firsts() -> None:
+    """What the second request leaves open is not a task of the first."""
     request = RequestSpec(SLOW, client="pipelines", server="SIGKILL")
     experiment = tried(request, "minibg")
     assert said(experiment) == {"minibg": "200: never ended, never started"}

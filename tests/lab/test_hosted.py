@@ -14,8 +14,7 @@ from fastapi import FastAPI
 from minibg import BackgroundTasks, MiniBG
 from minibg.lab.picture import record
 from minibg.lab.recorder import Recording, RecordingMiddleware
-from tests.lab.test_command_line import minibg
-from tests.lab.trying import TIMEOUT, served
+from tests.lab.trying import TIMEOUT, minibg, served
 
 APP = """
 import time
@@ -43,8 +42,7 @@ def test_requests_to_an_application_of_ones_own_are_shown(tmp_path: Path) -> Non
     (tmp_path / "my_app.py").write_text(APP)
     with served(tmp_path, "--app", "my_app:app") as lab:
         assert lab.process.stdout is not None
-        line = lab.process.stdout.readline()
-        url = re.search(r"my_app:app is at (\S+/):", line)
+        url = re.search(r"my_app:app is at (\S+/):", lab.process.stdout.readline())
         assert url is not None
         for path in ("ours", "theirs"):
             with urlopen(url[1] + path, timeout=TIMEOUT) as answer:

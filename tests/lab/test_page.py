@@ -5,12 +5,9 @@ Each test's page must end without an error in its console, and without a request
 
 import json
 import re
-import subprocess
-import sys
 import time
 from base64 import urlsafe_b64encode
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from shutil import which
 from typing import Any
@@ -19,6 +16,8 @@ from urllib.request import urlopen
 from xml.etree import ElementTree
 
 import pytest
+
+from tests.lab.trying import served
 
 playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
 CHROMIUM = which("chromium") or which("chromium-browser")
@@ -30,23 +29,11 @@ LIMIT = 20_000
 WIDE, NARROW = {"width": 1280, "height": 800}, {"width": 390, "height": 844}
 
 
-@contextmanager
-def started(*options: str, addresses: int = 1, **where: Path) -> Iterator[list[str]]:
-    """A lab that has been started as a person starts it, and the addresses that it prints."""
-    command = [sys.executable, "-m", "minibg.lab", "--no-browser", *options]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, **where) as process:
-        try:
-            assert process.stdout is not None
-            lines = (line for line in process.stdout if "http://" in line)
-            yield [re.findall(r"http://[\d.:]+/", next(lines))[0] for _ in range(addresses)]
-        finally:
-            process.terminate()
-
-
 @pytest.fixture(scope="module")
-def lab() -> Iterator[str]:
-    with started() as (address,):
-        yield address
+def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """The address of a lab that has been started as a person starts it."""
+    with served(tmp_path_factory.mktemp("lab")) as lab:
+        yield lab.address
 
 
 @pytest.fixture(scope="module")
@@ -326,8 +313,10 @@ def test_requests_to_an_application_of_ones_own_are_listed(
 ) -> None:
     """A list that is not minibg's is shown as not recorded."""
     (tmp_path / "own.py").write_text(OWN)
-    with started("--app", "own:app", addresses=2, cwd=tmp_path) as (address, own):
-        page = open_page(address=address)
+    with served(tmp_path, "--app", "own:app") as lab:
+        assert lab.process.stdout is not None
+        (own,) = re.findall(r"http://[\d.:]+/", lab.process.stdout.readline())
+        page = open_page(address=lab.address)
         for path in ("ours", "theirs"):
             with urlopen(f"{own}{path}") as answer:
                 answer.read()

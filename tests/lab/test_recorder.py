@@ -67,7 +67,8 @@ def test_a_failing_task_does_not_stop_the_next(tmp_path: Path) -> None:
     assert all(task.seconds > 0 for task in recording.tasks)
 
 
-def test_with_fail_fast_the_tasks_after_the_failing_one_are_not_run(tmp_path: Path) -> None:
+def test_under_fail_fast_the_tasks_after_a_failure_do_not_run(tmp_path: Path) -> None:
+    """Under fail-fast the tasks after the failing one are not run."""
     (answer,), (recording,) = run(tmp_path, "/webhook/fail-fast")
     assert answer.status == 202
     assert [task.what for task in recording.tasks] == TASKS
@@ -77,7 +78,8 @@ def test_with_fail_fast_the_tasks_after_the_failing_one_are_not_run(tmp_path: Pa
     assert recording.events[-1].what == "server gets URLError"
 
 
-def test_async_tasks_are_seen_on_the_loop_and_sync_ones_in_a_worker(tmp_path: Path) -> None:
+def test_a_task_is_seen_on_the_loop_or_in_a_worker(tmp_path: Path) -> None:
+    """Async tasks are seen on the loop, and sync ones in a worker."""
     _, (recording,) = run(tmp_path)
     assert {event.place for event in recording.events} == {"event loop"}
     assert recording.tasks[0].place == "event loop"
@@ -183,7 +185,8 @@ def test_an_event_says_what_became_of_it(event: Event, outcome: str) -> None:
     assert event.outcome == outcome
 
 
-def test_what_is_logged_is_recorded_with_its_request_or_elsewhere() -> None:
+def test_what_is_logged_is_recorded_with_its_request() -> None:
+    """What is logged is recorded with its request, or elsewhere."""
     elsewhere, recording = Recording(), Recording()
     logger = logging.Logger("mine")
     logger.addHandler(RecordingHandler(elsewhere))

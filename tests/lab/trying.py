@@ -15,10 +15,75 @@ import anyio
 
 from minibg.lab.composition import RequestSpec, RunSpec
 from minibg.lab.experiment import Event, Experiment
-from tests.lab.test_command_line import environment
 
 TIMEOUT = 30
-"""Seconds after which a lab is taken to hang."""
+"""Seconds after which a lab, or a run, is taken to hang."""
+
+
+def environment(directory: Path) -> dict[str, str]:
+    """In which the runs keep their files in that directory, and colours are up to them."""
+    unset = {"COLUMNS", "FORCE_COLOR", "NO_COLOR", "TTY_COMPATIBLE", "TTY_INTERACTIVE"}
+    inherited = {name: value for name, value in os.environ.items() if name not in unset}
+    return inherited | {"TMPDIR": str(directory), "TERM": "xterm-256color"}
+
+
+def python(*arguments: str, directory: Path) -> "subprocess.CompletedProcess[str]":
+    """Run Python in that directory, with no terminal."""
+    return subprocess.run(
+        [sys.executable, *arguments],
+        cwd=directory,
+        env=environment(directory),
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        timeout=TIMEOUT,
+        check=False,
+    )
+
+
+def minibg(*arguments: str, directory: Path) -> "subprocess.CompletedProcess[str]":
+    """Run `python -m minibg`."""
+    return python("-m", "minibg", *arguments, directory=directory)
+
+
+def assert_refused(done: "subprocess.CompletedProcess[str]", line: str) -> None:
+    """It ended with status 2 and this one line on standard error."""
+    assert (done.returncode, done.stdout, done.stderr) == (2, "", f"minibg: {line}\n")
+
+
+WITHOUT_A_PACKAGE = """
+import runpy, sys
+
+class NotInstalled:
+    def find_spec(name, path, target=None):
+        if name == missing:
+            raise ModuleNotFoundError(f"No module named {name!r}", name=name)
+
+missing = sys.argv.pop()
+sys.meta_path.insert(0, NotInstalled)
+runpy.run_module("minibg", run_name="__main__")
+"""
+"""A program that runs `minibg` as if the package that is its last argument were missing."""
+
+
+@contextmanager
+def started(*command: str, directory: Path, **options: Any) -> Iterator["subprocess.Popen[str]"]:
+    """A module of Python's that runs in that directory; it is killed in the end."""
+    process = subprocess.Popen(
+        [sys.executable, "-m", *command],
+        cwd=directory,
+        env=environment(directory),
+        stdout=subprocess.PIPE,
+        text=True,
+        # Where the tests run in a shell's background, Ctrl-C is ignored by all that they start.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # noqa: PLW1509  # brief
+        **options,
+    )
+    with process:
+        try:
+            yield process
+        finally:
+            process.kill()
 
 
 def tried(request: RequestSpec, *contenders: str, step: bool = False) -> Experiment:
@@ -61,6 +126,11 @@ class Lab(NamedTuple):
     process: subprocess.Popen[str]
     port: int
 
+    @property
+    def address(self) -> str:
+        """The page's."""
+        return f"http://127.0.0.1:{self.port}/"
+
     def ask(self, method: str, path: str, body: Any = None, **headers: str) -> Answer:
         """Send it a request."""
         with closing(HTTPConnection("127.0.0.1", self.port, timeout=TIMEOUT)) as connection:
@@ -89,28 +159,17 @@ class Lab(NamedTuple):
 
 
 @contextmanager
-def served(directory: Path, *arguments: str) -> Iterator[Lab]:
+def served(directory: Path, *arguments: str, **options: Any) -> Iterator[Lab]:
     """A lab on a free port, started in that directory, which is also where temporary files go."""
-    process = subprocess.Popen(
-        [sys.executable, "-m", "minibg.lab", "--no-browser", *arguments],
-        cwd=directory,
-        env=environment(directory),
-        stdout=subprocess.PIPE,
-        text=True,
-        # Where the tests run in a shell's background, Ctrl-C is ignored by all that they start.
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # noqa: PLW1509  # brief
-    )
-    with process:
+    command = ["minibg.lab", "--no-browser", *arguments]
+    with started(*command, directory=directory, **options) as process:
+        assert process.stdout is not None
+        line = process.stdout.readline()
         try:
-            assert process.stdout is not None
-            line = process.stdout.readline()
             yield Lab(process, int(line.split("127.0.0.1:")[1].split("/")[0]))
         finally:
             process.send_signal(signal.SIGINT)
-            try:
-                process.wait(TIMEOUT)
-            finally:
-                process.kill()
+            process.wait(TIMEOUT)
 
 
 def is_alive(pid: int) -> bool:

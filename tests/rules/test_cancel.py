@@ -1,4 +1,4 @@
-"""**cancel**: a cancelled run starts no further task, and stops one that runs where it can.
+"""**cancel**: a cancelled run starts no further task, and stops the running one if it can.
 
 Sync tasks that stand next to each other are a row, and run in one thread.
 """

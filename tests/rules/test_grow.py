@@ -1,4 +1,4 @@
-"""**grow**: a task that is added during the run runs in the same run, after those in the list."""
+"""**grow**: a task that is added during a run is run by that same run, after those in the list."""
 
 from collections.abc import Callable, Generator
 from typing import Any, Literal

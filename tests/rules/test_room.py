@@ -1,4 +1,4 @@
-"""**room**: background tasks have threads of their own, and starve nobody of theirs."""
+"""**room**: background tasks have threads of their own, and never take those of endpoints."""
 
 import threading
 

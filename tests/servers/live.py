@@ -142,16 +142,23 @@ def listening() -> socket.socket:
 
 
 class _Uvicorn(uvicorn.Server):
+    """uvicorn that ends as soon as it is told to, and does not look for that ten times a second."""
+
     def __init__(self, config: uvicorn.Config) -> None:
         super().__init__(config)
-        self.listening = threading.Event()
+        self.listening, self.told_to_end = threading.Event(), threading.Event()
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets)
         self.listening.set()
 
+    async def main_loop(self) -> None:
+        await self.on_tick(0)
+        await _until(self.told_to_end)
+
     def stop(self) -> None:
         self.should_exit = True
+        self.told_to_end.set()
 
 
 def uvicorn_with(http: str, loop: str, *, ws: str = "websockets-sansio", **options: Any) -> Server:

@@ -38,9 +38,10 @@ ANSWERS: dict[str, Callable[[bytes], Response]] = {
 
 @pytest.mark.parametrize("sent", ANSWERS)
 @pytest.mark.parametrize("size", [1, 8 * MEGABYTE])
-def test_the_client_has_the_whole_answer_before_the_first_task_ends(
+def test_the_client_has_the_answer_before_the_first_task_ends(
     server: Server, size: int, sent: str
 ) -> None:
+    """The client has the whole answer before the first task ends."""
     body = b"x" * size
     client_has_it = threading.Event()
     ran: list[str] = []
@@ -81,10 +82,13 @@ class SlowToReturn:
         await self.app(scope, receive, send_slowly if scope["type"] == "http" else send)
 
 
-def test_a_server_that_says_goodbye_after_the_last_byte_does_not_stop_the_tasks(
+def test_a_disconnect_after_the_last_byte_stops_no_task(
     server: Server, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """uvicorn's `receive` gives `http.disconnect` as soon as the response is complete."""
+    """A server that says goodbye after the last byte does not stop the tasks.
+
+    uvicorn's `receive` gives `http.disconnect` as soon as the response is complete.
+    """
     ran: list[str] = []
     app = MiniBG(middleware=[Middleware(SlowToReturn)])
 
@@ -99,9 +103,10 @@ def test_a_server_that_says_goodbye_after_the_last_byte_does_not_stop_the_tasks(
     assert caplog.messages == []
 
 
-def test_the_tasks_of_a_client_that_does_not_wait_for_the_answer_run(
+def test_tasks_run_for_a_client_that_does_not_wait(
     server: Server, caplog: pytest.LogCaptureFixture
 ) -> None:
+    """The tasks of a client that does not wait for the answer run."""
     asked, gone = threading.Event(), threading.Event()
     ran: list[str] = []
     app = MiniBG()
@@ -136,9 +141,8 @@ def not_run(reason: str) -> tuple[str, int, str]:
     return ("minibg.background", logging.WARNING, message)
 
 
-def test_no_task_runs_for_a_client_that_hangs_up_in_the_middle_of_its_request(
-    server: Server, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_no_task_runs_for_half_a_request(server: Server, caplog: pytest.LogCaptureFixture) -> None:
+    """No task runs for a client that hangs up in the middle of its request."""
     asked = threading.Event()
     app = MiniBG()
 
@@ -162,12 +166,15 @@ async def endless_async(closed: threading.Event) -> AsyncIterator[bytes]:
 
 
 @pytest.mark.parametrize("content", [endless, endless_async])
-def test_a_client_that_hangs_up_in_an_endless_answer_ends_it_and_no_task_runs(
+def test_a_client_that_hangs_up_ends_an_endless_answer(
     server: Server,
     content: Callable[[threading.Event], Generator[bytes] | AsyncIterator[bytes]],
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    """The async iterator never waits, so that nothing but the framework lets the loop turn."""
+    """A client that hangs up in an endless answer ends it, and no task runs.
+
+    The async iterator never waits, so that nothing but the framework lets the loop turn.
+    """
     closed = threading.Event()
     iterator = content(closed)  # held here, so that it is not closed merely because it is forgotten
     app = MiniBG()

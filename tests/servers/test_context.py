@@ -32,13 +32,15 @@ def seen_by_the_next_request(server: Server) -> bytes:
 
 
 @on_each(SERVERS, "seen", uvicorn=b'"ada"', hypercorn=b'"nobody"', granian=b'"nobody"')
-def test_a_pipelined_request_sees_what_the_one_before_has_set_on_uvicorn_alone(
+def test_a_pipelined_request_shares_its_context_on_uvicorn_alone(
     server: Server, seen: bytes
 ) -> None:
+    """On uvicorn alone a pipelined request sees what the one before it has set."""
     assert seen_by_the_next_request(server) == seen
 
 
 @pytest.mark.parametrize("http", ["h11", "httptools"])
-def test_uvicorns_reset_contextvars_gives_each_request_a_context_of_its_own(http: str) -> None:
+def test_uvicorns_reset_contextvars_separates_the_requests(http: str) -> None:
+    """uvicorn's `reset_contextvars` gives each request a context of its own."""
     server = uvicorn_with(http, "asyncio", reset_contextvars=True)
     assert seen_by_the_next_request(server) == b'"nobody"'

@@ -62,12 +62,13 @@ wrapped = pytest.mark.parametrize("wrap", WRAPPED.values(), ids=WRAPPED)
 @wrapped
 @bodies
 @pytest.mark.parametrize("method", ["GET", "POST"])
-def test_a_stream_ends_with_its_client_whatever_body_nobody_reads(
+def test_a_stream_ends_with_its_client_beside_any_unread_body(
     server: Server,
     method: str,
     body: Callable[[str, str], bytes],
     wrap: Callable[[MiniBG], ASGIApp],
 ) -> None:
+    """A stream ends with its client, whatever body nobody has read."""
     app = MiniBG(max_body_size=1_000_000)
     stream_closed, dependency_closed = threading.Event(), threading.Event()
 
@@ -99,9 +100,10 @@ def test_a_stream_ends_with_its_client_whatever_body_nobody_reads(
 
 @wrapped
 @pytest.mark.parametrize("times", [1, 20])
-def test_to_ask_for_the_client_loses_nothing_of_a_body_that_comes_slowly(
+def test_asking_for_the_client_loses_nothing_of_a_slow_body(
     server: Server, times: int, wrap: Callable[[MiniBG], ASGIApp]
 ) -> None:
+    """To ask for the client loses nothing of a body that comes slowly."""
     app = MiniBG()
     asked = threading.Semaphore(0)
 

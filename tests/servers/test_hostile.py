@@ -132,8 +132,11 @@ def test_a_head_of_megabytes_is_served_or_refused(server: Server) -> None:
             assert status_of(live, raw) in (200, 400, 404, 414, 431, None), what
 
 
-def test_a_length_and_chunks_together_are_refused_or_read_as_chunks(server: Server) -> None:
-    """Else what follows might be a request for one server, and a body for another."""
+def test_a_length_and_chunks_are_refused_or_read_as_chunks(server: Server) -> None:
+    """A length and chunks together are refused, or read as chunks.
+
+    Else what follows might be a request for one server, and a body for another.
+    """
     smuggled = b"GET /smuggled HTTP/1.1\r\nhost: a\r\n\r\n"
     raw = CHUNKED + b"content-length: 1\r\n\r\n5\r\nhello\r\n0\r\n\r\n" + smuggled
     with attacked(server) as (_, live), live.connect() as connection:
@@ -160,7 +163,8 @@ def test_a_body_that_breaks_off_is_a_client_that_went_away(server: Server) -> No
             assert target.ends.get(timeout=LIMIT) == "ClientDisconnect", where
 
 
-def test_what_follows_the_length_that_was_announced_is_no_part_of_the_body(server: Server) -> None:
+def test_what_follows_the_announced_length_is_not_the_body(server: Server) -> None:
+    """What follows the length that was announced is no part of the body."""
     with attacked(server) as (target, live), live.connect() as connection:
         connection.socket.sendall(HEAD + b"content-length: 2\r\n\r\nhello\0\r\n\r\n")
         assert target.ends.get(timeout=LIMIT) == "read 2"
@@ -243,9 +247,10 @@ OUT_OF_ORDER = {
 
 
 @pytest.mark.parametrize("implementation", WITH_WEBSOCKETS)
-def test_frames_out_of_order_end_their_own_connection_and_its_tasks_run(
+def test_frames_out_of_order_end_only_their_own_connection(
     implementation: str,
 ) -> None:
+    """Frames out of order end their own connection, and its tasks run."""
     server = WITH_WEBSOCKETS[implementation]
     with attacked(server) as (target, live), live.connect() as bystander:
         open_websocket(bystander)
@@ -261,9 +266,10 @@ def test_frames_out_of_order_end_their_own_connection_and_its_tasks_run(
 
 
 @pytest.mark.parametrize("implementation", WITH_WEBSOCKETS)
-def test_bytes_where_text_is_asked_for_close_the_connection_and_are_no_error(
+def test_bytes_where_text_is_asked_for_close_the_connection(
     implementation: str,
 ) -> None:
+    """Bytes where text is asked for close the connection and are not an error."""
     server = WITH_WEBSOCKETS[implementation]
     with attacked(server) as (_, live), live.connect() as connection:
         open_websocket(connection)

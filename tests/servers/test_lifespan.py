@@ -5,15 +5,15 @@ server message by message is shown in the framework's tests.
 """
 
 import os
-import signal
 import subprocess
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
+from tests.processes import spawned
 from tests.servers.live import LIMIT, Connection, reserved_port, wait_until_listening
 
 APP = """
@@ -74,37 +74,33 @@ def start(
     (directory / "app.py").write_text(APP)
     with reserved_port() as port:
         words = command.format(port=port, app=f"app:{app}").split()
-        process = subprocess.Popen(
+        with spawned(
             [sys.executable, "-m", *words],
             cwd=directory,
             env={**os.environ, "WHAT": what},
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
-            process_group=0,
-        )
-        try:
+        ) as process:
             yield port, process
-        finally:
-            with suppress(ProcessLookupError):
-                os.killpg(process.pid, signal.SIGKILL)
-            process.communicate()
 
 
-@pytest.mark.parametrize("app", ["app", "by_middleware"])
 @pytest.mark.parametrize(
-    "what",
+    ("app", "what"),
     [
-        "raise ValueError('no database')",
-        "sys.exit('no database')",
-        "raise KeyboardInterrupt('no database')",
-        "raise asyncio.CancelledError('no database')",
+        ("app", "raise ValueError('no database')"),
+        ("app", "sys.exit('no database')"),
+        ("app", "raise KeyboardInterrupt('no database')"),
+        ("app", "raise asyncio.CancelledError('no database')"),
+        ("by_middleware", "raise ValueError('no database')"),
+        ("by_middleware", "sys.exit('no database')"),
     ],
 )
 @pytest.mark.parametrize("command", COMMANDS.values(), ids=COMMANDS)
-def test_whatever_ends_the_startup_ends_the_server_with_the_reason(
+def test_a_startup_that_fails_ends_the_server_with_the_reason(
     command: str, what: str, app: str, tmp_path: Path
 ) -> None:
+    """Whatever ends the startup ends the server with the reason."""
     with start(command, tmp_path, what, app) as (_, process):
         output, _ = process.communicate(timeout=2 * LIMIT)
     assert "no database" in output

@@ -114,12 +114,13 @@ def not_run(reason: str) -> str:
 
 
 @answers
-def test_the_client_has_the_whole_answer_while_a_task_is_blocked_and_may_then_hang_up(
+def test_the_client_has_the_answer_while_a_task_is_blocked(
     server: Server,
     wrap: Callable[[MiniBG], ASGIApp],
     answer: Callable[[], Response],
     caplog: pytest.LogCaptureFixture,
 ) -> None:
+    """The client has the whole answer while a task is blocked, and may then hang up."""
     app, left = MiniBG(), Tasks()
 
     @app.get("/")
@@ -139,12 +140,13 @@ def test_the_client_has_the_whole_answer_while_a_task_is_blocked_and_may_then_ha
 
 
 @answers
-def test_a_client_that_hangs_up_before_the_answer_stops_no_task_unless_it_ends_a_stream(
+def test_a_client_that_hangs_up_before_the_answer_stops_no_task(
     server: Server,
     wrap: Callable[[MiniBG], ASGIApp],
     answer: Callable[[], Response],
     caplog: pytest.LogCaptureFixture,
 ) -> None:
+    """A client that hangs up before the answer stops no task unless it ends a stream."""
     app, left = MiniBG(), Tasks()
     asked, gone = threading.Event(), threading.Event()
     left.leave.set()
@@ -174,9 +176,10 @@ def send_mail() -> None:
     raise AssertionError("a task ran where none may start")
 
 
-def test_a_client_that_hangs_up_within_the_answer_ends_it_and_the_log_names_the_tasks(
+def test_a_client_that_hangs_up_within_the_answer_ends_it(
     server: Server, wrap: Callable[[MiniBG], ASGIApp], caplog: pytest.LogCaptureFixture
 ) -> None:
+    """A client that hangs up within the answer ends it, and the log names the tasks."""
     closed = threading.Event()
     app = MiniBG()
 
@@ -226,12 +229,13 @@ def test_a_failing_task_is_logged_and_the_connection_goes_on(
 
 
 @answers
-def test_under_fail_fast_the_failure_reaches_the_server_after_a_whole_answer(
+def test_under_fail_fast_a_failure_reaches_the_server(
     server: Server,
     wrap: Callable[[MiniBG], ASGIApp],
     answer: Callable[[], Response],
     caplog: pytest.LogCaptureFixture,
 ) -> None:
+    """Under fail-fast the failure reaches the server after a whole answer."""
     app = MiniBG()
     failure = LookupError("failed on purpose")
 
@@ -270,14 +274,17 @@ async def replaces(
 
 @answers
 @pytest.mark.parametrize(("discard", "status"), [(raises, 500), (replaces, 418)])
-def test_where_it_throws_the_answer_away_each_task_runs_or_is_named(
+def test_a_task_runs_or_is_named_where_the_answer_is_discarded(
     server: Server,
     answer: Callable[[], Response],
     discard: Any,
     status: int,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    """Starlette cancels, or ends, a response that is in the middle of being sent."""
+    """Where middleware throws the answer away, each task runs or is named.
+
+    Starlette cancels, or ends, a response that is in the middle of being sent.
+    """
     app, left = MiniBG(), Tasks()
     left.leave.set()
 

@@ -166,9 +166,10 @@ def test_a_scrape_shows_what_waits_runs_and_has_ended(
 
 
 @apps
-def test_beyond_the_limit_clients_are_told_when_to_come_back_and_then_served(
+def test_beyond_the_limit_clients_are_told_when_to_come_back(
     server: Server, app: Callable[[Work], ASGIApp]
 ) -> None:
+    """Beyond the limit clients are told when to come back, and are then served."""
     with at_work(server, app) as (live, work):
         for _ in range(2):
             assert live.get("/work").body == b'"accepted"'

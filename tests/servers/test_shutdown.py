@@ -12,7 +12,7 @@ import socket
 import subprocess
 import sys
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from functools import partial
 from pathlib import Path
 
@@ -22,6 +22,7 @@ import hypercorn
 import pytest
 import uvicorn
 
+from tests.processes import spawned
 from tests.servers.live import LIMIT, Connection, on_each, reserved_port, wait_until_listening
 
 APP = """
@@ -133,17 +134,15 @@ def start(
         test.settimeout(LIMIT)
         words = command.format(port=stack.enter_context(reserved_port())).split()
         process = stack.enter_context(
-            subprocess.Popen(
+            spawned(
                 [sys.executable, "-m", *words, GRACE[words[0]], str(grace)],
                 cwd=directory,
                 env={**os.environ, "TEST_PORT": str(test.getsockname()[1])},
                 stdout=subprocess.PIPE,
                 stderr=subprocess.STDOUT,
                 text=True,
-                process_group=0,
             )
         )
-        stack.callback(kill_group, process)
         assert process.stdout is not None
         urls = (re.search(r"http://127.0.0.1:(\d+)", line) for line in process.stdout)
         port = int(next(filter(None, urls))[1])
@@ -156,12 +155,6 @@ def start(
             lines[kind] = stack.enter_context(test.accept()[0])
             lines[kind].settimeout(LIMIT)
         yield Running(process, lines)
-
-
-def kill_group(process: subprocess.Popen[str]) -> None:
-    """End a server that lives on, and its workers, which would live on without it."""
-    with suppress(ProcessLookupError):
-        os.killpg(process.pid, signal.SIGKILL)
 
 
 @pytest.fixture(params=COMMANDS)
@@ -178,9 +171,10 @@ def server(request: pytest.FixtureRequest, tmp_path: Path) -> Start:
     granian=(0, BOTH),
     gunicorn=(0, BOTH),
 )
-def test_a_server_that_is_told_to_end_waits_for_the_tasks_however_often_it_is_told(
+def test_a_server_that_is_told_to_end_waits_for_the_tasks(
     server: Start, status: int, ran: list[str]
 ) -> None:
+    """A server that is told to end waits for the tasks, however often it is told."""
     with server() as running:
         for _ in range(2):
             running.process.terminate()
@@ -229,8 +223,11 @@ def test_a_second_ctrl_c_cuts_the_tasks_off_on_uvicorn_alone(
         assert running.end() == (0, ran, named)
 
 
-def test_a_second_ctrl_c_on_gunicorn_loses_the_tasks_without_a_word(tmp_path: Path) -> None:
-    """The first one waits for them."""
+def test_a_second_ctrl_c_loses_the_tasks_silently_on_gunicorn(tmp_path: Path) -> None:
+    """A second Ctrl-C on gunicorn loses the tasks without a word.
+
+    The first one waits for them.
+    """
     with start(COMMANDS["gunicorn"], tmp_path) as running:
         os.killpg(running.process.pid, signal.SIGINT)
         running.lives_on()
@@ -239,7 +236,8 @@ def test_a_second_ctrl_c_on_gunicorn_loses_the_tasks_without_a_word(tmp_path: Pa
         assert running.end() == (0, [], [])
 
 
-def test_a_grace_time_is_set_by_default_on_hypercorn_and_gunicorn_alone() -> None:
+def test_only_hypercorn_and_gunicorn_have_a_default_grace_time() -> None:
+    """A grace time is set by default on hypercorn and gunicorn alone."""
     granian_options = inspect.signature(granian.Granian).parameters
     assert gunicorn.config.GracefulTimeout.default == 30
     assert uvicorn.Config("app:app", log_config=None).timeout_graceful_shutdown is None
@@ -255,9 +253,10 @@ def test_what_is_killed_loses_its_tasks_without_a_word(server: Start) -> None:
 
 
 @on_each(COMMANDS, "has_a_worker", uvicorn=False, hypercorn=True, granian=True, gunicorn=True)
-def test_a_worker_and_its_tasks_outlive_the_process_that_was_started(
+def test_a_worker_and_its_tasks_outlive_the_servers_parent(
     server: Start, has_a_worker: bool
 ) -> None:
+    """A worker and its tasks outlive the process that was started."""
     with server() as running:
         running.process.kill()
         running.process.wait(LIMIT)

@@ -104,9 +104,10 @@ def test_the_tasks_after_a_failing_one(
 
 
 @outcome(minibg="kept alive", fastapi="closed", hypercorn="kept alive", granian="kept alive")
-def test_the_connection_of_a_failing_task_and_the_request_pipelined_on_it(
+def test_a_failing_task_and_the_request_pipelined_behind_it(
     server: Server, framework: Framework, expected: str
 ) -> None:
+    """The connection of a failing task, and the request that is pipelined on it."""
     app = framework.app()
 
     async def failing() -> None:
@@ -258,26 +259,29 @@ def slow_tasks_in_every_thread(server: Server, framework: Framework) -> Iterator
             release.set()
 
 
-def test_a_sync_endpoint_answers_while_slow_tasks_hold_every_background_thread(
+def test_a_sync_endpoint_answers_beside_slow_tasks(
     server: Server,
 ) -> None:
+    """A sync endpoint answers while slow tasks hold every background thread."""
     with slow_tasks_in_every_thread(server, MINIBG) as live:
         assert live.get("/sync").body == b'"answered"'
 
 
 @pytest.mark.parametrize("host", IN_FASTAPI.values(), ids=IN_FASTAPI)
 @pytest.mark.parametrize("server", ON_UVICORN, indirect=True)
-def test_a_sync_endpoint_of_fastapis_answers_beside_slow_tasks_of_minibgs(
+def test_fastapis_sync_endpoint_answers_beside_minibgs_tasks(
     server: Server, host: Framework
 ) -> None:
+    """A sync endpoint of FastAPI's answers beside slow tasks of minibg's."""
     with slow_tasks_in_every_thread(server, host) as live:
         assert live.get("/sync").body == b'"answered"'
 
 
 @pytest.mark.parametrize("server", ON_UVICORN, indirect=True)
-def test_fastapi_has_no_thread_left_for_a_sync_endpoint_beside_40_slow_tasks(
+def test_fastapi_has_no_thread_left_beside_40_slow_tasks(
     server: Server,
 ) -> None:
+    """FastAPI has no thread left for a sync endpoint beside 40 slow tasks."""
     with slow_tasks_in_every_thread(server, FASTAPI) as live:
         assert live.get("/threads-left").body == b"0"
 
@@ -368,14 +372,17 @@ def failing_commit(framework: Framework, scope: str, ran: list[str]) -> Any:
     granian="kept alive",
     in_fastapi="closed",
 )
-def test_a_dependency_that_fails_to_close_when_the_answer_has_left(
+def test_a_dependency_that_fails_to_close_after_the_answer(
     server: Server,
     framework: Framework,
     expected: str,
     caplog: pytest.LogCaptureFixture,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """Too late for a 500. What is left to be done is to say so, and to harm nothing else by it."""
+    """A dependency that fails to close when the answer has left.
+
+    Too late for a 500. What is left to be done is to say so, and to harm nothing else by it.
+    """
     ran: list[str] = []
     error_logged = threading.Event()  # the last that is done about it
     log = Log(hear=lambda record: error_logged.set())
@@ -398,10 +405,13 @@ def test_a_dependency_that_fails_to_close_when_the_answer_has_left(
 
 
 @outcome(minibg=(500, []), fastapi=(500, []))
-def test_a_dependency_of_function_scope_that_fails_to_close_before_the_answer_leaves(
+def test_a_dependency_that_fails_to_close_before_the_answer(
     server: Server, framework: Framework, expected: tuple[int, list[str]]
 ) -> None:
-    """Nobody's trap: both let it become a 500."""
+    """A dependency of the function scope that fails to close before the answer leaves.
+
+    Nobody's trap: both let it become a 500.
+    """
     ran: list[str] = []
     with server(failing_commit(framework, "function", ran)) as live:
         status = live.get("/").status

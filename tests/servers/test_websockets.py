@@ -143,9 +143,10 @@ def refusal(live: Live, path: str) -> tuple[int, str | None, bytes]:
 
 
 @each_implementation
-def test_a_connection_that_is_not_accepted_is_refused_with_the_status_that_fits(
+def test_a_connection_is_refused_with_the_status_that_fits(
     implementation: str, refusing: MiniBG, caplog: pytest.LogCaptureFixture
 ) -> None:
+    """A connection that is not accepted is refused with the status that fits."""
     with IMPLEMENTATIONS[implementation](refusing) as live:
         assert refusal(live, "/closes")[0] == 403
         assert refusal(live, "/raises")[0] == 403
@@ -164,10 +165,11 @@ def test_an_error_before_accept_is_a_500_and_the_server_logs_it(
     assert "LookupError: lost" in caplog.text
 
 
-def test_an_endpoint_that_fails_closes_with_1011_and_the_server_logs_it(
+def test_an_endpoint_that_fails_closes_with_1011(
     server: Server,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
+    """An endpoint that fails closes with 1011, and the server logs it."""
     app = MiniBG()
 
     @app.websocket("/")
@@ -222,9 +224,10 @@ def test_a_client_that_goes_away_ends_it_and_then_the_tasks_run(
     assert caplog.records == []
 
 
-def test_a_client_need_not_wait_for_the_tasks_of_an_endpoint_that_has_returned(
+def test_a_client_need_not_wait_for_the_tasks(
     server: Server,
 ) -> None:
+    """A client need not wait for the tasks of an endpoint that has returned."""
     client_knows = threading.Event()
     ran: list[bool] = []
     app = MiniBG()
@@ -250,9 +253,10 @@ def vanish(connection: ClientConnection) -> None:
 
 @each_implementation
 @pytest.mark.parametrize("leave", [ClientConnection.close, vanish])
-def test_a_client_that_has_gone_is_an_end_for_all_that_is_tried_afterwards(
+def test_a_client_that_has_gone_ends_whatever_is_tried(
     implementation: str, leave: Any, caplog: pytest.LogCaptureFixture
 ) -> None:
+    """A client that has gone is an end for all that is tried afterwards."""
     closed = threading.Event()
     events: list[str] = []
     app = MiniBG()

@@ -78,9 +78,9 @@ def arrow(x: float, y: float, to_x: float, to_y: float) -> Shapes:
 
 
 def the_list() -> Iterator[str]:
-    """What stands in the list has not started."""
+    """Whatever is in the list has not started."""
     yield text(150, 24, "has started", "middle strong")
-    yield text(490, 24, "stands in the list, has not started", "middle strong")
+    yield text(490, 24, "is in the list, has not started", "middle strong")
     yield from labelled(30, 60, 100, "welcome", "box")
     yield text(80, 108, "has ended", "middle small")
     yield from labelled(150, 60, 100, "send_bill", "loop")

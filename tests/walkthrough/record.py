@@ -9,6 +9,7 @@ the text is to be woven anew.
 import gc
 import logging
 import multiprocessing
+import re
 import sys
 from collections.abc import Callable, Iterable
 from functools import partial
@@ -40,11 +41,11 @@ SECONDS = 120
 
 
 def printed(module: str) -> str:
-    """The command line that runs the module, and what it prints, but not where it kept files."""
+    """The command line that runs the module, and what it prints; where it kept files is `...`."""
     with TemporaryDirectory() as directory:
         done = python("-m", module, directory=Path(directory))
     assert (done.returncode, done.stderr) == (0, "")
-    told = done.stdout.partition("\nKept in ")[0]
+    told = re.sub(r"^Kept in .*", "...", done.stdout, flags=re.MULTILINE | re.DOTALL)
     return "\n".join([f"$ python -m {module}", *(line.rstrip() for line in told.splitlines())])
 
 

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from minibg.lab.presets import PRESETS
 from tests.rules.language import programs
 from tests.rules.language.words import RULES
 from tests.rules.test_the_rules_bite import at_work
@@ -74,7 +75,8 @@ def test_the_recording_shows_who_waits_long() -> None:
 
 
 @pytest.mark.parametrize("rule", RULES)
-def test_a_rule_that_is_broken_on_purpose_fails_today_as_recorded(rule: str) -> None:
+def test_a_rule_broken_on_purpose_fails_as_recorded(rule: str) -> None:
+    """A rule that is broken on purpose fails today as recorded."""
     message = "\n".join(recorded(failure_name(rule, 0)))
     with at_work(saboteur_of(rule, 0)), pytest.raises(AssertionError) as raised:
         record.check(rule, program_of(message))
@@ -259,3 +261,9 @@ def test_what_cannot_be_woven_is_named(
 ) -> None:
     with pytest.raises(MissingError, match=complaint):
         block(*arguments)
+
+
+@pytest.mark.parametrize("file", ["walkthrough.md", "README.md"])
+def test_each_preset_that_is_named_is_one_of_the_labs(file: str) -> None:
+    named = re.findall(r"#preset=([\w-]+)", (ROOT / file).read_text(encoding="utf-8"))
+    assert set(named) <= {preset.id for preset in PRESETS}

@@ -22,7 +22,7 @@ orders: dict[int, Order] = {}
 
 
 async def charge(order: Order) -> None:
-    """Stands for what a bank is asked."""
+    """Stands in for a request to a bank."""
     order["state"] = "paid"
 
 

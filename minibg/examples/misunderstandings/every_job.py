@@ -13,7 +13,7 @@ process sends. If one is killed between the two, a mail is sent twice; the choic
     the mail server is given: welcome grace
     GET /registrations: 200 {"grace":"registered"}
     the server has ended: SIGTERM
-    what is kept: {'grace': 'welcomed'}
+    the table now holds: {'grace': 'welcomed'}
 """
 
 import os
@@ -41,7 +41,7 @@ def database() -> Iterator[sqlite3.Connection]:
 
 @asynccontextmanager
 async def lifespan(app: MiniBG) -> AsyncIterator[None]:
-    """While new requests are served, do what an earlier process has left."""
+    """Do what an earlier process has left undone, while new requests are served."""
     tasks = BackgroundTasks()
     with database() as rows:
         rows.execute("CREATE TABLE IF NOT EXISTS registrations (name, state)")
@@ -127,7 +127,7 @@ def main() -> None:
         with serving(listener, until=SIGTERM), take_mail(mail_server) as mail:
             ask(listener, "GET", "/registrations")
             mail.sendall(b"250 OK")
-        print("what is kept:", read_registrations())
+        print("the table now holds:", read_registrations())
 
 
 if __name__ == "__main__":

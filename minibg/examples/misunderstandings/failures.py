@@ -29,7 +29,7 @@ orders: dict[int, dict[str, str]] = {}
 
 
 async def charge(card: Card) -> None:
-    """Stands for what a bank is asked."""
+    """Stands in for a request to a bank."""
     if card == "expired":
         raise ValueError("the card has expired")
 

@@ -57,13 +57,15 @@ async def run_in_background_thread(
 ) -> None:
     outcome: Future[object] = Future()
     async with background_limiter():
-        try:
-            await to_thread.run_sync(_settle, outcome, partial(func, *args), limiter=_always())
-        except get_cancelled_exc_class():
-            if not outcome.cancel():  # the thread has begun
-                on_cancel()
-                await _until_done(outcome)
-            raise
+        with CancelScope() as scope:
+            try:
+                await to_thread.run_sync(_settle, outcome, partial(func, *args), limiter=_always())
+            except get_cancelled_exc_class():
+                if not outcome.cancel():  # the thread has begun
+                    scope.cancel()  # tells the thread
+                    on_cancel()
+                    await _until_done(outcome)
+                raise
     outcome.result()
 
 

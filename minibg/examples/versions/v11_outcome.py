@@ -62,14 +62,16 @@ async def run_in_background_thread(
     outcome: Future[T] = Future()
     cancelled: BaseException | None = None
     async with background_limiter():
-        try:
-            await to_thread.run_sync(_settle, outcome, partial(func, *args), limiter=_always())
-        except get_cancelled_exc_class() as exc:
-            if outcome.cancel():
-                raise  # the thread has not begun
-            on_cancel()
-            await _until_done(outcome)
-            cancelled = exc
+        with CancelScope() as scope:
+            try:
+                await to_thread.run_sync(_settle, outcome, partial(func, *args), limiter=_always())
+            except get_cancelled_exc_class() as exc:
+                if outcome.cancel():
+                    raise  # the thread has not begun
+                scope.cancel()  # tells the thread
+                on_cancel()
+                await _until_done(outcome)
+                cancelled = exc
     if cancelled is not None:
         if outcome.exception() is not None or outcome.result() is None:
             raise cancelled

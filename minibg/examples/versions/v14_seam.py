@@ -1,7 +1,7 @@
 """What others build on: lists within lists, callables of every kind, one seam around each task.
 
 In v13 a list that stands in a list is named by its class, an object with an async `__call__` goes
-to a thread first, a generator function runs nothing and says nothing, and a policy that is to time
+to a thread first, a generator function runs nothing and says nothing, and a policy that announces
 each task finds no place to do it.
 
 Rules kept: **capture**, **order**, **place**, **isolate**, **nothing lost**, **grow**, **cancel**,
@@ -10,12 +10,13 @@ Rules kept: **capture**, **order**, **place**, **isolate**, **nothing lost**, **
     background task cut off (cancelled): sleep
     background tasks not run (cancelled, CancelledError): print
     TypeError: read_lines is a generator function: calling it runs nothing
-    sleep took 0.1 s
+    sleep starts
+    print starts
+    mail is sent
 """
 
 import asyncio
 import logging
-import time
 from collections import deque
 from collections.abc import Awaitable, Callable, Iterable, Iterator
 from concurrent.futures import Future, wait
@@ -62,14 +63,16 @@ async def run_in_background_thread(
     outcome: Future[T] = Future()
     cancelled: BaseException | None = None
     async with background_limiter():
-        try:
-            await to_thread.run_sync(_settle, outcome, partial(func, *args), limiter=_always())
-        except get_cancelled_exc_class() as exc:
-            if outcome.cancel():
-                raise  # the thread has not begun
-            on_cancel()
-            await _until_done(outcome)
-            cancelled = exc
+        with CancelScope() as scope:
+            try:
+                await to_thread.run_sync(_settle, outcome, partial(func, *args), limiter=_always())
+            except get_cancelled_exc_class() as exc:
+                if outcome.cancel():
+                    raise  # the thread has not begun
+                scope.cancel()  # tells the thread
+                on_cancel()
+                await _until_done(outcome)
+                cancelled = exc
     if cancelled is not None:
         if outcome.exception() is not None or outcome.result() is None:
             raise cancelled
@@ -258,15 +261,15 @@ async def main() -> None:
     except TypeError as exc:
         print(f"TypeError: {exc}")
 
-    class Timed(BackgroundTasks):
-        async def call_task(self, task: BackgroundTask) -> None:
-            began = time.perf_counter()
-            await super().call_task(task)
-            print(f"{task.name} took {time.perf_counter() - began:.1f} s")
+    class Announced(BackgroundTasks):
+        def call_task(self, task: BackgroundTask) -> Any:
+            print(f"{task.name} starts")
+            return super().call_task(task)
 
-    timed = Timed()
-    timed.add_task(sleep, 0.1)
-    await timed()
+    announced = Announced()
+    announced.add_task(sleep, 0.1)
+    announced.add_task(print, "mail is sent")
+    await announced()
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""What stands in the list has not started; what is left there in the end is named in the log.
+"""Whatever is in the list has not started; what is left there in the end is named in the log.
 
 When v4 is cancelled, as by a server that ends, nobody learns which tasks were not run: the list
 holds those that were and those that were not. So a run takes each task out before it starts it.
@@ -14,7 +14,7 @@ Wrong is the last line: one way would do.
     ada is billed
     grace is billed
     alan is billed
-    ways to a thread and back for 3 sync tasks: 3
+    hops for 3 sync tasks: 3
 """
 
 import logging
@@ -114,7 +114,7 @@ async def main() -> None:
         tasks.add_task(send_bill, name)
     with patch.object(to_thread, "run_sync", wraps=to_thread.run_sync) as hop:
         await tasks()
-    print("ways to a thread and back for 3 sync tasks:", hop.call_count)
+    print("hops for 3 sync tasks:", hop.call_count)
 
 
 if __name__ == "__main__":

@@ -10,7 +10,7 @@ Wrong is the last line.
     ada is billed
     grace is billed
     alan is billed
-    ways to a thread and back for 3 sync tasks: 1
+    hops for 3 sync tasks: 1
     an endpoint waits for a thread: True
 """
 
@@ -105,7 +105,7 @@ async def main() -> None:
         tasks.add_task(send_bill, name)
     with patch.object(to_thread, "run_sync", wraps=to_thread.run_sync) as hop:
         await tasks()
-    print("ways to a thread and back for 3 sync tasks:", hop.call_count)
+    print("hops for 3 sync tasks:", hop.call_count)
 
     let_go = threading.Event()
     async with create_task_group() as group:

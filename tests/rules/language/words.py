@@ -13,17 +13,17 @@ RULES = {
     "capture": "a task keeps references to exactly what it was given when it was added",
     "order": "tasks run one after another, in the order in which they were added",
     "isolate": "a failure goes to `on_error` and no further",
-    "grow": "a task that is added during the run runs in the same run",
-    "own list": "every request has its own list; an annotation may choose a subclass",
+    "grow": "a task that is added during a run is run by that same run",
+    "own list": "every request has its own list, of the class that the annotation names",
     "after": "the first task starts when the server has taken the last byte of the response",
-    "release": "what a request holds is closed before the first task: `yield` dependencies and "
-    "uploads after the response, a stream with its last piece",
+    "release": "everything a request holds is closed before the first task: `yield` dependencies "
+    "and uploads after the response, and a stream after its last piece",
     "nothing lost": "each task that was added runs to its end, or is named in a WARNING with the "
     "reason",
     "context": "a task sees the request's context variables as they are when it runs; each sync "
-    "one has a copy of its own",
-    "cancel": "a cancelled run starts no further task, and stops one that runs where it can",
-    "room": "background tasks have threads of their own, and starve nobody of theirs",
+    "task works on a copy of its own",
+    "cancel": "a cancelled run starts no further task, and stops the running one if it can",
+    "room": "background tasks have threads of their own, and never take those of endpoints",
 }
 """Each rule in a sentence, in the order in which they build on one another.
 
