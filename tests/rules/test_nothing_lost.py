@@ -289,9 +289,14 @@ def of_what_closes(
 ) -> None: ...
 
 
-@pytest.mark.basic
 @pytest.mark.parametrize(
-    "endpoint", [of_the_stream, of_the_background, of_the_response_itself, of_what_closes]
+    "endpoint",
+    [
+        of_the_stream,
+        of_the_background,
+        of_the_response_itself,
+        pytest.param(of_what_closes, marks=pytest.mark.basic),
+    ],
 )
 def test_a_list_may_grow_after_the_endpoint_has_returned(
     backend: str, endpoint: Callable[..., Any], monkeypatch: pytest.MonkeyPatch, log: Log
