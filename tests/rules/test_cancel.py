@@ -383,13 +383,16 @@ def test_asyncios_timeout_is_kept_though_the_thread_ends_later() -> None:
         blocked.leave.set()
 
     async def run_in_time() -> None:
-        async with asyncio.timeout(SECONDS) as deadline, anyio.create_task_group() as group:
-            group.start_soon(expire_then_let_go, deadline)
-            await BackgroundTasks([BackgroundTask(blocked)])()
+        async with anyio.create_task_group() as group:
+            # Nothing may be awaited between the run and the end of its timeout.
+            async with asyncio.timeout(SECONDS) as deadline:
+                group.start_soon(expire_then_let_go, deadline)
+                await BackgroundTasks([BackgroundTask(blocked)])()
 
     async def request() -> None:
-        with pytest.raises(TimeoutError):
+        with pytest.raises(ExceptionGroup) as raised:
             await run_in_time()
+        assert raised.group_contains(TimeoutError)
         task = asyncio.current_task()
         assert task is not None
         assert task.cancelling() == 0
