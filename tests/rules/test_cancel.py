@@ -58,6 +58,25 @@ def test_a_row_stops_at_the_next_task_boundary(backend: str, run: Run, row: list
     assert ran == []
 
 
+@pytest.mark.basic
+@both_ways
+def test_a_task_added_after_the_cancellation_never_starts(backend: str, run: Run) -> None:
+    """Though the thread that would run it next is still at work."""
+    blocked, ran = Blocked(), list[int]()
+    tasks = BackgroundTasks([BackgroundTask(blocked)])
+
+    async def request() -> None:
+        async with run(tasks) as cancel:
+            await blocked.is_running()
+            cancel()
+            await let_it_be_delivered()
+            tasks.add_task(ran.append, 1)
+            blocked.leave.set()
+
+    anyio.run(request, backend=backend)
+    assert ran == []
+
+
 @both_ways
 def test_a_run_cancelled_thrice_waits_for_its_thread(backend: str, run: Run) -> None:
     """The run waits for the thread however often it is cancelled."""
