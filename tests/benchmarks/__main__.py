@@ -38,6 +38,8 @@ UNDER_UVICORN = {
     "1 sync task": (16,),
     "3 sync tasks": (1, 16, 256),
 }
+PICTURED = ("10 tasks, async and sync in turn", "1 sync task", "an empty list", "3 sync tasks")
+"""The rows of the picture: the price first, then the gain. All others are in the file."""
 MORE = 100
 """By how many tasks two lists differ, of which the cost of one more is told."""
 
@@ -190,11 +192,7 @@ def write(
     except ModuleNotFoundError as exc:
         say(f"left out, as {exc.name} is not installed: the pictures")
         return
-    pictured = {  # how requests a second grow with connections is the other picture's
-        name: row
-        for name, row in rows.items()
-        if row.unit != "instructions" and ("connection" not in name or ", 16 " in name)
-    }
+    pictured = {name: rows[name] for name in PICTURED if name in rows}
     if pictured:
         picture.draw_results(pictured, directory / "results.svg")
     if curves:

@@ -72,12 +72,11 @@ def draw_results(rows: Mapping[str, Row], file: Path) -> None:
                 label=peer if first else None,
                 linestyle="none",
             )
-    axes.set_xscale("log")
+    axes.set_xscale("log", base=2)
     axes.xaxis.set_major_formatter(FuncFormatter(number))
-    axes.xaxis.set_minor_formatter(NullFormatter())
     axes.set_yticks(range(len(rows)), list(rows))
     axes.tick_params(axis="y", length=0)
-    axes.invert_yaxis()
+    axes.set_ylim(len(rows) - 0.5, -0.5)
     axes.grid(axis="x", which="major")
     axes.set_xlabel("times what minibg takes (right of the line: minibg is faster, or smaller)")
     figure.legend(*axes.get_legend_handles_labels(), loc="outside upper center", ncols=7)
