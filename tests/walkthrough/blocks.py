@@ -22,6 +22,30 @@ RECORD = "python -m tests.walkthrough.record"
 WIDTH = 120
 """Of a paragraph."""
 
+A_RULE = "tests/walkthrough/a_rule.diff"
+"""The patch that adds a rule to the project; `test_a_rule_as_a_diff.py` applies it."""
+ASKING = "tests/rules/test_a_new_rule.py"
+ASKED_FOR = {
+    "tests/rules/language/words.py": "",
+    "tests/rules/language/programs.py": f"{ASKING}::test_a_rule_has_programs_that_it_speaks_of",
+    "tests/rules/test_deadline.py": f"{ASKING}::test_a_rule_has_a_module_with_a_basic_property",
+    "tests/rules/test_the_rules_bite.py": f"{ASKING}::test_a_rule_has_a_saboteur_with_a_property",
+    "tests/rules/breaks.py": f"{ASKING}::test_a_rule_has_changes_that_a_reader_may_try",
+    "minibg/examples/solutions.py": f"{ASKING}::test_a_rule_is_kept_by_code_that_names_it",
+    "README.md": f"{ASKING}::test_a_rule_has_a_row_in_the_readme",
+    "walkthrough.md": f"{ASKING}::test_a_rule_is_told_of_in_the_walkthrough",
+    "tests/walkthrough/recorded/failure_deadline_0.txt": (
+        f"{ASKING}::test_a_rule_that_is_broken_has_been_recorded"
+    ),
+    "tests/rules/test_starlette_as_oracle.py": (
+        f"{ASKING}::test_the_oracle_says_what_starlette_does_about_a_rule"
+    ),
+    "tests/rules/test_model.py": (
+        "tests/rules/test_model.py::test_each_rule_has_a_view_or_a_test_that_needs_no_program"
+    ),
+}
+"""The files of that patch in the order of writing, each with the test that asks for it."""
+
 
 def fence(language: str, lines: Iterable[str]) -> str:
     text = "\n".join(lines)
@@ -136,3 +160,41 @@ def figures(template: str) -> str:
     return (
         fill(" ".join(text.split()), WIDTH, break_long_words=False, break_on_hyphens=False) + "\n"
     )
+
+
+def a_rule() -> str:
+    """The patch that adds a rule: each file unfolds, below the test that asks for it.
+
+    Left out are hunks that change a sentence about "the twelve rules": a number tells nothing here.
+    """
+    hunks = _hunks(source.read(A_RULE))
+    if strange := set(hunks) ^ set(ASKED_FOR):
+        raise MissingError(f"{A_RULE} and ASKED_FOR differ in {', '.join(sorted(strange))}")
+    return "\n".join(_unfolding(path, hunks[path], ASKED_FOR[path]) for path in ASKED_FOR)
+
+
+def _hunks(patch: str) -> dict[str, list[str]]:
+    """For each file of a patch, its hunks, without those that only count the rules."""
+    hunks: dict[str, list[str]] = {}
+    for change in re.split(r"^diff --git .*\n", patch, flags=re.MULTILINE)[1:]:
+        head, *bodies = re.split(r"^@@ ", change, flags=re.MULTILINE)
+        telling = [body for body in bodies if not re.search(r"^-.*\w+ rules\b", body, re.MULTILINE)]
+        if telling:
+            hunks[head.splitlines()[-1].removeprefix("+++ b/")] = telling
+    return hunks
+
+
+def _unfolding(path: str, hunks: list[str], asking: str) -> str:
+    """A file of the patch: all of it if it is new, otherwise what changes."""
+    asked = "where a rule begins"
+    if asking:
+        file, _, test = asking.partition("::")
+        link = f'<a href="{file}#L{source.line_of(file, test)}">{test}</a>'
+        asked = f"asked for by {link}"
+    if hunks[0].startswith("-0,0 "):
+        language = "python" if path.endswith(".py") else "text"
+        code = fence(language, [line[1:] for line in hunks[0].splitlines()[1:]])
+    else:
+        numbers = r"^-\S+ \+\S+ @@.*"  # they would change with each line that is added above
+        code = fence("diff", "".join(re.sub(numbers, "@@ @@", hunk) for hunk in hunks).splitlines())
+    return f"<details><summary>{path}, {asked}</summary>\n\n{code}\n</details>\n"

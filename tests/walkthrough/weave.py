@@ -14,6 +14,7 @@ from cogapp import Cog
 from tests.walkthrough import blocks, source
 
 __all__ = [
+    "a_rule",
     "exercise",
     "figures",
     "piece",
@@ -43,10 +44,21 @@ def _led_to_its_line(claim: re.Match[str]) -> str:
 
 
 class _Weaver(Cog):
-    """Takes "]]] -->" for the end of a call, and at the end of a line alone: Python has "]]]"."""
+    """Takes "]]] -->" for the end of a call, and at the end of a line alone: Python has "]]]".
+
+    A mark is part of a comment that begins its line. In a diff, which the text may show, the
+    comment stands behind a sign.
+    """
+
+    def is_begin_spec_line(self, line: str) -> bool:
+        return super().is_begin_spec_line(line) and line.startswith("<!--")
+
+    def is_end_output_line(self, line: str) -> bool:
+        return super().is_end_output_line(line) and line.startswith("<!--")
 
     def is_end_spec_line(self, line: str) -> bool:
-        return line.rstrip().endswith("]]] -->") and not self.is_end_output_line(line)
+        is_end = line.rstrip().endswith("]]] -->") and "[[[end]]]" not in line
+        return is_end and "<!--" not in line[1:]
 
 
 def written(block: Callable[P, str]) -> Callable[P, None]:
@@ -68,6 +80,7 @@ saboteur = written(blocks.saboteur)
 recording = written(blocks.recording)
 figures = written(blocks.figures)
 exercise = written(blocks.exercise)
+a_rule = written(blocks.a_rule)
 
 
 if __name__ == "__main__":
