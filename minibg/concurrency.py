@@ -172,7 +172,7 @@ class _Call(Generic[T]):
         self.running = Lock()
 
     def claim(self) -> bool:
-        """Whether the caller is first: the thread claims the call to make it, the loop to cancel it."""
+        """Whether the caller is first: the thread claims a call to make it, the loop to drop it."""
         return self.unclaimed.acquire(blocking=False)
 
     def make(self) -> None:

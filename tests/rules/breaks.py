@@ -230,7 +230,7 @@ BREAKS = [
         "share the tasks by a mutable default",
         BACKGROUND,
         "tasks: Iterable[Background] | None = None) -> None:\n"
-        '        """Begin with `tasks`. Any other async callable, a list too, '
+        '        """Begin with `tasks`. Any other async callable, including a list, '
         'becomes one task."""\n'
         "        self.tasks: deque[BackgroundTask] = deque()\n",
         "tasks: Iterable[Background] | None = None, own: Any = deque()) -> None:\n"
