@@ -273,7 +273,7 @@ class Request(HTTPConnection):
     async def _has_sent_all(self, deadline: float) -> bool:
         """Wait until the client has sent its body, or pauses, and return whether it has sent all.
 
-        A client that expects "100 Continue" sends nothing without it (RFC 9110, section 10.1.1), and
+        One that expects "100 Continue" sends nothing without it (RFC 9110, section 10.1.1), and
         granian would send that if the body was asked for now.
         """
         expects = self.headers.get("expect", "").lower() == "100-continue"
