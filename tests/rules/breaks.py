@@ -441,6 +441,13 @@ BREAKS = [
     # --- cancel ---
     Break(
         "cancel",
+        "do not ask again after a failure",
+        BACKGROUND,
+        "await lowlevel.checkpoint()  # here too",
+        "pass  # here too",
+    ),
+    Break(
+        "cancel",
         "do not ask before a task",
         BACKGROUND,
         "while run.has_pending_cancellation():",

@@ -85,10 +85,11 @@ def _doc(item: pytest.Item) -> str:
 
 
 def _line(call: pytest.CallInfo[None]) -> str:
-    """The line of the test at which it failed."""
+    """The line of the test at which it failed, not of a task of its own that has raised."""
     assert call.excinfo is not None
-    inside = [entry for entry in call.excinfo.traceback if Path(entry.path).parent.name == "rules"]
-    return str(inside[-1].statement).strip() if inside else ""
+    frames = call.excinfo.traceback
+    inside = [entry for entry in frames if Path(entry.path).name.startswith("test_")]
+    return str(inside[0].statement).strip() if inside else ""
 
 
 @pytest.hookimpl(optionalhook=True)

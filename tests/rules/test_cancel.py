@@ -15,7 +15,7 @@ from unittest.mock import patch
 import anyio
 import pytest
 from anyio.to_thread import current_default_thread_limiter
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 import minibg.concurrency
@@ -31,6 +31,7 @@ from tests.rules.language.cancelling import (
 )
 from tests.rules.language.programs import PROGRAMS, AnyProgram, check
 from tests.rules.language.tasks import ASYNC, any_kind, make
+from tests.rules.language.words import Program, Task
 
 WAYS = [("asyncio", in_a_scope), ("trio", in_a_scope), ("asyncio", in_a_task)]
 both_ways = pytest.mark.parametrize(("backend", "run"), WAYS)
@@ -52,6 +53,25 @@ def test_a_row_stops_at_the_next_task_boundary(backend: str, run: Run, row: list
             await let_it_be_delivered()
             blocked.leave.set()
         assert blocked.ended.is_set(), "a thread cannot be interrupted"
+
+    anyio.run(request, backend=backend)
+    assert ran == []
+
+
+@pytest.mark.basic
+@both_ways
+def test_a_task_added_after_the_cancellation_never_starts(backend: str, run: Run) -> None:
+    """Though the thread that would run it next is still at work."""
+    blocked, ran = Blocked(), list[int]()
+    tasks = BackgroundTasks([BackgroundTask(blocked)])
+
+    async def request() -> None:
+        async with run(tasks) as cancel:
+            await blocked.is_running()
+            cancel()
+            await let_it_be_delivered()
+            tasks.add_task(ran.append, 1)
+            blocked.leave.set()
 
     anyio.run(request, backend=backend)
     assert ran == []
@@ -364,13 +384,16 @@ def test_asyncios_timeout_is_kept_though_the_thread_ends_later() -> None:
         blocked.leave.set()
 
     async def run_in_time() -> None:
-        async with asyncio.timeout(SECONDS) as deadline, anyio.create_task_group() as group:
-            group.start_soon(expire_then_let_go, deadline)
-            await BackgroundTasks([BackgroundTask(blocked)])()
+        async with anyio.create_task_group() as group:
+            # Nothing may be awaited between the run and the end of its timeout.
+            async with asyncio.timeout(SECONDS) as deadline:
+                group.start_soon(expire_then_let_go, deadline)
+                await BackgroundTasks([BackgroundTask(blocked)])()
 
     async def request() -> None:
-        with pytest.raises(TimeoutError):
+        with pytest.raises(ExceptionGroup) as raised:
             await run_in_time()
+        assert raised.group_contains(TimeoutError)
         task = asyncio.current_task()
         assert task is not None
         assert task.cancelling() == 0
@@ -471,6 +494,8 @@ def test_a_row_stops_on_trio_before_its_thread_is_told_to(program: AnyProgram) -
 
 @pytest.mark.basic
 @given(program=PROGRAMS["cancel"])
+@example(program=Program((Task(cancels=True), Task())))
+@example(program=Program((Task(cancels=True), Task(kind="a coroutine function"))))
 def test_no_task_starts_once_the_run_is_cancelled_in_any_program(
     backend: str, program: AnyProgram
 ) -> None:

@@ -9,12 +9,13 @@ from typing import Any
 
 import anyio
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from minibg import BackgroundTask, BackgroundTasks
 from tests.rules.language.programs import PROGRAMS, AnyProgram, check
 from tests.rules.language.tasks import KINDS, any_kind, make
+from tests.rules.language.words import Program, Task
 
 values = st.none() | st.integers() | st.text() | st.lists(st.integers()) | st.builds(object)
 names = (
@@ -215,6 +216,7 @@ def test_a_coroutine_in_place_of_its_function_is_refused_by_name() -> None:
 
 @pytest.mark.basic
 @given(program=PROGRAMS["capture"])
+@example(program=Program((Task(args=(0,)),)))
 def test_a_task_is_called_with_what_it_was_given_in_any_program(
     backend: str, program: AnyProgram
 ) -> None:

@@ -4,13 +4,14 @@ from contextvars import ContextVar
 
 import anyio
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from minibg import BackgroundTasks, MiniBG
 from tests.rules.language.exchange import Exchange
 from tests.rules.language.programs import PROGRAMS, AnyProgram, check
 from tests.rules.language.tasks import ASYNC, HANDED_BACK, KINDS, any_kind, make
+from tests.rules.language.words import Program, Task
 
 SHARING = ASYNC | HANDED_BACK
 value: ContextVar[int] = ContextVar("value")
@@ -70,5 +71,7 @@ def test_tasks_see_what_the_endpoint_has_set_if_it_is_async(backend: str, kind: 
 
 @pytest.mark.basic
 @given(program=PROGRAMS["context"])
+@example(program=Program((Task(sets=1), Task())))
+@example(program=Program((Task(kind="a coroutine function", sets=1), Task())))
 def test_any_task_sees_the_context_as_it_is_when_it_runs(backend: str, program: AnyProgram) -> None:
     check("context", backend, program)

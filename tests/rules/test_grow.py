@@ -5,7 +5,7 @@ from typing import Any, Literal
 
 import anyio
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from minibg import BackgroundTask, BackgroundTasks, Depends, FailFastTasks, MiniBG, Response
@@ -13,6 +13,7 @@ from tests.rules.language.exchange import Exchange
 from tests.rules.language.generators import Kind, both_kinds
 from tests.rules.language.programs import PROGRAMS, AnyProgram, check
 from tests.rules.language.tasks import KINDS, any_kind, make
+from tests.rules.language.words import Program, Task
 
 Tree = list[tuple[str, "Tree"]]
 trees: st.SearchStrategy[Tree] = st.recursive(
@@ -140,6 +141,7 @@ def test_a_task_may_add_to_a_list_that_has_run(backend: str) -> None:
 
 @pytest.mark.basic
 @given(program=PROGRAMS["grow"])
+@example(program=Program((Task(adds=(Task(),)),)))
 def test_what_is_added_runs_in_the_same_run_in_any_program(
     backend: str, program: AnyProgram
 ) -> None:

@@ -11,13 +11,14 @@ from typing import Any
 
 import anyio
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from minibg import BackgroundTask, BackgroundTasks, FailFastTasks, MiniBG
 from tests.rules.language.exchange import Exchange
 from tests.rules.language.programs import PROGRAMS, AnyProgram, Stop, UnprintableError, check
 from tests.rules.language.tasks import ASYNC, HANDED_BACK, KINDS, SYNC, any_kind, make
+from tests.rules.language.words import Program, Task
 
 failures: st.SearchStrategy[Callable[[], Exception]] = st.sampled_from(
     [
@@ -549,6 +550,7 @@ def test_a_cancelled_loop_of_a_threads_own_is_a_failure(backend: str) -> None:
 
 @pytest.mark.basic
 @given(program=PROGRAMS["isolate"])
+@example(program=Program((Task(raises=ValueError), Task())))
 def test_failures_go_to_on_error_and_no_further_in_any_program(
     backend: str, program: AnyProgram
 ) -> None:

@@ -4,13 +4,14 @@ import threading
 
 import anyio
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from minibg import BackgroundTask, BackgroundTasks
 from tests.rules.language import SECONDS
 from tests.rules.language.programs import PROGRAMS, AnyProgram, check
 from tests.rules.language.tasks import any_kind, make
+from tests.rules.language.words import Program, Task
 
 
 @given(kinds=st.lists(any_kind()))
@@ -87,5 +88,7 @@ def test_a_list_within_a_list_runs_whole_in_its_place(
 
 @pytest.mark.basic
 @given(program=PROGRAMS["order"])
+@example(program=Program((Task(), Task())))
+@example(program=Program((Task(kind="a coroutine function"), Task())))
 def test_tasks_run_one_after_another_in_any_program(backend: str, program: AnyProgram) -> None:
     check("order", backend, program)
