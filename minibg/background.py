@@ -207,7 +207,7 @@ class BackgroundTasks:
             raise
         finally:
             del exc  # its traceback holds this frame: without `del` there is a reference cycle
-        await lowlevel.checkpoint()  # raises a cancellation that the hop has put off
+        await lowlevel.checkpoint()  # here too, raise a cancellation that the hop has put off
 
 
 class FailFastTasks(BackgroundTasks):
