@@ -52,7 +52,7 @@ __all__ = [
 
 
 def __getattr__(name: str) -> Any:
-    """The names of `minibg.ext.sse`, which is imported when one of them is asked for (PEP 562)."""
+    """Import `minibg.ext.sse` only when one of its names is asked for (PEP 562)."""
     if name not in ("EventSourceResponse", "ServerSentEvent"):
         raise AttributeError(f"module 'minibg' has no attribute {name!r}")
     from minibg.ext import sse  # noqa: PLC0415  # `import minibg` imports no extension

@@ -11,7 +11,7 @@ from typing import NoReturn
 
 
 class Parser(argparse.ArgumentParser):
-    """Says what is wrong in one line, and exits with status 2."""
+    """Reports an error in one line, and exits with status 2."""
 
     def error(self, message: str) -> NoReturn:
         self.exit(2, f"minibg: {message}\n")

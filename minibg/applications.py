@@ -1,8 +1,8 @@
 """`MiniBG`: an application made of routes, middleware, a lifespan and answers to errors.
 
-What may live here: putting the parts together, and what an error is answered with. An exception
-that was raised before the response becomes one, inside the middleware if there is a handler for it,
-around it otherwise. Once a response has begun, nothing is sent twice.
+What may live here: putting the parts together, and the answers to errors. An exception that is
+raised before the response becomes a response: inside the middleware if the exception has a handler,
+outside it otherwise. Once a response has begun, no second one is sent.
 """
 
 import logging
@@ -27,7 +27,7 @@ from minibg.websockets import WebSocket, WebSocketDisconnect
 Endpoint = TypeVar("Endpoint", bound=Callable[..., Any])
 
 ExceptionHandler = Callable[[Request, Any], Any]
-"""Answers an exception with a `Response`; sync (then in a worker thread) or async."""
+"""Answers an exception with a `Response`; async, or sync and called in a worker thread."""
 
 
 logger = logging.getLogger("minibg.applications")
@@ -59,14 +59,14 @@ class MiniBG:
     Args:
         routes: The routes to begin with.
         middleware: Plain ASGI middleware, the outermost first; Starlette's `Middleware` fits too.
-        exception_handlers: For an exception's class, or for the status of an `HTTPException`, what
-            answers it. The handler for `Exception`, or for 500, answers what no other does, and
-            the exception still goes on to the server. It cannot read the body.
-        lifespan: Given the application, the async context in which it serves. What that yields
-            becomes the beginning of each request's `state`.
+        exception_handlers: Handlers, by the class of the exceptions or the status of the
+            `HTTPException` that each answers. The handler for `Exception`, or 500, answers all
+            others; it cannot read the body, and the exception still goes on to the server.
+        lifespan: Returns, for the application, the async context in which it serves. The value
+            that the context yields is the initial `state` of each request.
         max_body_size: The largest request body that is read, in bytes. None means no limit.
-        redirect_slashes: Whether a path that is served only with, or only without, a slash at its
-            end is redirected there.
+        redirect_slashes: Whether a request is redirected if its path is served only with, or only
+            without, a slash at its end.
     """
 
     def __init__(
@@ -133,7 +133,7 @@ class MiniBG:
         return register
 
     def exception_handler(self, exception: type[Exception] | int) -> Callable[[Endpoint], Endpoint]:
-        """Answer that class of exceptions, or that status, with the decorated function."""
+        """Answer exceptions of a class, or a status, with the decorated function."""
 
         def register(handler: Endpoint) -> Endpoint:
             self.exception_handlers[exception] = handler
@@ -142,10 +142,10 @@ class MiniBG:
         return register
 
     def add_middleware(self, cls: Callable[..., ASGIApp], *args: Any, **options: Any) -> None:
-        """Build `cls(app, *args, **options)` around all that is there so far.
+        """Wrap the application, as built so far, in `cls(app, *args, **options)`.
 
         Raises:
-            RuntimeError: If the application serves already.
+            RuntimeError: If the application is already serving.
         """
         if self._stack is not None:
             raise RuntimeError("middleware is added before the application serves, not after")
@@ -197,14 +197,14 @@ class MiniBG:
         return live(partial(self.lifespan, self), self.router.runs, scope, receive, send)
 
     async def _recover(self, request: Request, exc: BaseException) -> Response:
-        """The answer to an exception that has a handler of its own; any other is raised again."""
+        """Answer an exception that has a handler of its own; raise any other again."""
         handler = self._own_handler(exc)
         if handler is None:
             raise exc
         return await _answer(handler, request, exc)
 
     def _own_handler(self, exc: BaseException) -> ExceptionHandler | None:
-        """The handler of that status, or else of the nearest class of exceptions."""
+        """The handler for the status, or else for the nearest class of the exception."""
         if isinstance(exc, HTTPException) and exc.status_code in self.exception_handlers:
             return self.exception_handlers[exc.status_code]
         for cls in type(exc).__mro__:
@@ -235,10 +235,10 @@ async def _answer(handler: ExceptionHandler, request: Request, exc: BaseExceptio
 
 
 def http_exception(request: Request, exc: HTTPException) -> Response:
-    """What answers an `HTTPException` for which there is no other handler."""
+    """Answer an `HTTPException` that has no other handler."""
     return JSONResponse({"detail": exc.detail}, exc.status_code, exc.headers)
 
 
 def server_error(request: Request, exc: Exception) -> Response:
-    """What answers an exception that nobody expected. It tells the client nothing about it."""
+    """Answer an unexpected exception. The client is told nothing about it."""
     return PlainTextResponse("Internal Server Error", 500)

@@ -1,11 +1,11 @@
-"""The subject: deferred calls, and the rules by which they run.
+"""Deferred calls, and the rules by which they run.
 
 It rests on one fact: **whatever is in the list has not started**. A run takes tasks from the head
 of the list until none is left. So each task runs once, a task that is added during the run runs
 too, and the tasks that are still there when a run ends early can be named.
 
 Async tasks run on the event loop, sync ones in worker threads. A *hop* is the way into a thread and
-back; it costs a hundred times what a call on the loop does. A *row* is a sequence of consecutive
+back; it costs a hundred times as much as a call on the loop. A *row* is a sequence of consecutive
 sync tasks, which share one hop. In its thread, the row takes its tasks from the list. It returns to
 the loop when there are no more, or earlier, with a task that still needs the loop: to await what
 the task has returned, or to decide what its failure means. So a run has three parts: choosing the
@@ -39,10 +39,10 @@ Call = Callable[["BackgroundTask"], Any]
 logger = logging.getLogger("minibg.background")
 
 LONGEST_ROW = 0.05
-"""After so many seconds, a row gives its thread to others that wait for one (**room**)."""
+"""The seconds after which a row gives its thread to others that wait for one (**room**)."""
 
 around_tasks = ContextVar[Callable[[Call, "BackgroundTask"], Any] | None]("around", default=None)
-"""Set by a middleware: called with the list's own `call_task` and the task, for each task."""
+"""A middleware sets it; it is called for each task, with the list's `call_task` and the task."""
 
 
 class BackgroundTask:
@@ -69,7 +69,7 @@ class BackgroundTask:
 
     @property
     def name(self) -> str:
-        """The function's name, for logs. The arguments stay out of it: they may be secrets."""
+        """The function's name, for logs. It leaves out the arguments: they may be secrets."""
         return self.func.name if isinstance(self.func, BackgroundTask) else name_of(self.func)
 
     async def __call__(self) -> None:
@@ -102,13 +102,13 @@ class BackgroundTasks:
         return task
 
     def call_task(self, task: BackgroundTask) -> Any:
-        """Make the call, on the loop or in a thread; an awaitable result is awaited afterwards."""
+        """Make the call, on the loop or in a thread. The run then awaits an awaitable result."""
         return task.func(*task.args, **task.kwargs)
 
     def on_error(self, task: BackgroundTask, exc: Exception) -> Awaitable[None] | None:
-        """Decide what a failure means (**isolate**): it is logged, and the next task runs.
+        """Decide what a failure means (**isolate**): here, log it, and let the next task run.
 
-        A subclass may decide otherwise, sync or async, on the loop; what it raises ends the run.
+        A subclass may override it, sync or async; it is called on the loop. Raising ends the run.
         """
         logger.error(
             "background task %s failed", task.name, exc_info=(type(exc), exc, exc.__traceback__)
@@ -140,7 +140,7 @@ class BackgroundTasks:
         return copied
 
     def __del__(self) -> None:
-        if getattr(self, "tasks", None):  # there is none where a subclass's `__init__` has failed
+        if getattr(self, "tasks", None):  # it is missing if a subclass's `__init__` has failed
             self.abandon("no run took them")
 
     async def __call__(self) -> None:
@@ -153,7 +153,7 @@ class BackgroundTasks:
             while self.tasks:
                 if self.tasks[0].is_async:
                     run = run or get_current_task()
-                    while run.has_pending_cancellation():  # the task before may not have noticed it
+                    while run.has_pending_cancellation():  # the previous task may have missed it
                         await lowlevel.checkpoint()
                     task = self.tasks.popleft()
                     left = None  # the call itself is still to be made
@@ -180,10 +180,10 @@ class BackgroundTasks:
         """In a thread, run the row at the head of the list, or as much of it as `LONGEST_ROW`
         allows.
 
-        Returns the task that has ended the row early, and what is left of it.
+        Returns the task that ended the row early, with the awaitable that completes it.
         """
         end = monotonic() + LONGEST_ROW
-        with suppress(IndexError):  # none is left, or the loop has abandoned the rest meanwhile
+        with suppress(IndexError):  # the list is empty, or the loop has abandoned the rest
             while not (self.tasks[0].is_async or is_cancelled()):
                 task = self.tasks.popleft()
                 left = left_of(copy_context().run, call, task)
@@ -194,7 +194,7 @@ class BackgroundTasks:
         return None
 
     async def _react(self, task: BackgroundTask, exc: BaseException) -> None:
-        """Have `on_error` decide what a failure means. Anything else is raised again."""
+        """Have `on_error` decide what a failure means; raise any other exception again."""
         try:
             if isawaitable(reaction := self.on_error(task, await failure_of(exc))):
                 await reaction
@@ -207,7 +207,7 @@ class BackgroundTasks:
             raise
         finally:
             del exc  # its traceback holds this frame: without `del` there is a reference cycle
-        await lowlevel.checkpoint()  # here too, a cancellation that the hop has put off
+        await lowlevel.checkpoint()  # here too, raise a cancellation that the hop has put off
 
 
 class FailFastTasks(BackgroundTasks):

@@ -1,13 +1,13 @@
-"""Worker threads: which calls belong there, the way there and back.
+"""Worker threads: which calls belong there, and the way there and back.
 
-Theory of operation. A thread cannot be interrupted, so whoever sends a call into one waits until it
-is back, even if cancelled in the meantime. There are two kinds of cancellation. An anyio cancel
-scope (trio has no other kind) keeps its task cancelled: anyio waits for the thread, and then the
-task's next await raises. asyncio's `task.cancel()` throws an exception into the
-task once, and anyio then leaves the thread behind: still running, its place in the limiter given
-away, its outcome lost. So `_hop` catches that exception and waits for the thread itself. Only then
-is the exception raised. Or, if the thread has brought something back, the exception is put off to
-the task's next await, as the cancellation of a scope would be.
+Theory of operation. A thread cannot be interrupted, so a task that sends a call into one waits for
+it, even if the task is cancelled in the meantime. There are two kinds of cancellation. An anyio
+cancel scope (trio has no other kind) keeps its task cancelled: anyio waits for the thread, and then
+the task's next await raises. asyncio's `task.cancel()` throws an exception into the task once, and
+anyio then leaves the thread behind: still running, its place in the limiter given away, its outcome
+lost. So `_hop` catches that exception and waits for the thread itself. Its callers then raise the
+exception or, if the thread has brought something back, put it off to the task's next await, where
+the cancellation of a scope would be raised too.
 
 Rules kept here: **place** (what is async, what runs in a thread), **room** (background work has
 threads of its own), and **cancel** as far as it concerns threads. Nothing about lists of tasks or
@@ -37,19 +37,19 @@ FUNCTIONS = (FunctionType, MethodType, type)
 
 
 def is_async_callable(obj: Any) -> bool:
-    """Whether a call of `obj` gives a coroutine, which belongs on the event loop (**place**)."""
+    """Whether calling `obj` returns a coroutine, which belongs on the event loop (**place**)."""
     return given_by(obj) == "coroutine"
 
 
 def given_by(obj: Any) -> Literal["coroutine", "generator", "result"]:
-    """What calling `obj` returns at once. A coroutine or a generator has run nothing by then.
+    """The kind of object that calling `obj` returns. A coroutine or generator has run nothing yet.
 
-    Seen through `functools.partial`, bound methods, objects whose `__call__` is async, and
+    It sees through `functools.partial`, bound methods, objects whose `__call__` is async, and
     decorators that mark their sync wrapper (`inspect.markcoroutinefunction`; before Python 3.12
     asyncio's own mark, which is a bare `object()`).
     """
     if isinstance(obj, FunctionType) and obj.__code__.co_flags & ASYNC:
-        return "coroutine"  # the lines below say so too, and take twice as long
+        return "coroutine"  # a shortcut: the lines below take twice as long
     while isinstance(obj, partial):
         obj = obj.func
     if getattr(obj, "__dict__", None) and _is_marked(obj):
@@ -58,7 +58,7 @@ def given_by(obj: Any) -> Literal["coroutine", "generator", "result"]:
     flags = code.co_flags if code else 0
     if flags & ASYNC:
         return "coroutine"
-    if flags & GENERATOR and not flags & inspect.CO_ITERABLE_COROUTINE:  # of `types.coroutine`
+    if flags & GENERATOR and not flags & inspect.CO_ITERABLE_COROUTINE:  # set by `types.coroutine`
         return "generator"
     return "result"
 
@@ -68,10 +68,10 @@ def _is_marked(obj: Any) -> bool:
 
 
 async def run_in_threadpool(func: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> T:
-    """Call a sync function in a worker thread and return what it returns, or raise what it raises.
+    """Call a sync function in a worker thread, and return its result or raise its exception.
 
-    The thread is one of those for endpoints and dependencies (anyio's default limiter, 40). It
-    runs in a copy of the caller's context.
+    The thread is one of the 40 for endpoints and dependencies (anyio's default limiter). The
+    function runs in a copy of the caller's context.
     """
     return await _run_in_thread(partial(func, *args, **kwargs), current_default_thread_limiter())
 
@@ -79,21 +79,21 @@ async def run_in_threadpool(func: Callable[P, T], /, *args: P.args, **kwargs: P.
 async def run_in_background_thread(
     func: Callable[[*Ts], T], /, *args: *Ts, on_cancel: Callable[[], None] = lambda: None
 ) -> T:
-    """`run_in_threadpool`, in one of the threads that are kept for background tasks (**room**).
+    """Like `run_in_threadpool`, in one of the threads kept for background tasks (**room**).
 
-    If asyncio cancels meanwhile, `on_cancel` is called at once, on the loop. A result other than
-    None is still returned, and the cancellation follows at the caller's next await. So the caller
-    awaits once more before it leaves an `asyncio.timeout`, for example.
+    If asyncio cancels the caller meanwhile, `on_cancel` is called at once, on the loop. A result
+    other than None is still returned, and the cancellation follows at the caller's next await. So
+    a caller awaits once more before it leaves, for example, an `asyncio.timeout`.
     """
     return await _run_in_thread(partial(func, *args), background_limiter(), on_cancel)
 
 
 async def run_in_extra_thread(func: Callable[[*Ts], T], /, *args: *Ts) -> T:
-    """`run_in_threadpool`, in a thread that is always available; and the call is always made.
+    """Like `run_in_threadpool`, in a thread that is always available. The call is always made.
 
-    It is for closing dependencies. If closing had to wait for a free thread, requests that hold all
-    threads could wait for each other for ever. If asyncio cancels meanwhile, the outcome comes
-    first, and the cancellation with the caller's next await.
+    Dependencies are closed this way. If closing had to wait for a free thread, requests that hold
+    all threads could wait for each other for ever. If asyncio cancels the caller meanwhile, the
+    outcome comes first, and the cancellation follows at the caller's next await.
     """
     cancelled: BaseException | None = None
     with CancelScope(shield=True):
@@ -136,9 +136,9 @@ _END: Any = object()
 
 
 class iterate_in_threadpool(AsyncIterator[T]):  # noqa: N801  # Starlette's name
-    """Iterate over a sync iterable without blocking the event loop: each step is made in a thread.
+    """Iterate over a sync iterable without blocking the event loop: each step runs in a thread.
 
-    `aclose` closes an iterator that can be closed, in a thread as well.
+    `aclose` closes the iterator, in a thread as well, if it has a `close` method.
     """
 
     def __init__(self, iterable: Iterable[T]) -> None:
@@ -172,12 +172,12 @@ class _Call(Generic[T]):
         self.running = Lock()
 
     def claim(self) -> bool:
-        """Whether the caller is the first to claim: the thread, to call, or the loop, to cancel."""
+        """Whether the caller is first: the thread claims a call to make it, the loop to drop it."""
         return self.unclaimed.acquire(blocking=False)
 
     def make(self) -> None:
-        """Make the call, in this thread, and keep what comes of it."""
-        with self.running:  # before the claim: where the loop has lost that, it can `wait`
+        """Make the call in this thread, and keep its outcome."""
+        with self.running:  # before the claim: if the loop loses that, it can `wait`
             if self.claim():
                 try:
                     self.result = self.func()
@@ -191,7 +191,7 @@ class _Call(Generic[T]):
             pass
 
     def outcome(self) -> T:
-        """Return what the call has returned, or raise what it has raised."""
+        """Return the call's result, or raise its exception."""
         try:
             if self.exception is not None:
                 raise self.exception
@@ -240,7 +240,7 @@ async def _hop(call: _Call[T], on_cancel: Callable[[], None] | None = None) -> B
 
 
 class _NoLimit(CapacityLimiter):
-    """Lets every hop pass, as its caller holds the place: it saves a sixth of the time of a hop."""
+    """Admits every hop, as its caller already holds a place: this saves a sixth of a hop's time."""
 
     def __new__(cls) -> Self:
         return object.__new__(cls)
@@ -264,7 +264,7 @@ def _cancel_again(cancelled: BaseException) -> None:
 def told_in_thread() -> Callable[[], object]:
     """Return a function that tells a worker thread whether the current task is cancelled.
 
-    It raises where the thread has been told. trio may tell it late, so its task is asked as well.
+    It raises if the thread has been told. trio may tell it late, so the task is asked as well.
     """
     if _asyncio_task() is not None:
         return from_thread.check_cancelled
@@ -278,13 +278,13 @@ def told_in_thread() -> Callable[[], object]:
 
 
 def cancellation_types() -> tuple[type[BaseException], ...]:
-    """All cancellation exceptions. asyncio's is one on trio too: a thread may run such a loop."""
+    """All cancellation exceptions. On trio asyncio's is one too: a thread may run its loop."""
     asyncio = sys.modules.get("asyncio")
     return (anyio.get_cancelled_exc_class(), *([asyncio.CancelledError] if asyncio else []))
 
 
 def is_cancelled() -> bool:
-    """Whether the current task is to end, even if the exception that said so was caught."""
+    """Whether the current task has been cancelled, even if it has caught the exception."""
     task = _asyncio_task()
     by_asyncio = task is not None and task.cancelling() > 0
     return by_asyncio or anyio.get_current_task().has_pending_cancellation()
@@ -293,14 +293,14 @@ def is_cancelled() -> bool:
 def asyncios_cancellation() -> Callable[[], bool]:
     """Return a function that tells, from any task, whether asyncio has cancelled the current one.
 
-    On trio it is never so: whoever cancels there waits for what was cancelled.
+    On trio the answer is always no: there, a canceller waits for the tasks that it cancels.
     """
     task = _asyncio_task()
     return lambda: task is not None and task.cancelling() > 0
 
 
 def _asyncio_task() -> Any:
-    """asyncio's current task; on trio there is none."""
+    """asyncio's current task, or None on trio."""
     try:
         return sys.modules["asyncio"].current_task()
     except (KeyError, RuntimeError):  # asyncio is not imported, or its loop does not run

@@ -1,4 +1,4 @@
-"""What requests and responses are made of: headers, query parameters, URLs, attributes.
+"""The parts of requests and responses: headers, query parameters, URLs, attributes.
 
 What may live here: containers that know the form of their data and nothing of a connection.
 """
@@ -23,8 +23,8 @@ def encode_header(name: str, value: str) -> tuple[bytes, bytes]:
     """A header as ASGI carries it: lower-case name and value, as bytes.
 
     Raises:
-        ValueError: If the name is no token, or the value holds CR, LF, NUL or what Latin-1 lacks.
-            Either would let a value become a header, or a response, of its own.
+        ValueError: If the name is not a token, or the value holds CR, LF, NUL or characters that
+            Latin-1 lacks. Otherwise a value could become a header, or a response, of its own.
     """
     raw_name = _lower(name)
     if not _token.fullmatch(raw_name):
@@ -43,7 +43,7 @@ def _lower(name: str) -> bytes:
 
 
 class Headers(Mapping[str, str]):  # noqa: PLW1641  # no mapping has a hash
-    """The headers of a request: a mapping whose keys know no case, over ASGI's list of pairs.
+    """The headers of a request: a case-insensitive mapping over ASGI's list of pairs.
 
     Args:
         raw: Pairs of lower-case name and value. The list is kept, not copied.
@@ -90,7 +90,7 @@ class MutableHeaders(Headers, MutableMapping[str, str]):
         self.raw[:] = [pair for pair in self.raw if pair[0] != _lower(key)]
 
     def append(self, key: str, value: str) -> None:
-        """Add a header, also where one of that name stands already, as for `Set-Cookie`."""
+        """Add a header, even if one of the same name is present, as for `Set-Cookie`."""
         self.raw.append(encode_header(key, value))
 
     def add_vary_header(self, vary: str) -> None:
@@ -101,7 +101,7 @@ class MutableHeaders(Headers, MutableMapping[str, str]):
 class MultiDict(Mapping[str, V]):  # noqa: PLW1641  # likewise
     """Pairs of name and value. Where a name comes twice, the last value counts.
 
-    Two are equal if they give each name the same values in the same order.
+    Two of them are equal if each name has the same values in the same order.
     """
 
     def __init__(self, items: Iterable[tuple[str, V]] = ()) -> None:
@@ -160,7 +160,7 @@ def _decode(data: bytes) -> str:
 
 
 def unquote_cookie(value: str) -> str:
-    """What a cookie's value stands for, where it is quoted as `http.cookies` does it.
+    """The meaning of a cookie's value, if it is quoted in the way of `http.cookies`.
 
     That module's own decoder takes time in proportion to the square of the length, on Pythons
     before 3.11.10 and 3.12.6 (CVE-2024-7592).
@@ -276,5 +276,5 @@ class State:
         self._values[key] = value
 
     def __delattr__(self, key: str) -> None:
-        self.__getattr__(key)  # raises where there is none
+        self.__getattr__(key)  # raises if there is none
         del self._values[key]

@@ -1,8 +1,8 @@
-"""A value as the type that was asked for, out of text or JSON that a client sent.
+"""Text or JSON from a client, decoded as the type that was asked for.
 
-msgspec reads it. What is done besides is to bound what a client can make that cost, and to take two
-forms of time that browsers send and RFC 3339 has not. For either the JSON is first read as no type
-in particular, then looked through, and then converted: `carefully`, in `json_decoder`.
+msgspec reads it. This module also bounds the cost that a client can cause, and accepts two forms of
+time that browsers send and RFC 3339 lacks. For either, the JSON is first read without a particular
+type, then looked through, and then converted: `carefully`, in `json_decoder`.
 
 * Numbers near the ends of what a float can hold cost msgspec 10 us each, and Python's own parser a
   fraction of that.
@@ -13,8 +13,8 @@ Large JSON is read in a thread. msgspec keeps Python's lock while it reads: 10 t
 MiB, depending on what it holds; Python does while it frees the values, for half as long again.
 Where that is too long for other requests, lower the application's `max_body_size`.
 
-A fault of the client's is one that msgspec, or Python below it, raises. What code of the
-application's raises meanwhile (a validator, the factory of a default) goes on to the server's log.
+Exceptions of msgspec, or of Python below it, are the client's fault. Exceptions of the
+application's code (a validator, the factory of a default) go on to the server's log.
 """
 
 import re
@@ -33,16 +33,16 @@ import msgspec
 from msgspec import inspect as types
 
 DOES_NOT_FIT = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
-"""What is raised where a value does not fit."""
+"""The exceptions that say that a value does not fit."""
 
 SMALL = 16 * 1024
-"""Up to so many bytes no precaution is taken: whatever they hold is read within 50 ms."""
+"""Up to this many bytes no precaution is taken: any content is read within 50 ms."""
 
 MAX_COLLISIONS = 16
 """How many different values of a set, or keys of a mapping, may have the same hash."""
 
 HAS_NO_HASH = ("unhashable type", "Cannot hash")
-"""How Python begins to say that a value cannot stand in a set."""
+"""The beginning of Python's message that a value cannot stand in a set."""
 
 ARRAYS = (
     *(types.ListType, types.SetType, types.FrozenSetType, types.VarTupleType, types.TupleType),
@@ -63,7 +63,7 @@ DATETIME = rf"(\d{{4}}-\d\d-\d\d)(?:[Tt ]{TIME})?"
 
 
 def text_decoder(annotation: Any) -> Callable[[Any], Any]:
-    """What reads the text, or the list of texts, of a query or a path as that type.
+    """Return a function that reads a text, or a list of texts, of a query or path as the type.
 
     Raises:
         Exception: When it is called; `fault_of` tells whose fault it is.
@@ -76,7 +76,7 @@ def text_decoder(annotation: Any) -> Callable[[Any], Any]:
 
 
 def json_decoder(annotation: Any) -> Callable[[bytes], Any]:
-    """What reads JSON as that type.
+    """Return a function that reads JSON as the type.
 
     Raises:
         Exception: When it is called; `fault_of` tells whose fault it is.
@@ -90,7 +90,7 @@ def json_decoder(annotation: Any) -> Callable[[bytes], Any]:
     decode_any = msgspec.json.Decoder(float_hook=lambda text: number(text)).decode  # noqa: PLW0108
 
     def carefully(body: bytes) -> Any:
-        """Read it as no type in particular, look it through, and convert it."""
+        """Read the JSON without a particular type, look it through, and convert it."""
         data = decode_any(body)
         if has_times or hashes_chosen or number is Decimal:
             data = _looked_through(info, data)
@@ -106,14 +106,14 @@ def json_decoder(annotation: Any) -> Callable[[bytes], Any]:
                 raise
         return carefully(body)
 
-    return decode if is_raw else read  # what is to be left as it was sent cannot be converted
+    return decode if is_raw else read  # raw JSON, to be left as it was sent, cannot be converted
 
 
 def fault_of(exc: Exception) -> Exception:
-    """What was raised, as one of `DOES_NOT_FIT` if it is the client's fault.
+    """Return the exception, as one of `DOES_NOT_FIT` if it is the client's fault.
 
-    It is where msgspec, or Python below it, has raised. Otherwise it comes from Python code of the
-    application's, a validator for example, and stays as it is.
+    It is if msgspec, or Python below it, has raised. Otherwise it comes from the application's
+    Python code, a validator for example, and is returned unchanged.
     """
     *_, (frame, _) = frames = [*walk_tb(exc.__traceback__)]
     is_clients = len(frames) == 1 or frame.f_globals is globals()
@@ -128,7 +128,7 @@ def _has_slow_floats(body: bytes) -> bool:
 
 
 def _parts(info: Any) -> Iterator[Any]:
-    """The type, and all that it is made of, each once."""
+    """The type and all its parts, each once."""
     seen: dict[int, Any] = {}
     todo = [info]
     while todo:
@@ -181,7 +181,7 @@ def _looked_through(info: Any, data: Any) -> Any:
 
 
 def _takes(info: Any, data: list[Any] | dict[str, Any]) -> bool:
-    """Whether it is that of a union which such data may become."""
+    """Whether it is the member of a union that such data may become."""
     is_array = isinstance(data, list)
     if not isinstance(info, types.StructType):
         return isinstance(info, ARRAYS if is_array else OBJECTS)
@@ -262,4 +262,4 @@ def _annotation(info: Any) -> Any:
 
 
 decode_json = json_decoder(Any)
-"""Reads JSON as whatever it is."""
+"""Reads JSON as plain Python data."""

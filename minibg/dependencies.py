@@ -1,11 +1,11 @@
-"""An endpoint's signature, read once, when it is registered, and compiled into how to call it.
+"""An endpoint's signature, read once at registration and compiled into a plan for calling it.
 
-An endpoint and all that it depends on become one plan: values are taken from the request, then
-dependencies are called, each after those that it asks for, then the endpoint. A request only
-carries the plan out. That a dependency is computed once is decided before there is a request.
+An endpoint and all its dependencies become one plan: take values from the request, call the
+dependencies, each after those that it asks for, and then call the endpoint. A request only carries
+out the plan. The plan itself decides which dependencies share one call.
 
 What may live here: who asks for what, the order of the calls, and the calls. What one parameter
-means is the business of `params.py`; what becomes of the result, that of `routing.py`.
+means is the business of `params.py`; the use of the result is that of `routing.py`.
 """
 
 from collections.abc import Awaitable, Callable, Collection, Hashable, Mapping
@@ -60,15 +60,15 @@ class Dependency(NamedTuple):
 def Depends(  # noqa: N802  # FastAPI's name
     dependency: Call | None = None, *, use_cache: bool = True, scope: Lifetime = "request"
 ) -> Any:
-    """Give a parameter what a callable returns, or yields; as its default or within `Annotated`.
+    """Fill a parameter with what a callable returns or yields; as a default or in `Annotated`.
 
     Args:
         dependency: A function, sync (then in a worker thread) or async, a class, a callable object
-            or a generator function. It may ask for whatever an endpoint may. By default it is the
+            or a generator function. It may ask for all that an endpoint may. By default it is the
             parameter's annotation.
-        use_cache: Whether it is called once a request, and all who ask for it share the result.
-        scope: When a generator goes on after its `yield`: when the response has been sent
-            ("request"), or before that, when the endpoint has returned ("function").
+        use_cache: Whether it is called once per request, and all who ask for it share the result.
+        scope: When a generator resumes after its `yield`: when the response has been sent
+            ("request"), or earlier, when the endpoint has returned ("function").
     """
     if scope not in LIFETIMES:
         raise TypeError(f"a dependency's scope is one of {LIFETIMES}, not {scope!r}")
@@ -76,16 +76,16 @@ def Depends(  # noqa: N802  # FastAPI's name
 
 
 class Step(msgspec.Struct, eq=False):
-    """A dependency to be called, and what gives each of its arguments."""
+    """A dependency to call, and the source of each of its arguments."""
 
     call: Call
     arguments: "dict[str, Source]"
-    lifetime: Lifetime  # how long what it yields stays open
-    gives: str  # what a call gives, as `given_by` says it
+    lifetime: Lifetime  # how long the yielded value stays open
+    gives: str  # the kind of object that a call returns, by `given_by`
     may_yield: bool
 
     async def solve(self, resources: RequestResources, solved: "dict[Source, Any]") -> Any:
-        """What the dependency returns, or yields; what yields stays open for its lifetime."""
+        """Return what the dependency returns or yields; a generator stays open for its lifetime."""
         given = {name: solved[source] for name, source in self.arguments.items()}
         if self.gives == "coroutine":
             result = await self.call(**given)
@@ -104,17 +104,17 @@ class Step(msgspec.Struct, eq=False):
 TAKES_ANYTHING = (Parameter.VAR_POSITIONAL, Parameter.VAR_KEYWORD)
 
 Source = Given | Value | Step
-"""What gives an argument."""
+"""The source of an argument."""
 
 
 class Dependant:
-    """An endpoint with all that it depends on, as a plan that each request carries out.
+    """An endpoint with all its dependencies, as a plan that each request carries out.
 
     Args:
         call: The endpoint, sync or async.
         path_params: The names of the parameters in its path.
         connection: What it serves, `Request` or `WebSocket`.
-        overrides: What is called in place of a dependency.
+        overrides: The callables that replace dependencies, by the dependency.
 
     Raises:
         TypeError: If a signature cannot be served; it names the function and the parameter.
@@ -132,9 +132,9 @@ class Dependant:
         self.path_params = path_params
         self.connection = connection
         self.overrides = overrides or {}
-        self.given: list[Given] = []  # what is given by its class
-        self.values: list[Value] = []  # what is read, by its name
-        self.in_body: dict[str, Value] = {}  # of those, what its body holds, by name
+        self.given: list[Given] = []  # those given by their class
+        self.values: list[Value] = []  # those read by their name
+        self.in_body: dict[str, Value] = {}  # of those, the ones in the body
         self.steps: list[Step] = []  # then called, each after those that it asks for
         self._shared: dict[Hashable, Step] = {}
         self.arguments = self._compile(call, "function")
@@ -146,11 +146,11 @@ class Dependant:
     async def solve_and_call(self, resources: RequestResources) -> Any:
         """Carry out the plan for one request, and return what the endpoint returns.
 
-        What stays open no longer than that is closed by then (**release**).
+        By then, all that has the endpoint's lifetime is closed (**release**).
 
         Raises:
-            HTTPException: 422, with all values that are missing or do not fit, before anything
-                has been called.
+            HTTPException: 422, with all values that are missing or do not fit, before any
+                dependency is called.
         """
         arguments = {}
         if self.arguments:
@@ -197,9 +197,9 @@ class Dependant:
     def _compile(
         self, call: Call, lifetime: Lifetime, overrides: bool = False
     ) -> dict[str, Source]:
-        """What gives each of a function's arguments, after it has been added to the plan.
+        """Add the sources of a function's arguments to the plan, and return them by name.
 
-        One that overrides another may take anything, as a mock does; it is given nothing for that.
+        An override may take `*args` and `**kwargs`, as a mock does; it is given nothing for those.
         """
         try:
             parameters = parameters_of(call)
@@ -218,7 +218,7 @@ class Dependant:
         return arguments
 
     def _source(self, parameter: Parameter, call: Call, lifetime: Lifetime) -> Source:
-        """What gives that parameter of the function its value."""
+        """The source of the value of a function's parameter."""
         if parameter.kind not in (Parameter.POSITIONAL_OR_KEYWORD, Parameter.KEYWORD_ONLY):
             raise Refused("cannot be given by keyword, as all arguments are")
         annotation, dependency = _annotation_and_mark(parameter)
@@ -239,7 +239,7 @@ class Dependant:
         return value
 
     def _step(self, mark: Dependency, annotation: Any) -> Step:
-        """The call of a dependency; those who share what it gives share the call."""
+        """The call of a dependency; all who share its result share the call."""
         if mark.call is None and annotation is Parameter.empty:
             raise Refused("names no dependency: Depends(function), or annotate it with a class")
         call = annotation if mark.call is None else mark.call
@@ -259,7 +259,7 @@ class Dependant:
         return self._shared[key]
 
     def _settle(self) -> None:
-        """Refuse what only the whole plan shows, and settle whether a body is one value."""
+        """Refuse faults that only the whole plan shows; settle whether the body is one value."""
         endpoint = name_of(self.call)
         if given_by(self.call) == "generator":
             hint = "let it return a StreamingResponse of what it yields"
@@ -293,14 +293,14 @@ def _annotation_and_mark(parameter: Parameter) -> tuple[Any, Dependency | None]:
 
 
 def _may_yield(call: Call) -> bool:
-    """Whether it is, or wraps, a generator function. What a wrapper gives shows when it is called:
-    the generator, a context made of it (`@contextmanager`), or what it has drained it into.
+    """Whether it is, or wraps, a generator function. Only a wrapper's call shows its result: the
+    generator, a context made from it (`@contextmanager`), or the items drained from it.
     """
     return any(given_by(layer) == "generator" for layer in layers(call))
 
 
 def _context_of(result: Any) -> AbstractAsyncContextManager[Any] | None:
-    """What is to be entered for the value that a generator yields, or None where it is none."""
+    """The context to enter for the value that a generator yields, or None if there is none."""
     if isasyncgen(result):
         return asynccontextmanager(lambda: result)()
     if isgenerator(result):

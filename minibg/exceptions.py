@@ -20,7 +20,7 @@ class HTTPException(Exception):
 
     Args:
         status_code: The status of the answer, from 200 to 599.
-        detail: What the answer's `{"detail": ...}` holds, anything that JSON can hold. By default
+        detail: The content of the answer's `{"detail": ...}`, anything that fits JSON. By default
             the phrase that belongs to the status (RFC 9110, section 15), or no text if none does.
         headers: Headers of the answer.
 
@@ -46,7 +46,7 @@ class HTTPException(Exception):
 
 
 class BadRequest(HTTPException):
-    """What the client has sent, or left out, cannot be read."""
+    """The request cannot be read, for something that the client has sent or left out."""
 
     def __init__(self, detail: str) -> None:
         super().__init__(400, detail)

@@ -1,8 +1,8 @@
 """Forms: their fields and files, parsed by the library python-multipart.
 
 A small form is parsed on the event loop, at once. A larger one is parsed in a thread, in pieces
-that are worth the way there. Parsers (that of JSON too) have threads of their own, since slow
-endpoints may hold all of theirs.
+that are worth the hop. Parsers, of JSON too, have threads of their own, since slow endpoints may
+hold all of theirs.
 
 Rule kept here: **release**, as far as it concerns uploads: once closed, a file says so.
 
@@ -85,11 +85,11 @@ class UploadFile:
             self.size = max(self.size, self.file.tell())
 
     async def seek(self, offset: int) -> None:
-        """Go on reading at that byte."""
+        """Continue reading at the byte."""
         await self._call("seek", offset)
 
     async def close(self) -> None:
-        """Close the file, and remove it where it stands on the disk."""
+        """Close the file, and remove it if it stands on the disk."""
         try:
             if not self._is_in_memory():
                 await run_in_extra_thread(self.file.close)
@@ -117,7 +117,7 @@ class FormData(MultiDict[str | UploadFile]):
     """The fields and the files of a form."""
 
     async def close(self) -> None:
-        """Close the files, also where to close one of them fails; that is raised afterwards."""
+        """Close all files, even if closing one of them fails; the failure is raised afterwards."""
         async with AsyncExitStack() as stack:
             for _, value in self._items:
                 if isinstance(value, UploadFile):
@@ -176,7 +176,7 @@ class Limits(NamedTuple):
     bytes: int
 
     def check(self, what: str, number: int) -> None:
-        """Raise a `ValueError` where that is more than there may be."""
+        """Raise a `ValueError` if a limit is exceeded."""
         limit = getattr(self, what)
         if number > limit:
             whose = "a field" if what == "bytes" else "it"
@@ -207,7 +207,7 @@ class Part:
             self.file = UploadFile(file, headers=Headers(self.headers))
 
     def item(self, charset: str) -> tuple[str, str | UploadFile]:
-        """Its name and what it holds, where text is encoded so if the part does not say how."""
+        """Its name and its content, with a charset for text if the part does not declare one."""
         name = self._option(b"name", charset)
         if self.file is None:
             _, options = parse_options(Headers(self.headers).get("content-type", ""))
@@ -230,7 +230,7 @@ class Part:
 
 
 class Multipart:
-    """What a `multipart/form-data` parser calls as it goes; in the end `form` is what came of it.
+    """The callbacks of a `multipart/form-data` parser; in the end, `form` is its result.
 
     A file stands in `parts` from its first byte, so that it is closed whatever comes after.
     """
@@ -278,7 +278,7 @@ class Multipart:
         self.form = FormData([part.item(self.charset) for part in self.parts])
 
     async def close(self) -> None:
-        """Close the files, also where the form has not come to be."""
+        """Close the files, even if the form was never completed."""
         await FormData(("", part.file) for part in self.parts if part.file is not None).close()
 
 
@@ -327,7 +327,7 @@ async def parse_form(content_type: str, stream: AsyncIterable[bytes], limits: Li
 
 
 async def run_parser(call: Callable[[], T], in_thread: bool) -> T:
-    """Call it at once, or in one of the threads that parsers have."""
+    """Call a parser at once, or in one of the parsers' threads."""
     if not in_thread:
         return call()
     try:

@@ -1,7 +1,7 @@
 """The messages that a server has for one request: the body, and that the client has gone.
 
-A server says that the client has gone behind the body only, so whoever waits for that has to take
-the body in. An inbox does it for them, and keeps the body for its reader.
+A server reports that the client has gone only after the body, so whoever waits for the report must
+take in the body first. An inbox does that for them, and keeps the body for its reader.
 
 What may live here: receiving. What the messages mean is the business of `requests.py`.
 """
@@ -27,7 +27,7 @@ class Inbox:
     """The messages of one request, for several readers at a time.
 
     One reads the body, with `receive`. Others wait until the client goes away, or ask whether it
-    has. A server tells that behind the body only. So for them a task of the inbox's own listens: it
+    has. A server tells that only after the body. So for them a task of the inbox listens: it
     takes in message after message, and keeps the body for its reader, up to `room` bytes and one
     piece more. A `receive` that it has begun is never cancelled, as granian and Starlette's
     `BaseHTTPMiddleware` would lose what comes at that moment.
@@ -56,9 +56,9 @@ class Inbox:
     is_disconnected = False
     _is_listening = False
     _listening: CancelScope  # of the task that listens, or has listened last
-    _is_read_directly = False  # by the reader, so that the listener waits
-    _waiting = 0  # so many wait for the disconnect
-    _kept: bytearray | None = None  # None where all that came was read
+    _is_read_directly = False  # by the reader, while the listener waits
+    _waiting = 0  # the number of tasks that wait for the disconnect
+    _kept: bytearray | None = None  # None if all that came was read
     _failure: Exception | None = None  # what `receive` raised while the inbox listened
     _change: Event | None = None  # for those who wait for anything new
 
@@ -93,7 +93,7 @@ class Inbox:
         return message
 
     async def receive_disconnect(self) -> Message:
-        """Wait for the disconnect. Raises what the server's `receive` raises meanwhile."""
+        """Wait for the disconnect. Errors of the server's `receive` are raised."""
         self._waiting += 1
         try:
             while not self.is_disconnected:
@@ -104,7 +104,7 @@ class Inbox:
         return {"type": "http.disconnect"}
 
     async def poll(self) -> None:
-        """Take in what the server has to say by now. Raises what its `receive` raises."""
+        """Take in the messages that the server has by now. Errors of its `receive` are raised."""
         if not self._listen():
             await checkpoint()
             return
@@ -113,17 +113,17 @@ class Inbox:
                 await self._changed()
 
     def discard(self) -> None:
-        """Forget the body, as nobody reads it any more."""
+        """Forget the body, since nobody will read it."""
         self.is_discarded, self._kept = True, None
         self._announce()
 
     async def drain(self, pause: float, deadline: float) -> bool:
-        """Wait for the end of the body, or for the disconnect, and give whether it has come.
+        """Wait for the body's end or the disconnect, and return whether either has come.
 
         Args:
             pause: For how many seconds the client may send nothing.
-            deadline: Until when it may take, by the clock of the event loop. Then the client is
-                given up, as if it had gone.
+            deadline: When to give the client up, as if it had gone, by the clock of the event
+                loop.
         """
         with CancelScope(deadline=deadline) as all_the_time:
             while self.more_body and not self.is_disconnected:
@@ -137,7 +137,7 @@ class Inbox:
         return True
 
     def _listen(self) -> bool:
-        """Begin to take messages in, where that is possible and not done already."""
+        """Begin to take messages in, if that is possible and not happening already."""
         if self._is_listening or self.is_disconnected or not self._has_room():
             return False
         self._is_listening, self._listening = True, CancelScope()
@@ -156,7 +156,7 @@ class Inbox:
                     await self._changed()
                 while not self.is_disconnected and self._has_room():
                     self._keep(await self._receive())
-                    await checkpoint()  # there may be no end of what is there already
+                    await checkpoint()  # there may be no end to the messages at hand
             except Exception as exc:  # noqa: BLE001  # raised where somebody waits
                 self._failure = exc
             except BaseException:
@@ -217,5 +217,5 @@ def start_apart(func: Callable[[], Coroutine[Any, Any, None]]) -> None:
         sys.modules["trio"].lowlevel.spawn_system_task(func, context=copy_context())
     else:
         task = loop.create_task(func())
-        _apart.add(task)  # the loop itself does not keep it alive
+        _apart.add(task)  # the event loop does not keep it alive
         task.add_done_callback(_apart.discard)

@@ -1,9 +1,9 @@
-"""What one request is given, and what is open for it until it is closed.
+"""The objects that one request is given, and the contexts that stay open for it.
 
 Rules kept here: **own list** (a request has one list of each class that is asked for) and the half
-of **release** that says how: the last first, always, and with the exception where there was one.
-When is said by the callers: `Dependant.solve_and_call` closes what lives as long as the endpoint,
-`respond` what lives as long as the request.
+of **release** that says how: always, the last first, and with the exception if there was one. The
+callers say when: `Dependant.solve_and_call` closes the contexts of the endpoint's lifetime,
+`respond` those of the request's.
 
 What may live here: the state of a request while it is served. Who asks for what is the business of
 `dependencies.py`.
@@ -38,15 +38,15 @@ logger = logging.getLogger("minibg.injection")
 
 Lifetime = Literal["function", "request"]
 LIFETIMES: tuple[Lifetime, ...] = ("function", "request")
-"""How long something stays open, by FastAPI's names, in the order in which it is closed."""
+"""How long a context stays open, by FastAPI's names, in the order of closing."""
 
 
 class RequestResources:
-    """What one request is given, and what is open for it.
+    """The objects that one request is given, and the contexts that stay open for it.
 
-    To `open` something is to keep it open for a lifetime, which `close` ends. When the response has
-    been sent `close_all` ends both, as leaving it as a context does; when the endpoint has raised,
-    `abort`.
+    `open` keeps a context open for a lifetime, which `close` ends. When the response has been sent,
+    `close_all` ends both lifetimes, and so does leaving this object as a context. When the endpoint
+    has raised, `abort` ends them.
 
     Args:
         connection: The request, or the WebSocket.
@@ -54,11 +54,11 @@ class RequestResources:
 
     response: Response | None = None
     result: Any = None
-    """What the endpoint has returned, where something else is closed before it is answered."""
+    """The endpoint's result, kept while contexts are closed before the answer."""
     swallowed_by: str | None = None
     """The name of the dependency that has swallowed an exception."""
     body: Any = None
-    """The body where a parameter asks for it, as bytes or as a form."""
+    """The body, as bytes or as a form, if a parameter asks for it."""
 
     def __init__(self, connection: HTTPConnection) -> None:
         self.connection = connection
@@ -72,9 +72,9 @@ class RequestResources:
         return self.lists[cls]
 
     def open_tasks(self, cls: type[BackgroundTasks]) -> BackgroundTasks:
-        """`tasks`, of a class that is an async context: it is left when the endpoint has returned.
+        """Like `tasks`, for an async context, which is left when the endpoint has returned.
 
-        That is after all else that lives as long as the endpoint, since nothing is opened earlier.
+        It is left after all else with the endpoint's lifetime, since nothing is opened earlier.
         """
         if cls not in self.lists:
             if not self.stacks:
@@ -92,13 +92,13 @@ class RequestResources:
     async def open(
         self, lifetime: Lifetime, context: AbstractAsyncContextManager[Any], call: Any
     ) -> Any:
-        """Enter the context that a call gave, and keep it open for that lifetime."""
+        """Enter the context, and keep it open for the lifetime."""
         if not self.stacks:
             self._prepare()
         return await self.stacks[lifetime].enter_async_context(_Opened(self, context, call))
 
     def _prepare(self) -> None:
-        """Make room for what is opened: the form is closed after it, and the shield left last."""
+        """Make the stacks: the form is closed after all they hold, and the shield left last."""
         self.stacks = {lifetime: AsyncExitStack() for lifetime in LIFETIMES}
         self.is_cancelled = asyncios_cancellation()
         self.connection.scope["router"].runs.add(self._is_left_alone)
@@ -107,17 +107,17 @@ class RequestResources:
             self.stacks["request"].push_async_callback(self.connection.close)
 
     def _is_left_alone(self) -> bool:
-        """Whether the lifespan may end before all is closed: nothing closes, or is about to."""
+        """Whether the lifespan may end before all is closed: nothing is closing, or about to."""
         return not (self.shield.shield or self.is_cancelled())
 
     async def close(self, lifetime: Lifetime, exc: BaseException | None = None) -> None:
-        """Close what is open for that lifetime, the newest first, even if a cancellation waits.
+        """Close all that is open for the lifetime, the newest first, even if a cancellation waits.
 
         Args:
-            exc: What is thrown into the generators.
+            exc: The exception to throw into the generators.
 
         Raises:
-            BaseException: `exc`, or what the generators make of it. Nothing, if one swallows it.
+            BaseException: `exc`, or the generators' own in its place; none if one swallows it.
         """
         details = (type(exc), exc, exc.__traceback__) if exc else (None, None, None)
         self.shield.shield = True
@@ -132,7 +132,7 @@ class RequestResources:
         """Close all. A failure to close is logged; a cancellation meanwhile is raised.
 
         Args:
-            exc: What sending the response raised, for the generators to see.
+            exc: The exception that sending the response raised, for the generators to see.
         """
         raised = await self._throw(exc)
         if raised is not exc and raised is not None:
@@ -141,10 +141,10 @@ class RequestResources:
                 raise raised
 
     async def abort(self, exc: BaseException) -> BaseException:
-        """Close all and give up the tasks, as the endpoint has raised.
+        """Close all and abandon the tasks, as the endpoint has raised.
 
         Returns:
-            What has to be answered: what the endpoint raised, or what the generators make of it.
+            The exception to answer: the endpoint's, or the generators' own in its place.
         """
         await close_pieces(self.result)  # nobody will read them
         failure = await self._throw(exc)
@@ -158,7 +158,7 @@ class RequestResources:
         return RuntimeError(f"{self.swallowed_by} swallowed the exception, so nothing answers")
 
     async def _throw(self, exc: BaseException | None) -> BaseException | None:
-        """Close all, and give what comes out of it: `exc`, or what the generators make of it."""
+        """Close all, and return the exception that results: `exc`, or the generators' own."""
         if not self.stacks and self.connection.has_form:
             self._prepare()
         for lifetime in tuple(self.stacks):
@@ -183,11 +183,11 @@ class RequestResources:
 
 
 def _log_failure(raised: BaseException | None, exc: BaseException | None) -> None:
-    """Log why something could not be closed, also where a cancellation came on top of it.
+    """Log why a context could not be closed, even if a cancellation came on top of it.
 
     Args:
-        raised: What came out when all was closed.
-        exc: What was thrown in.
+        raised: The exception that closing raised.
+        exc: The exception that was thrown in.
     """
     while raised is not None and raised is not exc:
         if isinstance(raised, Exception):
@@ -197,7 +197,7 @@ def _log_failure(raised: BaseException | None, exc: BaseException | None) -> Non
 
 
 class _Opened(AbstractAsyncContextManager[Any]):
-    """A context, where what its generator does wrong names the dependency."""
+    """A context whose errors about a wrong `yield` name the dependency."""
 
     def __init__(
         self, resources: RequestResources, context: AbstractAsyncContextManager[Any], call: Any
@@ -229,7 +229,7 @@ class _Opened(AbstractAsyncContextManager[Any]):
 @asynccontextmanager
 async def in_threads(context: AbstractContextManager[Any]) -> AsyncIterator[Any]:
     """A sync context as an async one: it is entered and left in worker threads."""
-    entered: list[Any] = []  # asyncio's cancellation may come in place of what is returned
+    entered: list[Any] = []  # asyncio's cancellation may replace the result
     try:
         await run_in_threadpool(lambda: entered.append(context.__enter__()))
     except BaseException as exc:

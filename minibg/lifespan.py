@@ -33,7 +33,7 @@ class Runs:
         self._going_on.add(is_left_alone)
 
     def remove(self, is_left_alone: Callable[[], bool]) -> None:
-        """Wait for it no longer."""
+        """Stop waiting for it."""
         self._going_on.remove(is_left_alone)
         if self._one_is_over is not None:
             self._one_is_over.set()
@@ -48,7 +48,7 @@ class Runs:
             self.remove(is_cancelled)
 
     async def wait_for_all(self) -> None:
-        """Wait until everything that has to be waited for is over."""
+        """Wait until all that has been added is over or to be left alone."""
         while not all(is_left_alone() for is_left_alone in self._going_on):
             self._one_is_over = Event()
             await self._one_is_over.wait()
@@ -71,7 +71,7 @@ async def live(
 
     Raises:
         RuntimeError: If the context gives a state, and the server does not keep one.
-        BaseException: What the context raises.
+        BaseException: The exception that the context raises.
     """
     await receive()
     async with enter() as state:
@@ -97,7 +97,7 @@ async def tell_of_failure(app: ASGIApp, scope: Scope, receive: Receive, send: Se
         scope, receive, send: Those of the lifespan.
 
     Raises:
-        BaseException: What the application raises, or what the server raises when it is told.
+        BaseException: The application's, or the server's when it is told.
     """
     received, sent = False, ""
 
@@ -121,7 +121,7 @@ async def tell_of_failure(app: ASGIApp, scope: Scope, receive: Receive, send: Se
 
 
 async def _tell(phase: str, exc: BaseException, receive: Receive | None, send: Send) -> None:
-    """Tell the server that this phase has failed, when it has said what it has to say first."""
+    """Tell the server, once it has asked, that this phase has failed."""
     try:
         with CancelScope(shield=True):
             if receive is not None:

@@ -9,7 +9,7 @@ from typing import Any
 
 
 def reason_of(exc: BaseException) -> str:
-    """Why a run has ended early, for the log: an `Exception` is a failure, all else cancels."""
+    """For the log, why a run ended early: an `Exception` is a failure, any other a cancellation."""
     cause = "an earlier failure" if isinstance(exc, Exception) else "cancelled"
     return f"{cause}, {type(exc).__name__}"
 
@@ -17,7 +17,7 @@ def reason_of(exc: BaseException) -> str:
 def name_of(func: Any) -> str:
     """The name by which logs and errors call a callable: `module.qualname`, never an argument.
 
-    A `partial` has the name of its function, an object without a name that of its class.
+    A `partial` has the name of its function; an object without a name has that of its class.
     """
     while isinstance(func, partial):
         func = func.func

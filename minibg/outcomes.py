@@ -1,10 +1,10 @@
-"""What a call leaves: something for the event loop to await, or a failure.
+"""The outcome of a call in a thread: an awaitable for the event loop, or a failure.
 
-A call in a worker thread may hand back an awaitable, which only the loop can await. Or it may fail,
-and only the loop may decide what that means. Both come back as one thing: an awaitable.
+A call in a worker thread may return an awaitable, which only the loop can await. Or it may fail,
+and only the loop may decide what the failure means. Both come back in one form: an awaitable.
 
-Rule kept here: **isolate**, as far as it says what counts as a failure and what ends the run. What
-a failure means is decided in `background.py`.
+Rule kept here: **isolate**, in its distinction between failures and exceptions that end the run.
+`background.py` decides what a failure means.
 """
 
 from collections.abc import AsyncGenerator, Awaitable, Callable, Generator
@@ -20,11 +20,11 @@ Ts = TypeVarTuple("Ts")
 
 
 def left_of(call: Callable[[*Ts], Any], /, *args: *Ts) -> Awaitable[Any] | None:
-    """Make a call in this worker thread, and return what is left of it for the loop to await.
+    """Make a call in this worker thread, and return an awaitable if the loop has to complete it.
 
-    That is the awaitable that the call has handed back, or one that raises its failure. A generator
-    is a failure, for nothing would run it. So is `SystemExit`: no signal arrives in a thread, so it
-    is the call's own, and one call must not end the server.
+    It awaits the call's result, or raises the call's failure. A generator counts as a failure, as
+    nothing would run it. So does `SystemExit`: signals do not arrive in a thread, so the call has
+    raised it itself, and one call must not end the server.
     """
     try:
         result = call(*args)
@@ -62,10 +62,10 @@ def _caused_by(exc: BaseException, text: str) -> RuntimeError:
 
 
 async def failure_of(exc: BaseException) -> Exception:
-    """Return the failure that `exc` stands for. An exception that ends the current task is raised.
+    """Return the failure that `exc` stands for, or raise `exc` if it ends the current task.
 
-    A cancellation of something else is a failure too: somebody has cancelled what was awaited. If
-    `exc` is a group with a cancellation and failures, such as trio's task groups raise, only the
+    If something that the task awaited was cancelled by somebody else, that is a failure too. If
+    `exc` is a group of a cancellation and failures, such as trio's task groups raise, only the
     failures are returned.
     """
     if isinstance(exc, Exception):
@@ -85,8 +85,8 @@ async def failure_of(exc: BaseException) -> Exception:
 
 
 def _split(exc: BaseException) -> tuple[BaseException | None, BaseException | None]:
-    """Of an exception, the cancellation and the rest."""
-    if isinstance(exc, GeneratorExit):  # there may be no loop any more that could be asked
+    """Split an exception into the cancellation and the rest."""
+    if isinstance(exc, GeneratorExit):  # there may be no loop left to ask
         return None, exc
     if isinstance(exc, BaseExceptionGroup):
         return exc.split(cancellation_types())
@@ -94,10 +94,10 @@ def _split(exc: BaseException) -> tuple[BaseException | None, BaseException | No
 
 
 def within(context: AbstractContextManager[Any], call: Callable[[], Any]) -> Any:
-    """For `call_task`: make the call in the context, which is left when the task has ended.
+    """For `call_task`: make the call in a context that is left when the task has ended.
 
-    A sync task that hands back an awaitable ends on the loop: in another thread, and with different
-    context variables from those it started with.
+    A sync task that returns an awaitable ends on the loop: in another thread, and with other
+    context variables than those with which it started.
     """
     with ExitStack() as stack:
         stack.enter_context(context)

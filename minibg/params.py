@@ -1,6 +1,6 @@
-"""What one parameter means: by its class, or by its name and the part of a request that holds it.
+"""The meaning of a parameter: by its class, or by its name and the part of a request it is in.
 
-What may live here: types, where their values are found, and what is said of one that does not fit.
+What may live here: types, where their values are found, and errors for values that do not fit.
 Who asks for a parameter, and when it is read, is the business of `dependencies.py`.
 """
 
@@ -37,27 +37,27 @@ WHAT_WORKS = (
 
 
 class Refused(Exception):
-    """Nothing can give a parameter its value; the message goes on after "..., which"."""
+    """Nothing can give a parameter its value. The message continues "..., which"."""
 
 
 class Given(msgspec.Struct, eq=False):
-    """What a parameter is given by its class, whatever its name."""
+    """The value of a parameter that is given by its class, whatever its name."""
 
     of: Read
 
 
 class Value(msgspec.Struct, eq=False):
-    """What a parameter is given by its name, from a part of the request."""
+    """The value of a parameter that is found by its name in a part of the request."""
 
-    read: Read  # takes it from there, or gives `MISSING`
-    decode: Callable[[Any], Any] | None  # makes it the type that is asked for, if it is not yet
+    read: Read  # takes it from there, or returns `MISSING`
+    decode: Callable[[Any], Any] | None  # converts it to the type asked for, where needed
     kind: str  # one of those that `kind_of` gives
     loc: tuple[str, ...]  # where it is, as FastAPI says it: `("query", "limit")`
     type: Any
     default: Any
 
     def of(self, resources: RequestResources) -> Any:
-        """The value that this request has for it; each has its own copy of the default.
+        """The value in this request; each request has its own copy of the default.
 
         Raises:
             Exception: One of `DOES_NOT_FIT`.
@@ -74,14 +74,14 @@ class Value(msgspec.Struct, eq=False):
 
 
 def given_by_class(annotation: Any, served: type[HTTPConnection]) -> Given | None:
-    """What a parameter is given whose class says all, whatever its name. None for any other class.
+    """The source of a parameter whose class determines it; None for any other class.
 
     Args:
         annotation: The class.
         served: What the endpoint serves, `Request` or `WebSocket`.
 
     Raises:
-        Refused: If it is such a class, and cannot be given here.
+        Refused: If it is such a class, but cannot be given here.
     """
     if annotation is Response:
         return Given(RequestResources.injected_response)
@@ -109,7 +109,7 @@ def _is_any_of(annotation: Any, classes: type | tuple[type, ...]) -> bool:
 def value_by_name(
     name: str, annotation: Any, default: Any, path_params: Collection[str] = ()
 ) -> Value:
-    """What a parameter is given from the path if that has its name, or else from query or body.
+    """The source of a parameter: the path if that has its name, or else query or body.
 
     Raises:
         Refused: If no part of a request can hold a value of that type.
@@ -137,7 +137,7 @@ def _decoder(kind: str, annotation: Any) -> Callable[[Any], Any] | None:
 
 
 def _without_none(annotation: Any) -> Any:
-    """What text is read as where it is optional: it may be missing, but `null` is no None."""
+    """The type to read text as, if it is optional: it may be missing, but `null` is not None."""
     if get_origin(annotation) in (Union, UnionType):
         return reduce(or_, (m for m in get_args(annotation) if m is not NoneType))
     return annotation
@@ -158,7 +158,7 @@ FILES = ("upload", "uploads")
 
 
 def kind_of(annotation: Any) -> tuple[str, str]:
-    """What a value is, which tells which part of a request can hold it; and why, if none can."""
+    """The kind of a value, which tells which part of a request can hold it; or why none can."""
     if annotation in (Parameter.empty, Any):
         return "anything", ""
     if annotation in (UploadFile, UploadFile | None):
@@ -168,7 +168,7 @@ def kind_of(annotation: Any) -> tuple[str, str]:
     try:
         info = types.type_info(annotation)
         msgspec.json.schema(annotation)  # JSON can become that type, all the way down
-    except Exception as exc:  # noqa: BLE001  # whatever msgspec cannot read, no request can give
+    except Exception as exc:  # noqa: BLE001  # no request can give what msgspec cannot read
         return "unknown", f". msgspec cannot read it: {' '.join(str(exc).split())}"
     members = _members(info)
     fitting = (kind for kind, fits in KINDS.items() if all(fits(member) for member in members))
@@ -176,7 +176,7 @@ def kind_of(annotation: Any) -> tuple[str, str]:
 
 
 def _members(info: Any) -> list[Any]:
-    """The types that a union is made of, None apart; of any other type, itself."""
+    """The members of a union except None; for any other type, that type itself."""
     members = info.types if isinstance(info, types.UnionType) else (info,)
     return [member for member in members if not isinstance(member, types.NoneType)]
 
@@ -204,10 +204,10 @@ KINDS = {"scalar": _is_scalar, "scalars": _is_list_of_scalars, "body": _is_body}
 
 @lru_cache
 def is_json(content_type: str) -> bool:
-    """Whether that is a type of JSON, `application/json` or `application/...+json`.
+    """Whether a media type is JSON's, `application/json` or `application/...+json`.
 
-    A page of another site cannot send such a body without asking first (Fetch standard,
-    CORS-safelisted request-header), as it can text, a form, or a body without any type.
+    A page of another site may send text, a form, or a body without any type, but must ask before
+    it sends such a body (Fetch standard, CORS-safelisted request-header).
     """
     kind, _, subtype = content_type.partition(";")[0].strip().lower().partition("/")
     name, plus, suffix = subtype.rpartition("+")
@@ -215,7 +215,7 @@ def is_json(content_type: str) -> bool:
 
 
 async def read_json_body(request: Request) -> bytes:
-    """The body that is to be read as JSON, where the client says that it is.
+    """The body to read as JSON, if the client says that it is JSON.
 
     Raises:
         HTTPException: 415 if it has another type, or none (RFC 9110, section 15.5.16). Also what
@@ -243,7 +243,7 @@ def _all_from_query(name: str, resources: RequestResources) -> Any:
 
 
 def whole_body(resources: RequestResources) -> Any:
-    """The body, where it is the value of one name only."""
+    """The body as the value of the only name that asks for it."""
     return resources.body or MISSING
 
 
@@ -258,7 +258,7 @@ def _all_from_form(name: str, resources: RequestResources) -> Any:
     given = resources.body.getlist(name)
     if any(item and isinstance(item, str) for item in given):
         raise msgspec.ValidationError("Expected a file, got text")
-    # A browser sends a file without a name where none was chosen.
+    # A browser sends a file without a name if the user has chosen none.
     return [item for item in given if isinstance(item, UploadFile) and item.filename] or MISSING
 
 
@@ -298,11 +298,11 @@ def error_of(loc: tuple[str, ...], exc: Exception) -> dict[str, Any]:
 
 
 def _split_location(exc: Exception) -> tuple[str, list[str | int]]:
-    """What msgspec says, and where.
+    """Split msgspec's message into the fault and its location.
 
     It says "Expected `int`, got `str` - at `$.names[0]`" of a value, and "... - at `key` in
-    `$.names`" of a key; within a mapping or a set, `[...]` stands for any place. What an exception
-    of the user's says may be a client's text, and so may the name of an unknown field.
+    `$.names`" of a key; within a mapping or a set, `[...]` stands for any place. The message of
+    an application's own exception may hold a client's text; so may an unknown field's name.
     """
     text, users_words = str(exc), str(exc.__cause__ or "")
     if text.startswith("Object contains unknown field"):

@@ -1,4 +1,4 @@
-"""The client's side of an HTTP connection: what was asked, and the body as it comes in.
+"""The client's side of an HTTP connection: the request, and its body as it comes in.
 
 What may live here: reading the scope and the messages that a server hands in (ASGI specification,
 HTTP connection scope). Nothing is parsed before somebody asks for it.
@@ -34,14 +34,14 @@ LINGERING_TIMEOUT = 5.0
 """For how many seconds the client may pause meanwhile. Names and values of both are nginx's."""
 
 SHORT_PAUSE = 0.5
-"""After how many seconds of such a pause the client is given the answer's body as well."""
+"""The seconds of such a pause after which the client is given the answer's body as well."""
 
 _host = re.compile(r"(?:[A-Za-z0-9._~-]+|\[([0-9A-Fa-f:.]+)\])(?::0*([0-9]{0,5}))?")
 _default_ports = {"http": 80, "https": 443, "ws": 80, "wss": 443}
 
 
 def is_host(netloc: str) -> bool:
-    """Whether it is a host, and perhaps a port, as in a `Host` header (RFC 9110, section 7.2)."""
+    """Whether a text is a host, perhaps with a port, as in a `Host` header (RFC 9110, 7.2)."""
     found = _host.fullmatch(netloc)
     if found is None or int(found[2] or 0) >= 2**16:
         return False
@@ -61,7 +61,7 @@ class ClientDisconnect(BadRequest):
 
 
 class InvalidJSON(BadRequest, ValueError):
-    """The body is no JSON. Uncaught it answers 400; `except ValueError` catches it as well."""
+    """The body is not JSON. If uncaught, it answers 400; `except ValueError` catches it as well."""
 
 
 async def _no_receive() -> Message:
@@ -91,8 +91,8 @@ class HTTPConnection:
     def url(self) -> URL:
         """The URL that was asked for (RFC 9112, section 3.3).
 
-        A `Host` header that is no host is not believed: the server's address stands for it, and
-        "localhost" where the server has none, as on a Unix socket.
+        A `Host` header that does not hold a host is replaced by the server's address, or by
+        "localhost" if the server has none, as on a Unix socket.
         """
         return self._url(self.scope["path"], self.scope.get("query_string", b""))
 
@@ -115,7 +115,7 @@ class HTTPConnection:
 
     @cached_property
     def headers(self) -> Headers:
-        """The headers. Their names know no case."""
+        """The headers. Their names are case-insensitive."""
         # ASGI allows any iterable, also one that can be read only once.
         raw = self.scope["headers"] = list(self.scope.get("headers", ()))
         return Headers(raw)
@@ -129,13 +129,13 @@ class HTTPConnection:
 
     @property
     def path_params(self) -> dict[str, Any]:
-        """The values that the path had where the route has parameters, converted."""
+        """The values of the route's parameters in the path, converted."""
         params: dict[str, Any] = self.scope.get("path_params", {})
         return params
 
     @cached_property
     def cookies(self) -> dict[str, str]:
-        """The cookies. What is no `name=value` is passed over."""
+        """The cookies. Anything but `name=value` is skipped."""
         headers = ";".join(self.headers.getlist("cookie"))
         pairs = (pair.partition("=") for pair in headers.split(";"))
         cookies = {name.strip(): unquote_cookie(value.strip()) for name, eq, value in pairs if eq}
@@ -144,7 +144,7 @@ class HTTPConnection:
 
     @property
     def client(self) -> Address | None:
-        """The client's host and port, where the server knows them."""
+        """The client's host and port, if the server knows them."""
         return Address(*client) if (client := self.scope.get("client")) else None
 
     @property
@@ -157,7 +157,7 @@ class HTTPConnection:
 
     @property
     def state(self) -> State:
-        """Free attributes of this request; they begin as what the lifespan yielded."""
+        """Free attributes of this request; at first, those that the lifespan yielded."""
         return State(self.scope.setdefault("state", {}))
 
 
@@ -166,13 +166,13 @@ class Request(HTTPConnection):
 
     Args:
         scope: The connection scope, of type "http".
-        receive: Where the body comes from.
+        receive: The source of the body.
     """
 
     _body: bytes | None = None
     _form: FormData | None = None
     _stream_consumed = False
-    _is_refused = False  # as its body is too large
+    _is_refused = False  # because its body is too large
     has_inbox = False
     """Whether somebody has asked for anything of the `inbox`."""
 
@@ -234,7 +234,7 @@ class Request(HTTPConnection):
         if limit is not None and size > limit:
             self._is_refused = True
             self.inbox.discard()
-            # The connection serves no other request, as what is left of the body may never come.
+            # The connection serves no other request, as the rest of the body may never come.
             detail = f"the body is larger than {limit} bytes"
             raise HTTPException(413, detail, headers={"connection": "close"})
 
@@ -242,7 +242,7 @@ class Request(HTTPConnection):
     def has_unread_body(self) -> bool:
         """Whether the client may still send a body, so that the response has to be `lingering`.
 
-        That is what it has announced (RFC 9112, section 6.3).
+        The headers announce it (RFC 9112, section 6.3).
         """
         return self.inbox.more_body and (
             self._is_refused
@@ -251,7 +251,7 @@ class Request(HTTPConnection):
         )
 
     def lingering(self, send: Send) -> Send:
-        """A `send` that completes the response when what is left of the body was read.
+        """A `send` that completes the response when the rest of the body has been read.
 
         The server closes the connection when the response is complete, and granian when all of its
         length has been sent. Closed while the client still sends, a connection is reset, and the
@@ -271,10 +271,10 @@ class Request(HTTPConnection):
         return send_and_linger
 
     async def _has_sent_all(self, deadline: float) -> bool:
-        """Wait until the client has sent its body, or pauses, and give whether it has sent all.
+        """Wait until the client has sent its body, or pauses, and return whether it has sent all.
 
         One that expects "100 Continue" sends nothing without it (RFC 9110, section 10.1.1), and
-        granian would say it if the body was asked for now.
+        granian would send that if the body was asked for now.
         """
         expects = self.headers.get("expect", "").lower() == "100-continue"
         if expects and not self.inbox.has_begun:
@@ -291,10 +291,10 @@ class Request(HTTPConnection):
         return self._body
 
     async def json(self) -> Any:
-        """The body as JSON, whatever type the client says that it has.
+        """The body as JSON, whatever type the client declares.
 
         Raises:
-            InvalidJSON: If it is none. Also what `stream` raises.
+            InvalidJSON: If it is not JSON. `stream`'s errors are raised as well.
         """
         body = await self.body()
         in_thread = len(body) > MAX_LENGTH_ON_THE_LOOP
@@ -314,7 +314,7 @@ class Request(HTTPConnection):
 
         Args:
             max_files: How many files it may have.
-            max_fields: How many fields it may have that are no files.
+            max_fields: How many fields it may have besides files.
             max_part_size: How many bytes such a field may have as it is sent.
 
         Raises:
@@ -344,7 +344,7 @@ class Request(HTTPConnection):
         return await self.inbox.receive_disconnect()
 
     def receive_again(self) -> Receive:
-        """A `receive` for an application that reads the body itself, also where it was read before.
+        """A `receive` for an application that reads the body itself, even if it was read before.
 
         It raises the errors of `stream`, for the application to answer.
         """

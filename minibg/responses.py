@@ -5,7 +5,7 @@ the response was never completed), when to **release** (between the two), and **
 a response is not sent.
 
 What may live here: turning content into ASGI messages (ASGI specification, "Response Start" and
-"Response Body"), and what follows them. What is answered is decided above.
+"Response Body"), and what follows them. The callers decide what is answered.
 """
 
 from collections.abc import AsyncIterable, AsyncIterator, Iterable, Mapping
@@ -93,7 +93,7 @@ class Response:
             self._set_headers([encode_header(*item) for item in headers.items()])
 
     def render(self, content: Any) -> bytes:
-        """The body for that content."""
+        """The body for the content."""
         return b"" if content is None else self._encode(content)
 
     def _encode(self, piece: Any) -> bytes:
@@ -115,14 +115,14 @@ class Response:
 
     @cached_property
     def headers(self) -> MutableHeaders:
-        """The headers; what is changed here is sent."""
+        """The headers; changes to them are sent."""
         self._has_own_headers = True
         return MutableHeaders(self.raw_headers)
 
     def combined_with(self, injected: "Response") -> Self:
-        """A copy with what was set on another response: its headers, cookies and background.
+        """A copy with the headers, cookies and background that were set on another response.
 
-        This one stays as it is, as it may be sent again.
+        This response stays unchanged, since it may be sent again.
         """
         response = copy(self)
         response.__dict__.pop("headers", None)
@@ -149,7 +149,7 @@ class Response:
 
         Args:
             key: The cookie's name.
-            value: Its value; what a cookie may not hold is quoted.
+            value: Its value; characters that a cookie may not hold are quoted.
             max_age: How many seconds it lives.
             expires: Until when it lives: a `datetime` with a time zone, seconds from now, or text.
             path, domain: Where the client sends it.
@@ -157,7 +157,7 @@ class Response:
             partitioned: Whether each site that embeds this one has a cookie of its own (CHIPS).
 
         Raises:
-            ValueError: If the name is none that a cookie can have, an attribute holds ";", or
+            ValueError: If a cookie cannot have the name, an attribute holds ";", or
                 this Python cannot write one (`partitioned` needs 3.14).
         """
         from http.cookies import CookieError, SimpleCookie  # noqa: PLC0415  # slow to import
@@ -199,8 +199,8 @@ class Response:
     ) -> None:
         """Add a `Set-Cookie` header that makes the client forget the cookie.
 
-        The arguments are those with which it was set. A client takes no header for a cookie whose
-        name begins with `__Host-` or `__Secure-` that is not `secure` (RFC 6265bis), so it is.
+        The arguments are those with which it was set. If the name begins with `__Host-` or
+        `__Secure-`, the header is `secure`: clients ignore it otherwise (RFC 6265bis).
         """
         secure = secure or key.lower().startswith(("__host-", "__secure-"))
         self.set_cookie(key, "", 0, None, path, domain, secure, httponly, samesite, partitioned)
@@ -215,7 +215,7 @@ class Response:
         await send({"type": "http.response.body", "body": body})
 
     def _start(self) -> Message:
-        headers = self.raw_headers.copy()  # middleware may change what it is handed
+        headers = self.raw_headers.copy()  # middleware may change the list that it gets
         if self._has_own_headers:
             headers = _framed(headers, self.status_code)
         return {"type": "http.response.start", "status": self.status_code, "headers": headers}
@@ -227,8 +227,8 @@ class Response:
 class ASGIResponse(Response):
     """Any ASGI application as a response: one of Starlette's, or one with a `__call__` of its own.
 
-    Its `background` runs by minibg's rules. What is set on another response goes out with it. One
-    that is no response, as it has no `status_code`, may read the body of the request.
+    Its `background` runs by minibg's rules. Headers set on another response go out with it. An
+    application without a `status_code` is not a response, and may read the body of the request.
 
     Args:
         app: The application.
@@ -243,7 +243,7 @@ class ASGIResponse(Response):
         if not callable(self.background):
             self.background = None
         else:
-            self.app = copy(app)  # it may be sent again, and shall not run its background itself
+            self.app = copy(app)  # it may be sent again, and must not run its background itself
             self.app.background = None  # type: ignore[attr-defined]
 
     async def send_response(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -279,7 +279,7 @@ def as_response(result: Any) -> Response | None:
 
 
 def _replaced(headers: Iterable[tuple[bytes, bytes]], given: RawHeaders) -> RawHeaders:
-    """Those headers, the given in place of those of their names; cookies stand side by side."""
+    """The headers, with given ones in place of those of the same name; cookies are added."""
     names = {name for name, _ in given} - {b"set-cookie"}
     return [pair for pair in headers if pair[0].lower() not in names] + given
 
@@ -287,7 +287,7 @@ def _replaced(headers: Iterable[tuple[bytes, bytes]], given: RawHeaders) -> RawH
 def _framed(headers: RawHeaders, status_code: int) -> RawHeaders:
     """The headers, with nothing in them that contradicts the framing.
 
-    How a body is transferred is the server's to say, and one length is enough, if there may be any
+    The server decides how a body is transferred, and one length is enough, if any is allowed
     (RFC 9112, sections 6.1 and 6.3; RFC 9110, section 8.6).
     """
     names = [name for name, _ in headers]
@@ -314,10 +314,10 @@ class HTMLResponse(Response):
 
 
 class JSONResponse(Response):
-    """A response of JSON: of whatever msgspec encodes, dates, UUIDs and dataclasses among it.
+    """A response of JSON: anything that msgspec encodes, including dates, UUIDs and dataclasses.
 
     Raises:
-        TypeError: If the content holds something that JSON has no form for.
+        TypeError: If the content holds a value that JSON cannot represent.
     """
 
     media_type = "application/json"
@@ -344,8 +344,8 @@ class StreamingResponse(Response):
     """A response whose body is sent piece by piece, as an iterator yields it.
 
     Args:
-        content: What yields the pieces, strings or bytes. A sync iterable is driven in a worker
-            thread. Left before its end, an iterator that can be closed is closed.
+        content: An iterable of the pieces, strings or bytes. A sync one runs in a worker thread.
+            An iterator that is left before its end is closed, if it can be.
 
     The other arguments are those of `Response`.
 
@@ -389,19 +389,19 @@ class StreamingResponse(Response):
         await send({"type": "http.response.body", "body": b""})
 
     async def _send_pieces(self, scope: Scope, receive: Receive, send: Send) -> bool:
-        """Send all pieces, and give whether the client was there until the last."""
+        """Send all pieces, and return whether the client was there until the last."""
         try:
             async with create_task_group() as group:
                 self._start_companions(group, receive, send)
                 await self._send_body(scope, send)
                 group.cancel_scope.cancel()
                 return True
-        except BaseExceptionGroup as several:  # what was raised first is what is reported
+        except BaseExceptionGroup as several:  # the exception that was raised first is reported
             raise several.exceptions[0] from None
         return False  # a companion has cancelled the group
 
     def _start_companions(self, group: TaskGroup, receive: Receive, send: Send) -> None:
-        """Start what goes on while the body is sent; it ends with it."""
+        """Start the tasks that run while the body is sent, and end with it."""
         group.start_soon(_cancel_on_disconnect, receive, group.cancel_scope)
 
     async def _send_body(self, scope: Scope, send: Send) -> None:
@@ -409,11 +409,11 @@ class StreamingResponse(Response):
             async for chunk in self.body_iterator:
                 body = self._encode(chunk)
                 await send({"type": "http.response.body", "body": body, "more_body": True})
-                await checkpoint()  # a server whose client is gone takes all without a pause
+                await checkpoint()  # a server whose client is gone takes all pieces without a pause
 
 
 async def close_pieces(response: Any) -> None:
-    """Close the iterator that a response was given, if it was given one that can be closed."""
+    """Close the iterator of a response, if it has one that can be closed."""
     close = getattr(getattr(response, "body_iterator", None), "aclose", None)
     if close is not None:
         with CancelScope(shield=True):
@@ -437,11 +437,11 @@ async def respond(
     """Send a response, then release what the request holds, then run the background.
 
     Args:
-        response: What is sent.
+        response: The response to send.
         scope, send: Those of the request.
         receive: That of the request, or `Request.receive_disconnect`, which leaves its body alone.
         injected: Lists that run before the response's own background.
-        resources: What the request holds, if anything. It is left between response and background.
+        resources: All that the request holds, if anything; left between response and background.
     """
     lists = [*injected]
     own = response.background
@@ -454,7 +454,7 @@ async def respond(
         else:
             async with resources:
                 await response.send_response(scope, receive, send)
-                reason = "cancelled"  # what else fails while the resources are released is logged
+                reason = "cancelled"  # other failures during the release are logged
     except BaseException as exc:
         for tasks in lists:
             tasks.abandon(f"{reason}, {type(exc).__name__}")

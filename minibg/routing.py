@@ -2,8 +2,8 @@
 
 Rule kept here: **nothing lost**, where a request ends before there is a response.
 
-What may live here: finding the route, and the order *endpoint, response, release, background*. What
-the endpoint is given, and the call, is the business of `dependencies.py`; the last three steps are
+What may live here: finding the route, and the order *endpoint, response, release, background*. The
+endpoint's arguments, and the call, are the business of `dependencies.py`; the last three steps are
 those of `respond`.
 """
 
@@ -38,17 +38,17 @@ CONVERTORS: dict[str, tuple[str, Callable[[str], Any]]] = {
     "float": (r"[0-9]+(?:\.[0-9]+)?", float),
     "uuid": (r"[0-9a-fA-F]{8}-?(?:[0-9a-fA-F]{4}-?){3}[0-9a-fA-F]{12}", UUID),
 }
-"""What `{name:convertor}` in a path matches, and what turns it into the parameter's value."""
+"""By its name, what a convertor matches, and the function that makes a value of the match."""
 
 BODILESS = ("GET", "HEAD")
 """The methods with which a body is unusual (RFC 9110, sections 9.3.1 and 9.3.2)."""
 
 Recover = Callable[[Request, BaseException], Awaitable[Response]]
-"""Gives the response to an exception, or raises it again."""
+"""Returns the response to an exception, or raises the exception again."""
 
 
 class Route:
-    """A path, the methods that it is served for, and the endpoint that serves it.
+    """A path, the methods for which it is served, and the endpoint that serves it.
 
     Args:
         path: Begins with "/". `{name}` stands for one segment, `{name:convertor}` for what one of
@@ -56,7 +56,7 @@ class Route:
         endpoint: The function to call. What it returns is answered as JSON, unless it is a
             response: minibg's, Starlette's, or any other ASGI application.
         methods: GET by default. HEAD is served where GET is.
-        status_code: The status where the endpoint returns no `Response`.
+        status_code: The status if the endpoint does not return a response.
 
     Raises:
         ValueError: If the path is malformed or ambiguous, or the status is none of an answer.
@@ -89,7 +89,7 @@ class Route:
         self.in_scope: dict[str, Any] = {"route": self, "endpoint": endpoint}
 
     def match(self, path: str) -> dict[str, Any] | None:
-        """The values of the path's parameters, or None where the path is not this route's."""
+        """The values of the path's parameters, or None if this route does not serve the path."""
         found = self.path_regex.fullmatch(path)
         if found is None:
             return None
@@ -118,7 +118,7 @@ class Route:
             if (scope["method"] not in BODILESS or answered) and request.has_unread_body:
                 send = request.lingering(send)
             lists = resources.lists
-            # What is open may still add a task, and so may a stream, which may read the form too.
+            # An open dependency may still add a task. So may a stream, which may read the form too.
             is_open = resources.stacks or request.has_form or not response.is_plain
             if is_open or response.background or (lists and any(map(tasks_of, lists.values()))):
                 reads = response.reads_body
@@ -136,7 +136,7 @@ class Route:
                 let_go(answered)
 
     def dependant_for(self, connection: HTTPConnection) -> Dependant:
-        """How the endpoint is called, with the dependencies that the application overrides."""
+        """The plan of the endpoint's call, with the application's overrides of dependencies."""
         overrides = connection.app.dependency_overrides
         if self.dependant.steps and overrides:
             return Dependant(self.endpoint, self.convertors, self.connection, overrides)
@@ -159,7 +159,7 @@ class Route:
 async def _recovered(
     request: Request, resources: RequestResources, exc: BaseException
 ) -> tuple[Response, BaseException]:
-    """The response to what the endpoint has raised, and what it answers. Any other is raised."""
+    """Answer the endpoint's exception: return the response and the exception, or raise it."""
     failure = await resources.abort(exc)
     try:
         return await request.scope["router"].recover(request, failure), failure
@@ -200,11 +200,11 @@ class WebSocketRoute(Route):
 
 
 def compile_path(path: str) -> tuple[re.Pattern[str], dict[str, Callable[[str], Any]]]:
-    """The pattern that a path stands for, and for each of its parameters what converts it.
+    """The pattern for a path, and the convertor of each of its parameters.
 
-    To match takes time in proportion to the length of what is asked for: in each segment one
-    parameter at most may hold what follows it, as in `{name}.{extension}`, so that there are
-    several ways to read it. The longest such parameter is taken.
+    Matching takes time in proportion to the length of the requested path: in each segment at most
+    one parameter may hold the text that follows it, as in `{name}.{extension}`, and so be read in
+    several ways. The longest reading is taken.
 
     Raises:
         ValueError: If it does not begin with "/", or a parameter is malformed, comes twice, names
@@ -244,24 +244,24 @@ NO_METHODS: dict[str, Route] = {}
 
 
 def _may_hold(pattern: str, text: str) -> bool:
-    """Whether what a convertor matches may hold the beginning of that text."""
+    """Whether a convertor's match may hold the beginning of the text."""
     return bool(text) and re.fullmatch(pattern, f"0{text[0]}0", re.DOTALL) is not None
 
 
 def _once(segment: str, ends: str, spans: bool) -> str:
-    """A segment's pattern, such that one way to read it is tried, and no other later."""
+    """A segment's pattern that matches in the first way found, and never tries another."""
     return f"(?>{segment}(?=/|\\Z))" if ends and not spans else segment
 
 
 def _other_slash(path: str) -> str:
-    """The path without the slash at its end, or with one."""
+    """The path without the slash at its end, or with one if it has none."""
     return path.rstrip("/") if path.endswith("/") else path + "/"
 
 
 def _route_path(scope: Scope) -> str:
     """The path below the one at which the application is mounted (ASGI, `root_path`).
 
-    That is empty for a request for just there, as that lacks the slash of "/".
+    It is empty if exactly the path of the mount was asked for, without the slash of "/".
     """
     path: str = scope["path"]
     root_path: str = scope.get("root_path", "")
@@ -272,7 +272,7 @@ def _route_path(scope: Scope) -> str:
 
 
 async def _redirect(request: Request) -> RedirectResponse:
-    """To the other slash, without a host: a proxy may have another (RFC 9110, section 10.2.2)."""
+    """Redirect without naming a host: a proxy may have another (RFC 9110, section 10.2.2)."""
     root_path = request.scope.get("root_path", "").rstrip("/")
     path = quote_path(root_path + _other_slash(_route_path(request.scope)))
     path = re.sub("^//", "/%2F", path)  # else it would begin with a host (RFC 3986, section 4.2)
@@ -300,15 +300,15 @@ for own in (TO_OTHER_SLASH, METHOD_NOT_ALLOWED, *NOT_FOUND.values()):
 class Router:
     """An ASGI application that gives each connection to the route that serves it.
 
-    A path without parameters is one look-up; a pattern is tried, in order, only where no such path
+    A path without parameters takes one look-up. Patterns are tried, in order, only if no such path
     serves the request.
 
     Args:
-        routes: The routes to begin with. Of two alike, the first serves.
-        recover: Gives the response to an exception that was raised before there was one.
+        routes: The routes to begin with. Of two equal ones, the first serves.
+        recover: Returns the response to an exception that was raised before any response.
         live: Serves the lifespan.
-        redirect_slashes: Whether a path that is served only with, or only without, a slash at its
-            end is redirected there.
+        redirect_slashes: Whether a request is redirected if its path is served only with, or only
+            without, a slash at its end.
     """
 
     def __init__(
@@ -339,8 +339,8 @@ class Router:
     def find(self, scope: Scope) -> tuple[Route, dict[str, Any]]:
         """The route that serves the connection, and the values of its path's parameters.
 
-        Where none of the application's does, it is one that says so, or one that redirects to the
-        path with, or without, a slash at its end.
+        If none of the application's routes does, the result is a route that answers so, or one that
+        redirects to the path with, or without, a slash at its end.
         """
         scope_type = scope["type"]
         path = _route_path(scope) if scope.get("root_path") else scope["path"]
@@ -361,7 +361,7 @@ class Router:
         return NOT_FOUND[scope_type], {}
 
     def _is_served(self, path: str) -> bool:
-        """Whether any route serves that path, which is one with the other slash."""
+        """Whether any route serves the path, to which the request could be redirected."""
         ends = ("/", "path}") if path.endswith("/") else ("",)
         candidates = (r for r in self.patterns["http"] if r.path.endswith(ends))
         return path in self.static["http"] or any(r.match(path) is not None for r in candidates)

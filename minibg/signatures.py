@@ -1,4 +1,4 @@
-"""What a callable asks for: its parameters, each with the annotation and the default that it means.
+"""The parameters of a callable, each with the annotation and the default that are meant.
 
 `inspect.signature` shows them as they were written: an annotation as text where its module
 postpones that, a type variable where `Repo[User]` gives it a meaning, a marker where a class has a
@@ -50,7 +50,7 @@ def layers(call: Call) -> Iterator[Any]:
 def parameters_of(call: Call) -> dict[str, Parameter]:
     """The parameters, their annotations evaluated where those are text.
 
-    Not so what the function returns: its name may exist for type checkers only.
+    The return annotation is not evaluated: its name may exist for type checkers only.
     """
     called = get_origin(call) or call  # of `Repo[User]`, the class
     *_, last = layers(called)
@@ -90,7 +90,7 @@ def _names(home: Any) -> dict[str, Any]:
 
 
 def _type_arguments(call: Any, outer: Mapping[Any, Any] = {}) -> dict[type, dict[Any, Any]]:
-    """For each class that `Repo[User]` is made of, what its type variables stand for."""
+    """The meaning of the type variables, for each class that `Repo[User]` is made of."""
     cls = get_origin(call) or call
     given = [_substituted(argument, outer) for argument in get_args(call)]
     means = {cls: dict(zip(getattr(cls, "__parameters__", ()), given, strict=False))}
@@ -101,7 +101,7 @@ def _type_arguments(call: Any, outer: Mapping[Any, Any] = {}) -> dict[type, dict
 
 
 def _substituted(annotation: Any, means: Mapping[Any, Any]) -> Any:
-    """The annotation, with what its type variables stand for."""
+    """The annotation, with its type variables replaced by their meanings."""
     if isinstance(annotation, TypeVar):
         return means.get(annotation, annotation)
     variables = getattr(annotation, "__parameters__", ()) if get_origin(annotation) else ()

@@ -15,10 +15,10 @@ Send = Callable[[Message], Awaitable[None]]
 ASGIApp = Callable[[Scope, Receive, Send], Awaitable[None]]
 
 Lifespan = Callable[[Any], AbstractAsyncContextManager[Mapping[str, Any] | None]]
-"""Given the application, the context that is entered at startup and left at shutdown."""
+"""Returns, for an application, the context that is entered at startup and left at shutdown."""
 
 
 class Background(Protocol):
-    """What can be the `background` of a response: any async callable without arguments."""
+    """Anything that can be a response's `background`: an async callable without arguments."""
 
     def __call__(self) -> Awaitable[Any]: ...

@@ -3,7 +3,7 @@
 Each side of a connection has a state, and the states decide what may be received and sent:
 `SENDABLE` is the application's side. Two ends are kept apart. Where the *client* has gone, both
 receiving and sending raise `WebSocketDisconnect`, each time and at once, and `close` does nothing.
-Where the *application* has closed, receiving raises the same, but to send is a fault of the
+Where the *application* has closed, receiving raises the same, but sending is a fault of the
 endpoint, a plain `RuntimeError`.
 
 What may live here: turning messages of ASGI into text, bytes and JSON, and back, and what an
@@ -72,7 +72,7 @@ class WebSocketDisconnected(WebSocketDisconnect, RuntimeError):
 
 
 class InvalidMessage(BadRequest, ValueError):
-    """A message is not what was asked for. Uncaught it closes with 1008, and is no error."""
+    """A message of the wrong kind. If uncaught, it closes with 1008, and is not an error."""
 
 
 class WebSocket(HTTPConnection):
@@ -80,8 +80,8 @@ class WebSocket(HTTPConnection):
 
     Args:
         scope: The connection scope, of type "websocket".
-        receive: Where messages come from.
-        send: Where they go.
+        receive: The source of messages.
+        send: Their destination.
     """
 
     def __init__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -193,7 +193,7 @@ class WebSocket(HTTPConnection):
         """The next message, as text. Raises `WebSocketDisconnect` when the client goes away.
 
         Raises:
-            InvalidMessage: If the message is bytes, and those are no UTF-8.
+            InvalidMessage: If the message is bytes that are not UTF-8.
         """
         message = await self._next()
         text = message.get("text")
@@ -212,7 +212,7 @@ class WebSocket(HTTPConnection):
         """The next message, as JSON. Raises `WebSocketDisconnect` when the client goes away.
 
         Raises:
-            InvalidMessage: If the message is no JSON.
+            InvalidMessage: If the message is not JSON.
         """
         try:
             return msgspec.json.decode(await self.receive_bytes())
@@ -232,19 +232,19 @@ class WebSocket(HTTPConnection):
         return self._until_disconnect(self.receive_json)
 
     async def send_text(self, data: str) -> None:
-        """Send text. Raises what `send` raises, and a `TypeError` for anything but text."""
+        """Send text. Raises the errors of `send`, and a `TypeError` for anything but text."""
         if not isinstance(data, str):
             raise TypeError(f"send_text() sends a str, not {type(data).__name__}")
         await self.send({"type": "websocket.send", "text": data})
 
     async def send_bytes(self, data: bytes) -> None:
-        """Send bytes. Raises what `send` raises, and a `TypeError` for anything but bytes."""
+        """Send bytes. Raises the errors of `send`, and a `TypeError` for anything but bytes."""
         if not isinstance(data, bytes | bytearray | memoryview):
             raise TypeError(f"send_bytes() sends bytes, not {type(data).__name__}")
         await self.send({"type": "websocket.send", "bytes": bytes(data)})
 
     async def send_json(self, data: Any) -> None:
-        """Send JSON, as text. Raises what `send` raises."""
+        """Send JSON, as text. Raises the errors of `send`."""
         await self.send_text(msgspec.json.encode(data).decode())
 
     @property
@@ -300,7 +300,7 @@ class WebSocket(HTTPConnection):
     async def fail(
         self, exc: BaseException, recover: Callable[[Request, BaseException], Awaitable[ASGIApp]]
     ) -> None:
-        """Tell the client that the endpoint has raised that, and raise it where it is an error.
+        """Tell the client of the endpoint's exception, and raise it if it is an error.
 
         Before `accept` the client awaits an HTTP answer, so `recover` gives the one that a request
         would have, or raises the exception again. Afterwards there are close codes only: 1008 for

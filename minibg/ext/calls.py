@@ -1,9 +1,9 @@
 """A call as text: a function that another process finds by its name, and arguments as JSON.
 
-**capture** is by value here. What a task is called with is what its text will be read as, the first
-time too; otherwise a program would work until its first crash. The arguments are written by the
-names of the parameters, and read as what those are annotated with. A call that would come back as
-another is refused when it is added. Nothing is pickled, so a file cannot bring code of its own.
+**capture** is by value here. A task is called with the arguments as read from its text, even the
+first time; otherwise a program would work until its first crash. The arguments are written under
+the names of the parameters, and read as the types of their annotations. A call that would come back
+changed is refused when it is added. Nothing is pickled, so a file cannot bring code of its own.
 
 What may live here: calls and their text. Where the text is kept is the business of `journal.py`.
 """
@@ -30,7 +30,7 @@ class Function(NamedTuple):
     decoder: msgspec.json.Decoder[Any]
 
     def copy(self, /, *args: Any, **kwargs: Any) -> tuple[str, BoundArguments]:
-        """Arguments as text, and what that will be read as.
+        """Arguments as text, and the arguments that reading it will give.
 
         Raises:
             TypeError: If they are not those of the function, or it is not the same.
@@ -45,7 +45,7 @@ class Function(NamedTuple):
         return written, copies
 
     def read(self, arguments: str) -> BoundArguments:
-        """The arguments that are written there, as what the parameters are annotated with.
+        """The arguments in the text, as the types with which the parameters are annotated.
 
         Raises:
             TypeError: If they do not fit. It names the parameter, and no value.
@@ -97,7 +97,7 @@ def _type_of(parameter: Parameter) -> Any:
 
 
 def _encode(value: Any) -> Any:
-    """What JSON has for a value that msgspec does not know: pydantic's models say so themselves."""
+    """The JSON form of a value that msgspec does not know: pydantic's models provide it."""
     if hasattr(value, "model_dump"):
         return value.model_dump(mode="json")
     raise TypeError(f"JSON has nothing for a {type(value).__name__}")

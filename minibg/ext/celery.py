@@ -49,7 +49,7 @@ except ModuleNotFoundError as exc:
 logger = logging.getLogger("minibg.ext.celery")
 
 SECONDS = 5.0
-"""How long a broker may say nothing, by default."""
+"""The seconds for which a broker may say nothing, by default."""
 AMQP = ("amqp", "amqps", "pyamqp")
 REDIS = ("redis", "rediss")
 
@@ -231,7 +231,7 @@ def safe_settings(broker_url: str) -> dict[str, Any]:
 
 def _transport_options(scheme: str) -> dict[str, Any]:
     if scheme in AMQP:
-        # The broker says that it has a message; without that, to have sent it is a hope.
+        # The broker confirms each message; without that, sending it is only a hope.
         return {"confirm_publish": True, **_limits("amqp", SECONDS)}
     return {
         # After so many seconds a message that nobody has acknowledged is given to another worker.
@@ -239,7 +239,7 @@ def _transport_options(scheme: str) -> dict[str, Any]:
         # How often that is looked at; by default it is every hundred seconds.
         "unacked_restore_interval": 1,
         "unacked_restore_throttle": 1,
-        # A worker that is killed while it looks keeps the others from it for so long.
+        # A worker that is killed while it looks keeps the others from looking for so long.
         "unacked_mutex_expire": 5,
         **_limits("redis", SECONDS),
     }
@@ -305,7 +305,7 @@ _warned: set[tuple[Celery, str]] = set()
 
 
 def _losses(task: Any) -> Iterator[str]:
-    """What would be lost, and by which setting."""
+    """The tasks that would be lost, and the setting that loses them."""
     if not task.acks_late:
         yield "what a worker that is killed has taken (task_acks_late)"
     elif not task.reject_on_worker_lost:

@@ -1,11 +1,11 @@
 """Tasks that outlive their process: calls that stand in a file until they have ended.
 
-A request's list is written to the file before the answer leaves, and a task goes out of it when it
-has ended. So what a dead process has left is known, and the next one takes it up: at its start, or,
-if it shares the file and lives already, with its next request.
+A request's list is written to the file before the answer leaves, and a task leaves the file when it
+has ended. So the tasks of a dead process are known, and the next process takes them up: at its
+start, or, if it shares the file and lives already, with its next request.
 
-What was running is run again: at least once, then, and perhaps twice. More cannot be promised. A
-task whose effect must not come twice needs a key, as an argument, by which that can be told. A task
+A task that was running is run again: at least once, then, and perhaps twice. More cannot be
+promised. A task whose effect must not come twice needs a key as an argument to tell that by. A task
 that was running at the death of `attempts` processes is *set aside*: left in the file, and named in
 the log. Lists that were taken up run one after another, so that few run when one of them kills.
 
@@ -59,7 +59,7 @@ from minibg.types import Background
 __all__ = ["DurableTasks", "Journal"]
 
 LOOK = 1.0
-"""Of how many seconds it is at most that a living process looks for dead ones once."""
+"""The seconds for which a living process, having looked for dead ones, does not look again."""
 
 logger = logging.getLogger("minibg.durable")
 
@@ -220,7 +220,7 @@ class Heir:
         self._looked = monotonic()
 
     def look(self) -> None:
-        """See whether there is something to inherit, if that was not done just now."""
+        """See whether there is something to inherit, unless the heir has looked just now."""
         if monotonic() - self._looked > LOOK:
             self._wake.set()
 
@@ -232,7 +232,7 @@ class Heir:
             self.running.leave("the server ends")
 
     async def run(self) -> None:
-        """Run what there is, and what there will be, until it is stopped."""
+        """Run all that there is, and all that comes, until stopped."""
         while not self.is_ending:
             self._wake, self._looked = Event(), monotonic()
             try:
@@ -243,7 +243,7 @@ class Heir:
             await self._wake.wait()
 
     async def take_up(self) -> None:
-        """Run what there is. Only one list is in memory at a time."""
+        """Run all lists that there are. Only one of them is in memory at a time."""
         journal = self.cls.journal
         await run_in_threadpool(journal.bury_the_dead)
         while not self.is_ending and (rows := await run_in_threadpool(journal.take_up)):

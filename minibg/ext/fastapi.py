@@ -9,7 +9,7 @@ run, or named.
 Rules kept here: **own list** and **nothing lost**. All others are kept by the list itself, as far
 as the host allows: FastAPI closes `yield` dependencies after the tasks, not before (**release**).
 
-What may live here: the ways to a list. What a list does is none of its business. FastAPI is not a
+What may live here: the ways to a list, and nothing that a list does. FastAPI is not a
 dependency of minibg: an application that imports this has it. Starlette needs no module, as any
 response of its takes a list of minibg's as its `background`.
 """
@@ -82,7 +82,7 @@ class _Giving(Generic[T]):
 
 
 def _abandon_after_failure(tasks: BackgroundTasks, outside: BaseException | None) -> None:
-    """Name the tasks of a request that has failed, also where a dependency has swallowed that.
+    """Name the tasks of a failed request, even if a dependency has swallowed the failure.
 
     Args:
         outside: What is handled around the request, and is none of its failures.

@@ -29,11 +29,11 @@ class HandedOverTasks(BackgroundTasks):
     """
 
     async def hand_over(self) -> None:
-        """Hand over what stands in the list and has not been handed over yet.
+        """Hand over the tasks in the list that have not been handed over yet.
 
-        What it leaves in the list runs in this process, after the answer. What it takes out is gone
-        from here, so it takes a task out when that one has been handed over, and no earlier. It is
-        called once more when the list runs, for what has been added since.
+        Tasks that it leaves in the list run in this process, after the answer. Tasks that it takes
+        out are gone from here, so it takes each out only when that one has been handed over. It is
+        called once more when the list runs, for tasks that have been added since.
 
         Raises:
             Exception: If it fails. The answer is a 500 then, unless the application has a handler

@@ -4,9 +4,9 @@ It rests on one fact: **whatever is in the file has not ended**. A process owns 
 written or taken up, and holds a lock as long as it lives, which the kernel takes from the dead. So
 a lock tells whose rows may be taken up, and never a clock.
 
-What a run has to note, "this has ended, that starts", waits for nobody. Where the file is being
-written to, it is noted together with what follows. Until then the file says what was true before,
-and at worst a task runs once more.
+A run's notes, "this has ended, that starts", wait for nobody. If the file is being written to, a
+note is written together with the next ones. Until then the file says what was true before, and at
+worst a task runs once more.
 
 What may live here: the rows, the transactions, and who owns what. What is done with a row is the
 business of `durable.py`.
@@ -170,7 +170,7 @@ class Journal:
             pass
 
     def settle(self) -> None:
-        """Carry out what had to wait."""
+        """Write the notes that had to wait."""
         try:
             with self._transaction():
                 pass
@@ -179,11 +179,11 @@ class Journal:
 
     @property
     def is_settled(self) -> bool:
-        """Whether nothing that was noted has to wait."""
+        """Whether no note is waiting."""
         return self._noted.empty() and not self._to_do
 
     def bury_the_dead(self) -> None:
-        """Let what dead processes have left be the next one's."""
+        """Release the rows of dead processes, for the next process to take up."""
         with self._transaction() as execute:
             found = execute("SELECT DISTINCT owner FROM tasks WHERE owner > ''")
             owners = {owner for (owner,) in found}  # each has a file, unless somebody removed it

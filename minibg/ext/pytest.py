@@ -47,7 +47,7 @@ class Complaints:
         self.records.clear()
 
     def take(self) -> str:
-        """All of them as one text, and forget them."""
+        """Return all of them as one text, and forget them."""
         told = "\n".join(self)
         self.clear()
         return told
@@ -77,7 +77,7 @@ def _background_tasks(_only_garbage_of_tests: None) -> Iterator[Complaints]:
         assert "send_mail failed" in complaint
         background_tasks.clear()
     """
-    gc.collect()  # so that lists which other tests have left are none of this one's
+    gc.collect()  # so that lists left by other tests are not counted as this one's
     logger, complaints = logging.getLogger("minibg.background"), Complaints()
     handle, is_enabled_for = logger.handle, logger.isEnabledFor
 

@@ -4,9 +4,9 @@ Blocking work inside `async def` is the commonest mistake of all: while it lasts
 served. A coroutine runs in steps, each from one `await` to the next, and a step is what holds the
 loop. So each step of an async task is timed.
 
-It is the time that passes, so a step is slow also where another thread or process takes it. What is
-called to get the coroutine, `on_error` and endpoints are not timed; asyncio's own debug mode times
-all that its loop calls, and knows no task's name.
+The clock measures elapsed time, so a step may be slow because another thread or process took the
+time. The call that returns the coroutine, `on_error` and endpoints are not timed; asyncio's own
+debug mode times all that its loop calls, but does not know the names of tasks.
 
 What may live here: measuring and saying it. The watch is what the middleware does around each task
 (`minibg.background.around_tasks`); without it nothing is measured.
@@ -91,7 +91,7 @@ class SlowTaskMiddleware:
             `minibg.ext.slow_tasks`, as a WARNING.
 
     Raises:
-        ValueError: If that is no positive number.
+        ValueError: If that is not a positive number.
     """
 
     def __init__(self, app: ASGIApp, slow_task_seconds: float = 0.1) -> None:

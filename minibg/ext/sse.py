@@ -22,8 +22,8 @@ class ServerSentEvent:
     """One event of an `EventSourceResponse` (WHATWG HTML, section 9.2).
 
     Args:
-        data: What it carries, as JSON.
-        raw_data: What it carries, as text, in place of `data`.
+        data: Its data, sent as JSON.
+        raw_data: Its data as text, in place of `data`.
         event: Its type; the browser calls the listeners for that, or else for "message".
         id: What the browser sends as `Last-Event-ID` when it connects again.
         retry: After how many milliseconds the browser shall connect again.
@@ -66,7 +66,7 @@ class EventSourceResponse(StreamingResponse):
     """A stream of Server-Sent Events, with a comment now and then that keeps it alive.
 
     Args:
-        content: What yields the events: `ServerSentEvent`, or what becomes the data of one.
+        content: An iterable of events: `ServerSentEvent`, or values to be the data of one.
         ping: After how many seconds a comment is sent, again and again.
 
     The other arguments are those of `Response`.
