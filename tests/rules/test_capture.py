@@ -216,7 +216,7 @@ def test_a_coroutine_in_place_of_its_function_is_refused_by_name() -> None:
 
 @pytest.mark.basic
 @given(program=PROGRAMS["capture"])
-@example(program=Program((Task(args=(0,)),)))
+@example(program=Program((Task(),)))
 def test_a_task_is_called_with_what_it_was_given_in_any_program(
     backend: str, program: AnyProgram
 ) -> None:
