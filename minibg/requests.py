@@ -173,6 +173,7 @@ class Request(HTTPConnection):
     _form: FormData | None = None
     _stream_consumed = False
     _is_refused = False  # because its body is too large
+    _is_passed_on = False  # to an application that may leave a part of the body unread
     has_inbox = False
     """Whether somebody has asked for anything of the `inbox`."""
 
@@ -203,14 +204,14 @@ class Request(HTTPConnection):
         if self._body is not None:
             yield self._body
             return
-        self._refuse_if_streamed()
+        if self._stream_consumed:
+            raise RuntimeError("the body was streamed already; only `body()` keeps it")
         self._stream_consumed = True
         declared = self.headers.get("content-length", "")
         size = int(declared[:20]) if declared.isdecimal() else 0  # more digits are no smaller
         inbox, limit = self.inbox, self.inbox.limit
         self._refuse_if_larger(size, limit)
-        if inbox.is_discarded:
-            self._refuse_if_larger(inbox.room + 1, inbox.room)
+        self._refuse_if_discarded()
         received, more_body = 0, True
         try:
             while more_body:
@@ -226,9 +227,9 @@ class Request(HTTPConnection):
             if more_body:
                 inbox.discard()
 
-    def _refuse_if_streamed(self) -> None:
-        if self._stream_consumed:
-            raise RuntimeError("the body was streamed already; only `body()` keeps it")
+    def _refuse_if_discarded(self) -> None:
+        if self.inbox.is_discarded:
+            self._refuse_if_larger(self.inbox.room + 1, self.inbox.room)
 
     def _refuse_if_larger(self, size: int, limit: int | None) -> None:
         if limit is not None and size > limit:
@@ -261,6 +262,8 @@ class Request(HTTPConnection):
 
         async def send_and_linger(message: Message) -> None:
             is_last = message["type"] == "http.response.body" and not message.get("more_body")
+            if is_last and self._is_passed_on:
+                self.inbox.discard()
             deadline = current_time() + LINGERING_TIME
             if is_last and not await self._has_sent_all(deadline):
                 await send({**message, "more_body": True})
@@ -344,24 +347,27 @@ class Request(HTTPConnection):
         return await self.inbox.receive_disconnect()
 
     def receive_again(self) -> Receive:
-        """A `receive` for an application that reads the body itself, even if it was read before.
+        """A `receive` for an application that may read the body itself, even if `body()` has.
 
-        It raises the errors of `stream`, for the application to answer.
+        Where the body was streamed before, it waits for the disconnect. It raises the errors of
+        `stream`, for the application to answer.
         """
-        kept, received = self._body, 0
+        kept, received, is_reading = self._body, 0, False
 
         async def receive() -> Message:
-            nonlocal kept, received
-            if self._body is None:
-                self._refuse_if_streamed()
-                message = await self.inbox.receive()
-                received += len(message.get("body", b""))
-                self._refuse_if_larger(received, self.inbox.limit)
-                return message
-            if kept is None:
+            nonlocal kept, received, is_reading
+            if kept is not None:
+                body, kept = kept, None
+                return {"type": "http.request", "body": body, "more_body": False}
+            if not is_reading and self._stream_consumed:
                 return await self.receive_disconnect()
-            body, kept = kept, None
-            return {"type": "http.request", "body": body, "more_body": False}
+            if not is_reading:
+                is_reading = self._stream_consumed = self._is_passed_on = True
+                self._refuse_if_discarded()
+            message = await self.inbox.receive()
+            received += len(message.get("body", b""))
+            self._refuse_if_larger(received, self.inbox.limit)
+            return message
 
         return receive
 

@@ -64,12 +64,13 @@ class Response:
     media_type: str | None = None
     charset = "utf-8"
     is_plain = True
-    """Whether `send_response` is that of this class, which neither receives nor adds tasks."""
+    """Whether `send_response` is that of this class, which does not `receive`."""
     reads_body = False
     """Whether it reads the request's body while it is sent."""
     _has_own_headers = False
 
-    def __init_subclass__(cls) -> None:
+    def __init_subclass__(cls, **options: Any) -> None:
+        super().__init_subclass__(**options)
         cls.is_plain = cls.send_response is Response.send_response
 
     def __init__(
@@ -228,7 +229,8 @@ class ASGIResponse(Response):
     """Any ASGI application as a response: one of Starlette's, or one with a `__call__` of its own.
 
     Its `background` runs by minibg's rules. Headers set on another response go out with it. An
-    application without a `status_code` is not a response, and may read the body of the request.
+    application without a `status_code` is not a response, and may read the body of the request. One
+    that is larger than `max_body_size` raises `HTTPException` there, for it to answer.
 
     Args:
         app: The application.
@@ -236,7 +238,7 @@ class ASGIResponse(Response):
 
     def __init__(self, app: ASGIApp) -> None:
         self.app = app
-        self.reads_body = not hasattr(app, "status_code")  # a response would only look for the end
+        self.reads_body = getattr(app, "reads_body", not hasattr(app, "status_code"))
         self.status_code = 0
         self.raw_headers = []
         self.background = getattr(app, "background", None)

@@ -10,7 +10,7 @@ from datetime import UTC, datetime, timedelta, timezone
 from functools import partial
 from http.cookies import Morsel
 from pathlib import Path
-from typing import Any
+from typing import Any, Generic, TypeVar
 
 import anyio
 import pytest
@@ -836,16 +836,122 @@ def test_an_application_an_endpoint_returns_may_read_the_body(
     assert (answer.status, answer.body) == (201, b"".join(pieces))
 
 
-def test_an_application_cannot_read_a_body_that_was_streamed(backend: str) -> None:
+async def streamed(request: Request) -> None:
+    async for _ in request.stream():
+        pass
+
+
+async def listening(scope: Scope, receive: Receive, send: Send) -> None:
+    """Streams its answer, and listens for the disconnect meanwhile, as Starlette's streams do."""
+    async with anyio.create_task_group() as group:
+        group.start_soon(receive)
+        await anyio.wait_all_tasks_blocked()
+        await send({"type": "http.response.start", "status": 201, "headers": []})
+        await send({"type": "http.response.body", "body": b"sent"})
+        group.cancel_scope.cancel()
+
+
+@pytest.mark.parametrize("reads", [Request.form, streamed, Request.body])
+def test_an_application_may_listen_when_the_body_was_read(
+    backend: str, reads: Callable[[Request], Any]
+) -> None:
     app = MiniBG()
 
     @app.post("/")
     async def endpoint(request: Request) -> Any:
-        async for _ in request.stream():
-            pass
-        return echo
+        await reads(request)
+        return listening
 
-    assert ask(app, "POST", body=[b"abc"], fails=RuntimeError, backend=backend).status == 500
+    form = [(b"content-type", b"application/x-www-form-urlencoded")]
+    answer = ask(app, "POST", headers=form, body=[b"a=1"], backend=backend)
+    assert (answer.status, answer.body) == (201, b"sent")
+
+
+@pytest.mark.parametrize(
+    "app", [echo, Starlette(routes=[Mount("/", echo)])], ids=["plain", "whole"]
+)
+def test_an_application_is_refused_a_body_that_was_discarded(backend: str, app: Any) -> None:
+    """Somebody has waited for the disconnect, and the body was too large to keep."""
+    app_of_ours = MiniBG(max_body_size=5)
+
+    @app_of_ours.post("/")
+    async def endpoint(request: Request) -> Any:
+        with anyio.move_on_after(0.01):
+            await request.receive_disconnect()
+        return app
+
+    body = [b"1234", b"5678"]
+    error = ask(app_of_ours, "POST", body=body, fails=HTTPException, backend=backend).error
+    assert isinstance(error, HTTPException)
+    assert error.status_code == 413
+
+
+def test_a_body_that_an_application_has_read_is_not_read_twice(backend: str) -> None:
+    """Not the rest of it as if it were the whole."""
+    seen: list[str] = []
+    app = MiniBG()
+
+    async def held(request: Request) -> AsyncIterator[None]:
+        yield
+        with pytest.raises(RuntimeError) as raised:
+            await request.body()
+        seen.append(str(raised.value))
+
+    async def reading_a_piece(scope: Scope, receive: Receive, send: Send) -> None:
+        assert (await receive())["body"] == b"1234"
+        await Response("sent")(scope, receive, send)
+
+    @app.post("/")
+    async def endpoint(held: None = Depends(held)) -> Any:
+        return reading_a_piece
+
+    assert ask(app, "POST", body=[b"1234", b"5678"], backend=backend).body == b"sent"
+    assert seen == ["the body was streamed already; only `body()` keeps it"]
+
+
+def test_a_response_may_be_of_any_other_kind_too() -> None:
+    """Of a generic class, of one that registers its subclasses, of one that takes options."""
+    T = TypeVar("T")
+    registered: dict[str, type] = {}
+
+    class Registry:
+        def __init_subclass__(cls, name: str = "", **options: Any) -> None:
+            super().__init_subclass__(**options)
+            registered[name] = cls
+
+    class Page(JSONResponse, Registry, Generic[T], name="page"):
+        pass
+
+    assert registered == {"page": Page}
+    assert Page[int]({"a": 1}).body == b'{"a":1}'
+
+
+def test_a_task_that_is_added_while_a_plain_answer_is_sent_runs(backend: str) -> None:
+    """By a middleware, to a list that the endpoint has left empty."""
+    ran: list[str] = []
+
+    class Auditing:
+        def __init__(self, app: ASGIApp) -> None:
+            self.app = app
+
+        async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+            async def send_and_audit(message: Message) -> None:
+                if message["type"] == "http.response.start":
+                    scope["state"]["tasks"].add_task(ran.append, "audit")
+                await send(message)
+
+            await self.app(scope, receive, send_and_audit)
+
+    app = MiniBG()
+    app.add_middleware(Auditing)
+
+    @app.get("/")
+    async def endpoint(request: Request, tasks: BackgroundTasks) -> str:
+        request.state.tasks = tasks
+        return "sent"
+
+    assert ask(app, backend=backend).status == 200
+    assert ran == ["audit"]
 
 
 @given(pieces=st.lists(st.binary(min_size=1, max_size=9), min_size=2))
