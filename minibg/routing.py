@@ -129,7 +129,7 @@ class Route:
                 await (scope["router"].runs.include(answer) if runs else answer)
             else:
                 await response.send_response(scope, receive, send)
-                if lists:  # a middleware's `send` may have added to them
+                if lists and any(map(tasks_of, lists.values())):  # a middleware has added to them
                     await run_in_turn([*lists.values()])
         finally:
             if request.has_inbox:
