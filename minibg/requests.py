@@ -207,11 +207,8 @@ class Request(HTTPConnection):
         if self._stream_consumed:
             raise RuntimeError("the body was streamed already; only `body()` keeps it")
         self._stream_consumed = True
-        declared = self.headers.get("content-length", "")
-        size = int(declared[:20]) if declared.isdecimal() else 0  # more digits are no smaller
+        self._refuse_unread()
         inbox, limit = self.inbox, self.inbox.limit
-        self._refuse_if_larger(size, limit)
-        self._refuse_if_discarded()
         received, more_body = 0, True
         try:
             while more_body:
@@ -227,7 +224,11 @@ class Request(HTTPConnection):
             if more_body:
                 inbox.discard()
 
-    def _refuse_if_discarded(self) -> None:
+    def _refuse_unread(self) -> None:
+        """Refuse a body that is announced as too large, or was discarded."""
+        declared = self.headers.get("content-length", "")
+        size = int(declared[:20]) if declared.isdecimal() else 0  # more digits are no smaller
+        self._refuse_if_larger(size, self.inbox.limit)
         if self.inbox.is_discarded:
             self._refuse_if_larger(self.inbox.room + 1, self.inbox.room)
 
@@ -349,8 +350,8 @@ class Request(HTTPConnection):
     def receive_again(self) -> Receive:
         """A `receive` for an application that may read the body itself, even if `body()` has.
 
-        Where the body was streamed before, it waits for the disconnect. It raises the errors of
-        `stream`, for the application to answer.
+        Where the body was streamed before, it waits for the disconnect. It raises what `stream`
+        raises.
         """
         kept, received, is_reading = self._body, 0, False
 
@@ -363,7 +364,7 @@ class Request(HTTPConnection):
                 return await self.receive_disconnect()
             if not is_reading:
                 is_reading = self._stream_consumed = self._is_passed_on = True
-                self._refuse_if_discarded()
+                self._refuse_unread()
             message = await self.inbox.receive()
             received += len(message.get("body", b""))
             self._refuse_if_larger(received, self.inbox.limit)

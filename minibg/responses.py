@@ -229,8 +229,8 @@ class ASGIResponse(Response):
     """Any ASGI application as a response: one of Starlette's, or one with a `__call__` of its own.
 
     Its `background` runs by minibg's rules. Headers set on another response go out with it. An
-    application without a `status_code` is not a response, and may read the body of the request. If
-    that is larger than `max_body_size`, `HTTPException` is raised there, for it to answer.
+    application without a `status_code` is not a response, and may read the body of the request. A
+    body larger than `max_body_size` is refused in its place (413): it sees a client that has gone.
 
     Args:
         app: The application.

@@ -13,12 +13,13 @@ from itertools import pairwise
 from typing import Any
 from uuid import UUID
 
+from minibg.background import BackgroundTasks
 from minibg.datastructures import quote_path
 from minibg.dependencies import Dependant
 from minibg.exceptions import HTTPException, let_go
 from minibg.injection import RequestResources
 from minibg.lifespan import Runs
-from minibg.requests import HTTPConnection, Request
+from minibg.requests import ClientDisconnect, HTTPConnection, Request
 from minibg.responses import (
     JSONResponse,
     RedirectResponse,
@@ -28,7 +29,7 @@ from minibg.responses import (
     run_in_turn,
     tasks_of,
 )
-from minibg.types import ASGIApp, Receive, Scope, Send
+from minibg.types import ASGIApp, Message, Receive, Scope, Send
 from minibg.websockets import WebSocket
 
 CONVERTORS: dict[str, tuple[str, Callable[[str], Any]]] = {
@@ -115,16 +116,20 @@ class Route:
                 response = self.response_to(result, resources.response)
             except BaseException as exc:  # noqa: BLE001  # raised, or answered
                 response, answered = await _recovered(request, resources, exc)
-            if (scope["method"] not in BODILESS or answered) and request.has_unread_body:
+            reads = response.reads_body
+            may_be_unread = scope["method"] not in BODILESS or answered or reads
+            if may_be_unread and request.has_unread_body:
                 send = request.lingering(send)
             lists = resources.lists
             # An open dependency may still add a task. So may a stream, which may read the form too.
             is_open = resources.stacks or request.has_form or not response.is_plain
             if is_open or response.background or (lists and any(map(tasks_of, lists.values()))):
-                reads = response.reads_body
-                receive = request.receive_again() if reads else request.receive_disconnect
                 held = resources if is_open else None
-                answer = respond(response, scope, receive, send, lists.values(), held)
+                if reads:
+                    answer = _respond_or_refuse(request, response, send, lists.values(), held)
+                else:
+                    receive = request.receive_disconnect
+                    answer = respond(response, scope, receive, send, lists.values(), held)
                 runs = lists or response.background
                 await (scope["router"].runs.include(answer) if runs else answer)
             else:
@@ -167,6 +172,49 @@ async def _recovered(
         return await request.scope["router"].recover(request, failure), failure
     finally:
         del exc, failure  # its traceback holds this frame
+
+
+async def _respond_or_refuse(
+    request: Request,
+    response: Response,
+    send: Send,
+    injected: Iterable[BackgroundTasks],
+    resources: RequestResources | None,
+) -> None:
+    """Respond with an application that may read the body, or refuse a body that is too large.
+
+    The application does not know the limit. So it is told that the client has gone, and when it has
+    ended, the refusal is sent in its place.
+    """
+    receive_again = request.receive_again()
+    refusal: HTTPException | None = None
+    has_begun = False
+
+    async def receive() -> Message:
+        nonlocal refusal
+        if refusal is None:
+            try:
+                return await receive_again()
+            except HTTPException as exc:
+                refusal = exc
+        return {"type": "http.disconnect"}
+
+    async def send_unless_refused(message: Message) -> None:
+        nonlocal has_begun
+        if refusal is not None and not has_begun:
+            raise ClientDisconnect("the body was refused")
+        has_begun = True
+        await send(message)
+
+    try:
+        await respond(response, request.scope, receive, send_unless_refused, injected, resources)
+    except Exception:  # it may take the disconnect for a failure
+        if refusal is None or has_begun:
+            raise
+    if refusal is not None and not has_begun:
+        answer = await request.scope["router"].recover(request, refusal)
+        await answer.send_response(request.scope, request.receive_disconnect, send)
+        let_go(refusal)
 
 
 class WebSocketRoute(Route):

@@ -15,7 +15,7 @@ from typing import Any, Generic, TypeVar
 import anyio
 import pytest
 from anyio.lowlevel import checkpoint
-from hypothesis import example, given
+from hypothesis import assume, example, given
 from hypothesis import strategies as st
 from starlette import responses as oracle
 from starlette.applications import Starlette
@@ -28,7 +28,6 @@ from minibg import (
     ClientDisconnect,
     Depends,
     HTMLResponse,
-    HTTPException,
     JSONResponse,
     MiniBG,
     PlainTextResponse,
@@ -44,6 +43,7 @@ from minibg.responses import ASGIResponse
 from minibg.types import ASGIApp, Message, Receive, Scope, Send
 from tests.framework.asgi import LIMIT, Answer, ask, http_scope
 from tests.rules.language.exchange import refuse
+from tests.rules.language.logs import logged
 
 texts = st.text(st.characters(codec="utf-8"), max_size=10)
 any_text = st.text(max_size=6) | st.text('a\r\n\0;=", é€', max_size=8)
@@ -867,23 +867,78 @@ def test_an_application_may_listen_when_the_body_was_read(
     assert (answer.status, answer.body) == (201, b"sent")
 
 
-@pytest.mark.parametrize(
-    "app", [echo, Starlette(routes=[Mount("/", echo)])], ids=["plain", "whole"]
-)
-def test_an_application_is_refused_a_body_that_was_discarded(backend: str, app: Any) -> None:
-    """Somebody has waited for the disconnect, and the body was too large to keep."""
+async def answering_whatever_came(scope: Scope, receive: Receive, send: Send) -> None:
+    """Takes the disconnect for the end of the body, and answers."""
+    while (await receive()).get("more_body"):
+        pass
+    assert (await receive())["type"] == "http.disconnect"
+    await any_application(scope, receive, send)
+
+
+async def giving_up(scope: Scope, receive: Receive, send: Send) -> None:
+    """Takes the disconnect for the end of the request, and raises nothing."""
+    while (message := await receive()).get("more_body"):
+        pass
+    if message["type"] == "http.request":
+        await any_application(scope, receive, send)
+
+
+READERS = [echo, Starlette(routes=[Mount("/", echo)]), answering_whatever_came, giving_up]
+
+
+@pytest.mark.parametrize("app", READERS, ids=["raises", "Starlette", "answers", "gives up"])
+@pytest.mark.parametrize("method", ["GET", "POST"])
+@given(pieces=st.lists(st.binary(max_size=9), min_size=1), was_discarded=st.booleans())
+@example(pieces=[b"1234", b"5678"], was_discarded=True)
+@example(pieces=[b"1234", b"5678"], was_discarded=False)
+def test_a_body_too_large_for_an_application_is_refused(
+    backend: str, app: Any, method: str, pieces: list[bytes], was_discarded: bool
+) -> None:
+    """With a 413, whatever the application does then; its tasks are named, and all is released."""
+    assume(sum(map(len, pieces)) > 5)
+    log: list[str] = []
     app_of_ours = MiniBG(max_body_size=5)
 
-    @app_of_ours.post("/")
-    async def endpoint(request: Request) -> Any:
-        with anyio.move_on_after(0.01):
-            await request.receive_disconnect()
+    async def held() -> AsyncIterator[None]:
+        try:
+            yield
+        finally:
+            log.append("released")
+
+    @app_of_ours.route("/", methods=[method])
+    async def endpoint(request: Request, tasks: BackgroundTasks, held: None = Depends(held)) -> Any:
+        tasks.add_task(log.append, "task")
+        if was_discarded:  # somebody has waited for the disconnect
+            with anyio.move_on_after(0.01):
+                await request.receive_disconnect()
         return app
 
-    body = [b"1234", b"5678"]
-    error = ask(app_of_ours, "POST", body=body, fails=HTTPException, backend=backend).error
-    assert isinstance(error, HTTPException)
-    assert error.status_code == 413
+    with logged() as named:
+        answer = ask(app_of_ours, method, body=pieces, gone_after=2, backend=backend)
+    assert answer.status == 413
+    assert json.loads(answer.body) == {"detail": "the body is larger than 5 bytes"}
+    assert log == ["released"]
+    (warning,) = named.warnings
+    assert "not run (the response was not sent, " in warning
+    assert warning.endswith(": list.append")
+
+
+def test_an_application_that_has_begun_is_not_refused_any_more(backend: str) -> None:
+    """The client has gone, as far as the application knows, and gets no second answer."""
+    app_of_ours = MiniBG(max_body_size=5)
+
+    async def beginning(scope: Scope, receive: Receive, send: Send) -> None:
+        await send({"type": "http.response.start", "status": 201, "headers": []})
+        while (message := await receive()).get("more_body"):
+            pass
+        assert message["type"] == "http.disconnect"
+
+    @app_of_ours.post("/")
+    async def endpoint() -> Any:
+        return beginning
+
+    answer = ask(app_of_ours, "POST", body=[b"1234", b"5678"], backend=backend)
+    assert [message["type"] for message in answer.messages] == ["http.response.start"]
 
 
 def test_a_body_that_an_application_has_read_is_not_read_twice(backend: str) -> None:
@@ -952,21 +1007,6 @@ def test_a_task_that_is_added_while_a_plain_answer_is_sent_runs(backend: str) ->
 
     assert ask(app, backend=backend).status == 200
     assert ran == ["audit"]
-
-
-@given(pieces=st.lists(st.binary(min_size=1, max_size=9), min_size=2))
-def test_an_application_reads_no_more_than_the_largest_body(
-    backend: str, pieces: list[bytes]
-) -> None:
-    app = MiniBG(max_body_size=sum(map(len, pieces)) - 1)
-
-    @app.post("/")
-    async def endpoint() -> Any:
-        return echo
-
-    error = ask(app, "POST", body=pieces, fails=HTTPException, backend=backend).error
-    assert isinstance(error, HTTPException)
-    assert error.status_code == 413
 
 
 @pytest.mark.parametrize("cls", [oracle.Response, Own])

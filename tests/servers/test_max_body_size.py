@@ -18,7 +18,11 @@ from typing import Any
 import httpx
 import psutil
 import pytest
+from starlette.applications import Starlette
 from starlette.middleware.base import BaseHTTPMiddleware
+from starlette.requests import Request as StarletteRequest
+from starlette.responses import PlainTextResponse
+from starlette.routing import Route
 
 from minibg import BackgroundTasks, MiniBG, Request, requests
 from tests.servers.live import LIMIT, SERVERS, Connection, Server, on_each
@@ -82,6 +86,29 @@ def test_a_chunked_body_is_refused_when_it_exceeds_the_limit(server: Server, app
         connection.socket.sendall(HEAD + b"transfer-encoding: chunked\r\n\r\n")
         for _ in range(2):
             connection.socket.sendall(b"6\r\n012345\r\n")
+        assert_refused(connection)
+
+
+@silent
+@pytest.mark.parametrize("framing", [b"content-length: 11", b"transfer-encoding: chunked"])
+def test_a_returned_application_is_refused_like_an_endpoint(server: Server, framing: bytes) -> None:
+    """The application reads the body itself, and does not know the limit."""
+
+    async def answer(request: StarletteRequest) -> PlainTextResponse:
+        return PlainTextResponse(await request.body())
+
+    returned = Starlette(routes=[Route("/", answer, methods=["POST"])])
+    app = MiniBG(max_body_size=10)
+
+    @app.post("/")
+    async def endpoint() -> Any:
+        return returned
+
+    with server(app) as live, live.connect() as connection:
+        connection.socket.sendall(HEAD + framing + b"\r\n\r\n")
+        if b"chunked" in framing:
+            for _ in range(2):
+                connection.socket.sendall(b"6\r\n012345\r\n")
         assert_refused(connection)
 
 
