@@ -87,7 +87,7 @@ def json_decoder(annotation: Any) -> Callable[[bytes], Any]:
     hashes_chosen, is_raw = _hashes_chosen(info), _holds(info, types.RawType)
     number = Decimal if _holds(info, types.DecimalType) else float
     # Another thread may have its turn in a function written in Python, never in `float` itself.
-    decode_any = msgspec.json.Decoder(float_hook=lambda text: number(text)).decode  # noqa: PLW0108
+    decode_any = msgspec.json.Decoder(float_hook=lambda text: number(text)).decode  # noqa: PLW0108  # as said above
 
     def carefully(body: bytes) -> Any:
         """Read the JSON without a particular type, look it through, and convert it."""

@@ -42,7 +42,8 @@ class HTTPException(Exception):
 
     def __reduce__(self) -> tuple[Any, ...]:
         """Copy and pickle by the attributes: a subclass's `__init__` may take other arguments."""
-        return copyreg.__newobj__, (type(self), *self.args), self.__dict__  # type: ignore[attr-defined]
+        made = (type(self), *self.args)
+        return copyreg.__newobj__, made, vars(self)  # type: ignore[attr-defined]  # undocumented
 
 
 class BadRequest(HTTPException):

@@ -246,7 +246,7 @@ class ASGIResponse(Response):
             self.background = None
         else:
             self.app = copy(app)  # it may be sent again, and must not run its background itself
-            self.app.background = None  # type: ignore[attr-defined]
+            self.app.background = None  # type: ignore[attr-defined]  # it has one, as asked above
 
     async def send_response(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Have the application send its response, and run nothing after it.

@@ -69,9 +69,9 @@ def serve(app: MiniBG, cls: type[BackgroundTasks], task: Callable[[int], Any] = 
     """The application, with an endpoint whose list is of that class."""
 
     @app.post("/orders/{number}", status_code=202)
-    async def order(number: int, tasks: cls) -> dict[str, int]:  # type: ignore[valid-type]
+    async def order(number: int, tasks: cls) -> dict[str, int]:  # type: ignore[valid-type]  # read when it runs
         for key in range(TASKS_EACH):
-            tasks.add_task(task, TASKS_EACH * number + key)  # type: ignore[attr-defined]
+            tasks.add_task(task, TASKS_EACH * number + key)  # type: ignore[attr-defined]  # likewise
         return {"accepted": TASKS_EACH}
 
     return app

@@ -653,3 +653,35 @@ def test_the_session_is_what_the_middleware_keeps_in_the_scope() -> None:
 def test_a_session_without_its_middleware_says_what_is_missing() -> None:
     with pytest.raises(AssertionError, match="SessionMiddleware must be installed to access"):
         _ = Request(http_scope()).session
+
+
+@pytest.mark.parametrize("fails", [False, True])
+def test_nobody_listens_when_the_request_is_over(fails: bool, backend: str) -> None:
+    """Some servers would never say anything again, and the listener would wait for ever."""
+    app = MiniBG()
+    log: list[str] = []
+
+    @app.post("/")
+    async def endpoint(request: Request) -> None:
+        assert not await request.is_disconnected()
+        assert log == ["asked"]
+        if fails:
+            raise HTTPException(409)
+
+    async def receive() -> Message:
+        log.append("asked")
+        try:
+            await anyio.sleep_forever()
+        finally:
+            log.append("let go")
+
+    async def send(message: Message) -> None: ...
+
+    async def main() -> None:
+        with anyio.fail_after(LIMIT):
+            await app(http_scope("POST"), receive, send)
+            while log[-1] != "let go":
+                await checkpoint()
+
+    anyio.run(main, backend=backend)
+    assert log == ["asked", "let go"]
