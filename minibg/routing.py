@@ -116,13 +116,13 @@ class Route:
                 response = self.response_to(result, resources.response)
             except BaseException as exc:  # noqa: BLE001  # raised, or answered
                 response, answered = await _recovered(request, resources, exc)
-            reads = response.reads_body
-            may_be_unread = scope["method"] not in BODILESS or answered or reads
-            if may_be_unread and request.has_unread_body:
-                send = request.lingering(send)
             lists = resources.lists
             # An open dependency may still add a task. So may a stream, which may read the form too.
             is_open = resources.stacks or request.has_form or not response.is_plain
+            reads = is_open and response.reads_body
+            may_be_unread = reads or answered or scope["method"] not in BODILESS
+            if may_be_unread and request.has_unread_body:
+                send = request.lingering(send)
             if is_open or response.background or (lists and any(map(tasks_of, lists.values()))):
                 held = resources if is_open else None
                 if lists or response.background:
