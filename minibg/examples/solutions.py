@@ -1,9 +1,9 @@
-"""Our solutions of the walkthrough's exercises. `pytest tests/exercises` checks them, or yours.
+"""Our solutions to the walkthrough's exercises. `pytest tests/exercises` checks them, or yours.
 
-Each docstring states the exercise. A list that is injected is made without arguments, so what can
-be set is an attribute of the class: `class Patient(Retrying): attempts = 10`.
+Each docstring states the exercise. A list that is injected is made without arguments, so its
+settings are attributes of the class: `class Patient(Retrying): attempts = 10`.
 
-What may live here: what follows from the rules by subclassing. No exercise needs a change of
+What may live here: subclasses that follow from the rules. No exercise needs a change to
 `background.py`.
 """
 
@@ -42,7 +42,7 @@ class Retrying(BackgroundTasks):
         self.calls[task] += 1
         if self.calls[task] < self.attempts:
             await sleep(self.first_delay * 2 ** (self.calls[task] - 1))
-            self.tasks.appendleft(task)  # it is the next one
+            self.tasks.appendleft(task)  # so that it is called next
         elif isawaitable(reaction := super().on_error(task, exc)):
             await reaction
 
@@ -143,7 +143,7 @@ class DeadLetters(BackgroundTasks):
 
 
 class Delayed(BackgroundTasks):
-    """`add_task_after(seconds, func, /, *args, **kwargs)`: it starts `seconds` after its turn.
+    """`add_task_after(seconds, func, /, *args, **kwargs)` starts a task `seconds` after its turn.
 
     The turn of a task comes when the task before it has ended; the tasks behind it wait as well
     (**order**). During the wait, neither the loop nor a thread is held. The task has not started
@@ -153,7 +153,7 @@ class Delayed(BackgroundTasks):
     def add_task_after(
         self, seconds: float, func: Callable[P, Any], /, *args: P.args, **kwargs: P.kwargs
     ) -> None:
-        self.add_task(sleep, seconds)  # a task of its own: while it runs, the other stands in line
+        self.add_task(sleep, seconds)  # a task of its own: the other one waits in the list
         self.add_task(func, *args, **kwargs)
 
 
