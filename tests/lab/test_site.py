@@ -1,4 +1,4 @@
-"""What the lab answers: to its own page, to visitors one run at a time, and to nobody else."""
+"""The lab answers to its own page alone, and lets each visitor have one run at a time."""
 
 import os
 import signal
