@@ -108,7 +108,7 @@ def fates(log: str) -> str:
 
 
 def measure(way: str) -> dict[str, str | float]:
-    """Measure one way: `failure` is the logger that has it, `SIGTERM` what became of the jobs."""
+    """Measure one way: `failure` names the logger of it, `SIGTERM` says what became of the jobs."""
     with served() as (process, client):
         start = perf_counter()
         client.request("POST", way)

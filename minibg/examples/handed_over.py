@@ -7,7 +7,7 @@ of a list are sent, and each is taken out of the list only when it has been sent
 again, and the broker may be away for a while: then the tasks wait to be sent, and the next process
 sends them if this one dies.
 
-What may live here: what follows from `handover.py` and `durable.py` by subclassing.
+What may live here: subclasses that follow from `handover.py` and `durable.py`.
 """
 
 import logging

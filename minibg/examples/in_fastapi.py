@@ -23,7 +23,7 @@ app = FastAPI()
 
 
 class Order(BaseModel):
-    """What the client is answered."""
+    """The answer to the client."""
 
     number: int
 

@@ -27,7 +27,10 @@ from minibg.examples.serve import serve
 
 
 class Order(Struct):
-    """What to count, and the URL to call at the end: only on this machine, to protect others."""
+    """What to count, and the URL to call at the end.
+
+    It must be on this machine: otherwise a client could have the server call any host.
+    """
 
     below: Annotated[int, Meta(ge=100, le=2_000_000)]
     callback: Annotated[str, Meta(pattern=r"^http://(127\.0\.0\.1|localhost):\d+/")] | None = None

@@ -158,7 +158,7 @@ class Delayed(BackgroundTasks):
 
 
 class Results(BackgroundTasks):
-    """What a task returns can be used by a later one.
+    """A later task can use what an earlier one has returned.
 
     `result = tasks.add_task_for_result(func, /, *args, **kwargs)` adds a task. When it has
     returned, `result.value` is what it returned: `tasks.add_task(lambda: store(result.value))`.
@@ -191,7 +191,7 @@ class Results(BackgroundTasks):
 
 
 class Result(Generic[T]):
-    """What a task has returned, if it has."""
+    """The result of a task, once the task has returned."""
 
     returned: tuple[T] | None = None
 
@@ -203,11 +203,11 @@ class Result(Generic[T]):
 
 
 class Progress(BackgroundTasks):
-    """A task calls `report(item)`, on the loop or in a thread; whoever iterates gets the item.
+    """A task calls `report(item)`, on the loop or in a thread; all who iterate get the item.
 
-    `async for item in tasks` gives what was reported so far, then each new item, to everyone who
-    iterates. The iteration ends when the run has ended, for whatever reason, or at once if the list
-    will never be run. So `EventSourceResponse(tasks)` can stream the items, but only to *another*
+    `async for item in tasks` gives the items that were reported so far, and then each new one. The
+    iteration ends when the run has ended, for whatever reason, or at once if the list will never be
+    run. So `EventSourceResponse(tasks)` can stream the items, but only to *another*
     request, since the tasks of this one start only after its own response has been sent
     (**after**).
     """

@@ -1,11 +1,11 @@
-"""Tasks that outlive their process: calls that stand in a file until they have ended.
+"""Tasks that outlive their process: calls that are kept in a file until they have ended.
 
 A request's list is written to the file before the answer leaves, and a task leaves the file when it
 has ended. So the tasks of a dead process are known, and another process takes them up: at its
 start or, if it is running already and shares the file, with its next request.
 
 A task that was running is run again. So a task runs at least once, and perhaps twice; no more can
-be promised. A task that must not take effect twice needs a key as an argument, by which it knows a
+be promised. A task that must not take effect twice needs a key as an argument, to recognise a
 repetition. A task that was running when `attempts` processes died is *set aside*: it is left in the
 file, and named in the log. Lists that were taken up run one after another, so that few tasks are
 running if one of them kills the process.
@@ -65,7 +65,7 @@ logger = logging.getLogger("minibg.durable")
 
 
 class DurableTasks(HandedOverTasks):
-    """`BackgroundTasks` that stand in a file until they have ended.
+    """`BackgroundTasks` that are kept in a file until they have ended.
 
     An endpoint asks for them by annotation, `tasks: DurableTasks`. The lifespan of the application
     opens the file, and runs the tasks that are left there:

@@ -36,7 +36,7 @@ class Watch:
     def __init__(self, slow_task_seconds: float) -> None:
         self.slow_task_seconds = slow_task_seconds
         self.reported = 0.0
-        """When the last one ended. A step of a list within a list is timed twice, and told once."""
+        """When the last one ended. A step of a list in a list is timed twice, and reported once."""
 
     def around(self, call: Call, task: BackgroundTask) -> Any:
         """Make the task's call, and watch over the awaitable that it leaves, if any."""
