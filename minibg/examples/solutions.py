@@ -207,9 +207,8 @@ class Progress(BackgroundTasks):
 
     `async for item in tasks` gives the items that were reported so far, and then each new one. The
     iteration ends when the run has ended, for whatever reason, or at once if the list will never be
-    run. So `EventSourceResponse(tasks)` can stream the items, but only to *another*
-    request, since the tasks of this one start only after its own response has been sent
-    (**after**).
+    run. So `EventSourceResponse(tasks)` can stream the items, but only to *another* request, since
+    the tasks of this one start only after its own response has been sent (**after**).
     """
 
     def __init__(self, tasks: Iterable[Background] | None = None) -> None:
