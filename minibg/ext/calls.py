@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 
 import msgspec
 
-from minibg.ext.handover import refuse_what_changes
+from minibg.ext.handover import refuse_what_changes, refuse_what_is_not_written
 from minibg.naming import name_of
 from minibg.signatures import parameters_of
 
@@ -37,9 +37,13 @@ class Function(NamedTuple):
         """
         try:
             given = self.signature.bind(*args, **kwargs)
-            written = msgspec.json.encode(given.arguments, enc_hook=_encode).decode()
-        except (TypeError, ValueError) as exc:
+        except TypeError as exc:
             raise TypeError(f"{self.path}: {exc}") from exc
+        try:
+            written = _write(given.arguments).decode()
+        except (TypeError, ValueError):
+            refuse_what_is_not_written(self.path, given.arguments, _write)
+            raise
         copies = self.read(written)
         refuse_what_changes(self.path, given.arguments, copies.arguments)
         return written, copies
@@ -94,6 +98,10 @@ def _type_of(parameter: Parameter) -> Any:
     if parameter.kind is Parameter.VAR_POSITIONAL:
         return tuple[hint, ...]
     return dict[str, hint] if parameter.kind is Parameter.VAR_KEYWORD else hint
+
+
+def _write(value: Any) -> bytes:
+    return msgspec.json.encode(value, enc_hook=_encode)
 
 
 def _encode(value: Any) -> Any:

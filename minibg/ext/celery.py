@@ -21,7 +21,8 @@ import logging
 import os
 from collections import defaultdict, deque
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
+from functools import partial
 from inspect import isawaitable
 from selectors import EVENT_READ, DefaultSelector
 from typing import Any, ClassVar
@@ -33,7 +34,11 @@ from anyio.lowlevel import RunVar
 
 from minibg.background import BackgroundTask
 from minibg.concurrency import run_in_extra_thread
-from minibg.ext.handover import HandedOverTasks, refuse_what_changes
+from minibg.ext.handover import (
+    HandedOverTasks,
+    refuse_what_changes,
+    refuse_what_is_not_written,
+)
 from minibg.naming import name_of
 
 try:
@@ -113,7 +118,8 @@ class CeleryTasks(HandedOverTasks):
         while self.tasks:
             task = self.tasks[0]
             celerys: Any = task.func
-            with _producer_of(celerys.app, self.seconds) as producer:
+            is_eager = celerys.app.conf.task_always_eager  # it runs here, without a broker
+            with nullcontext() if is_eager else _producer_of(celerys.app, self.seconds) as producer:
                 celerys.apply_async(
                     task.args,
                     dict(task.kwargs),
@@ -273,14 +279,22 @@ def _check_arguments(task: Any, args: tuple[Any, ...], kwargs: Any) -> None:
         except TypeError as exc:
             raise TypeError(f"{task.name}: {exc}") from None
     serializer = task.serializer or task.app.conf.task_serializer
-    written: Any = serialization  # it has no types
+    write = partial(_written, serializer)
+    positional = dict(enumerate(args))
     try:
-        content_type, encoding, data = written.dumps([args, dict(kwargs)], serializer=serializer)
-        copied, named = written.loads(data, content_type, encoding, accept=[content_type])
-    except (EncodeError, DecodeError, TypeError, ValueError) as exc:
-        raise TypeError(f"{task.name}: {serializer} cannot write an argument: {exc}") from exc
-    refuse_what_changes(task.name, dict(enumerate(args)), dict(enumerate(copied)))
+        copied, named = write([args, dict(kwargs)])
+    except (EncodeError, DecodeError, TypeError, ValueError):
+        refuse_what_is_not_written(task.name, positional | kwargs, write)
+        raise
+    refuse_what_changes(task.name, positional, dict(enumerate(copied)))
     refuse_what_changes(task.name, kwargs, named)
+
+
+def _written(serializer: str, value: Any) -> Any:
+    """A copy of the value, as a worker reads it."""
+    written: Any = serialization  # it has no types
+    content_type, encoding, data = written.dumps(value, serializer=serializer)
+    return written.loads(data, content_type, encoding, accept=[content_type])
 
 
 def _warn_of_losses(task: Any) -> None:

@@ -16,7 +16,9 @@ responses takes a list of minibg's as its `background`.
 
 import sys
 from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
+from contextlib import AsyncExitStack
 from dataclasses import dataclass
+from inspect import signature
 from typing import Annotated, Any, ClassVar, Generic, TypeVar, cast
 
 from minibg.background import BackgroundTasks
@@ -49,18 +51,22 @@ def tasks_of(cls: type[T]) -> T:
 
     Returns:
         What `fastapi.Depends` returns. Its type is that of the list, so that it can be the default
-        of a parameter. A list that is handed over before the answer leaves (`handover.py`) needs
-        FastAPI 0.121 or newer.
+        of a parameter.
 
     Raises:
         TypeError: If the class is not minibg's `BackgroundTasks` or a subclass.
+        RuntimeError: If such a list is handed over before the answer leaves (`handover.py`), and
+            FastAPI is older than 0.121.
     """
     if not (isinstance(cls, type) and issubclass(cls, BackgroundTasks)):
         name = name_of(cls)
         raise TypeError(f"tasks_of takes minibg's BackgroundTasks or a subclass, not {name}")
-    if hasattr(cls, "__aexit__"):  # it is a context, which ends when the endpoint has returned
-        return cast(T, fastapi.Depends(_Entering(cls), scope="function"))
-    return cast(T, fastapi.Depends(_Giving(cls)))
+    if not hasattr(cls, "__aexit__"):
+        return cast(T, fastapi.Depends(_Giving(cls)))
+    if "scope" not in signature(fastapi.Depends).parameters:
+        needs = f"{cls.__name__} needs FastAPI 0.121 or newer"
+        raise RuntimeError(f"{needs}, this is {fastapi.__version__}: pip install -U fastapi")
+    return cast(T, fastapi.Depends(_Entering(cls)))
 
 
 @dataclass(frozen=True)  # FastAPI calls equal dependencies only once
@@ -96,12 +102,24 @@ def _abandon_after_failure(tasks: BackgroundTasks, outside: BaseException | None
 
 @dataclass(frozen=True)
 class _Entering(Generic[T]):
+    """Gives a list that is a context, and has it left when the endpoint has returned.
+
+    That is after all dependencies with `scope="function"`, in whatever order they were asked for: a
+    session has to commit before its tasks are handed over.
+    """
+
     cls: type[Any]
 
-    async def __call__(self, background: fastapi.BackgroundTasks) -> AsyncIterator[T]:
-        async with self.cls() as tasks:
-            fastapi.BackgroundTasks.add_task(background, tasks)
-            yield tasks
+    async def __call__(self, connection: HTTPConnection, background: fastapi.BackgroundTasks) -> T:
+        context = self.cls()
+        stack: AsyncExitStack = connection.scope["fastapi_function_astack"]
+        entered_before = stack.pop_all()
+        try:
+            tasks: T = await stack.enter_async_context(context)
+        finally:
+            stack.push_async_exit(entered_before)
+        fastapi.BackgroundTasks.add_task(background, tasks)
+        return tasks
 
 
 Tasks = Annotated[BackgroundTasks, tasks_of(BackgroundTasks)]

@@ -14,7 +14,7 @@ Rule changed here: **capture** is by value, since another process runs the task.
 What may live here: when a list is handed over. The subclasses know to whom.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from types import TracebackType
 from typing import Any, Self
 
@@ -66,6 +66,31 @@ class HandedOverTasks(BackgroundTasks):
         except BaseException as exc:
             self.abandon(f"not handed over, {type(exc).__name__}")
             raise
+
+
+def refuse_what_is_not_written(
+    name: str, given: Mapping[Any, Any], write: Callable[[Any], object]
+) -> None:
+    """Write arguments one by one, to name the first that cannot be written.
+
+    Args:
+        name: The task's, for the error.
+        given: The arguments, by name or by position.
+        write: Writes one.
+
+    Raises:
+        TypeError: If one cannot be written.
+    """
+    for where, value in given.items():
+        try:
+            write(value)
+        except Exception as exc:
+            kind = type(value).__name__
+            raise TypeError(
+                f"argument {where!r} of {name} is a {kind} and cannot be written down ({exc}): "
+                "pass plain data, such as the text of a path, the key of a row, or a model's "
+                "`model_dump(mode='json')`"
+            ) from exc
 
 
 def refuse_what_changes(name: str, given: Mapping[Any, Any], back: Mapping[Any, Any]) -> None:

@@ -26,7 +26,7 @@ SHOWN: dict[str, tuple[str, ...]] = {
     ),
     "minibg.outcomes": ("left_of", "failure_of"),
     "minibg.concurrency": ("_run_in_thread", "_hop", "_Call.make"),
-    "minibg.responses": ("respond", "run_in_turn"),
+    "minibg.responses": ("respond", "run_in_turn", "_run_in_turn"),
     "starlette.background": ("BackgroundTask.__call__", "BackgroundTasks.__call__"),
 }
 """The functions of a module that are shown and stepped through. Other modules are shown whole."""

@@ -47,9 +47,10 @@ def plain() -> None: ...
         (work, (), {}, r"test_add_task\.work: .*missing"),
         (work, (1,), {"often": 2}, "unexpected keyword argument 'often'"),
         (bound, (1, 2), {}, r"test_add_task\.bound: "),
-        (work, (object(),), {}, "json cannot write an argument"),
+        (work, (object(),), {}, "argument 0 of .*work is a object and cannot be written down"),
+        (bound, ([Path("a")],), {}, "argument 0 of .*bound is a list .*Path is not JSON"),
         (work, ((1, 2),), {}, "argument 0 of .* is a tuple and would come back as a list"),
-        (work, (1,), {"times": {3}}, "json cannot write an argument"),
+        (work, (1,), {"times": {3}}, "argument 'times' of .*work is a set .*: pass plain data"),
     ],
 )
 def test_what_celery_could_not_run_is_refused(func: Any, args: Any, kwargs: Any, why: str) -> None:
@@ -127,6 +128,27 @@ def test_a_message_holds_what_was_given_when_it_was_added() -> None:
         message = connection.SimpleQueue(app.conf.task_default_queue).get(timeout=5)
         assert message.payload[0] == [[1]]
         message.ack()
+
+
+def test_an_eager_application_needs_no_broker() -> None:
+    """As in tests: each task runs when the list would be sent."""
+    nobody = "amqp://127.0.0.1:1"
+    eager = Celery("eager", broker=nobody, task_cls=AwaitingTask, task_always_eager=True)
+
+    @eager.task(shared=False)
+    async def note(key: int) -> None:
+        ran.append(key)
+
+    server = MiniBG()
+
+    @server.get("/")
+    async def endpoint(tasks: CeleryTasks) -> None:
+        for key in range(3):
+            tasks.add_task(note, key)
+
+    ran.clear()
+    assert ask(server).status == 200
+    assert ran == [0, 1, 2]
 
 
 def test_a_shared_task_is_one_of_celerys() -> None:

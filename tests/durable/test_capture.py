@@ -127,6 +127,14 @@ def test_what_would_come_back_as_something_else_is_refused(
     assert not tasks.tasks
 
 
+@pytest.mark.parametrize("value", [Path("a"), [Path("a")], object()])
+def test_what_cannot_be_written_is_named_with_a_way_out(value: Any) -> None:
+    kind = type(value).__name__
+    with pytest.raises(TypeError, match=f"argument 'plain' of .*takes is a {kind} and cannot") as e:
+        DurableTasks().add_task(takes, plain=value)
+    assert "the text of a path, the key of a row" in str(e.value)
+
+
 @given(
     st.recursive(
         st.none()

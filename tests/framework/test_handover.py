@@ -3,8 +3,9 @@
 import gc
 import inspect
 import logging
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterator
 from enum import IntEnum
+from itertools import permutations
 from typing import Annotated, Any
 
 import anyio
@@ -12,10 +13,11 @@ import fastapi
 import pytest
 
 from minibg import BackgroundTasks, Depends, MiniBG, Response, WebSocket
-from minibg.ext.fastapi import tasks_of
+from minibg.ext.fastapi import BackgroundRoute, tasks_of
 from minibg.ext.handover import HandedOverTasks, refuse_what_changes
 from minibg.types import Message
 from tests.framework.asgi import ask, http_scope
+from tests.rules.language.logs import logged
 
 seen: list[str] = []
 """What has happened, in order."""
@@ -223,9 +225,8 @@ def test_a_class_that_does_not_say_to_whom_is_told() -> None:
 
 # --- in FastAPI ----------------------------------------------------------------------------------
 
-has_scopes = pytest.mark.skipif(
-    "scope" not in inspect.signature(fastapi.Depends).parameters, reason="FastAPI before 0.121"
-)
+HAS_SCOPES = "scope" in inspect.signature(fastapi.Depends).parameters
+has_scopes = pytest.mark.skipif(not HAS_SCOPES, reason="FastAPI before 0.121")
 
 
 def in_fastapi(endpoint: Callable[..., Any], **options: Any) -> int:
@@ -263,6 +264,88 @@ def test_fastapi_answers_a_500_and_hands_nothing_over(
     assert in_fastapi(endpoint, fails=failure) == 500
     assert seen == ANSWER
     assert "test_handover.job" in caplog.text
+
+
+def closing(name: str, fails: bool = False) -> Any:
+    """A dependency that is closed before the answer leaves, as a session that commits then."""
+
+    async def session() -> AsyncIterator[None]:
+        yield
+        seen.append(f"{name} commits")
+        if fails:
+            raise ConnectionError
+
+    return Annotated[None, fastapi.Depends(session, scope="function")]
+
+
+@has_scopes
+@pytest.mark.parametrize("order", [*permutations(["first", "second", "tasks"])], ids="-".join)
+@pytest.mark.parametrize("is_asked_for_by", ["endpoint", "dependency", "yield", "route"])
+def test_fastapi_hands_over_when_all_sessions_have_committed(
+    order: tuple[str, ...], is_asked_for_by: str
+) -> None:
+    """In whatever order they were asked for: a worker may be quicker than a commit."""
+    mine = Annotated[Sent, tasks_of(Sent)]
+
+    class Route(BackgroundRoute):
+        tasks_class = Sent
+
+    def asking(tasks: mine) -> Any:
+        return tasks
+
+    def yielding(tasks: mine) -> Iterator[Any]:
+        yield tasks
+
+    annotations = {
+        "endpoint": mine,
+        "dependency": Annotated[Any, fastapi.Depends(asking)],
+        "yield": Annotated[Any, fastapi.Depends(yielding)],
+        "route": fastapi.BackgroundTasks,
+    }
+    parameters = {
+        "first": closing("first"),
+        "second": closing("second"),
+        "tasks": annotations[is_asked_for_by],
+    }
+
+    async def endpoint(**given: Any) -> None:
+        given["tasks"].add_task(job, "it")
+
+    kind = inspect.Parameter.KEYWORD_ONLY
+    endpoint.__signature__ = inspect.Signature(  # type: ignore[attr-defined]
+        [inspect.Parameter(name, kind, annotation=parameters[name]) for name in order]
+    )
+    app = fastapi.FastAPI()
+    if is_asked_for_by == "route":
+        app.router.route_class = Route
+    assert served(endpoint, app=app) == 202
+    sessions = [f"{name} commits" for name in reversed(order) if name != "tasks"]
+    assert seen == [*sessions, "it handed over", *ANSWER]
+
+
+@has_scopes
+@pytest.mark.parametrize("session_first", [False, True])
+def test_a_commit_that_fails_hands_nothing_over(session_first: bool) -> None:
+    mine, session = Annotated[Sent, tasks_of(Sent)], closing("session", fails=True)
+
+    async def session_last(tasks: mine, session: session) -> None:
+        tasks.add_task(job, "it")
+
+    async def session_before(session: session, tasks: mine) -> None:
+        tasks.add_task(job, "it")
+
+    endpoint = session_before if session_first else session_last
+    with logged() as log:
+        assert in_fastapi(endpoint, fails=ConnectionError) == 500
+    assert seen == ["session commits", *ANSWER]
+    (warning,) = log.warnings
+    assert "the endpoint raised ConnectionError" in warning
+
+
+@pytest.mark.skipif(HAS_SCOPES, reason="FastAPI 0.121 or newer")
+def test_an_older_fastapi_is_named() -> None:
+    with pytest.raises(RuntimeError, match="Sent needs FastAPI"):
+        tasks_of(Sent)
 
 
 # --- copies --------------------------------------------------------------------------------------
