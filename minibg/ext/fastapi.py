@@ -102,9 +102,9 @@ def _abandon_after_failure(tasks: BackgroundTasks, outside: BaseException | None
 
 @dataclass(frozen=True)
 class _Entering(Generic[T]):
-    """Gives a list that is a context, and has it left when the endpoint has returned.
+    """Gives a list that is a context, which ends when the endpoint has returned.
 
-    That is after all dependencies with `scope="function"`, in whatever order they were asked for: a
+    It ends after all dependencies with `scope="function"`, in whatever order they were asked for: a
     session has to commit before its tasks are handed over.
     """
 

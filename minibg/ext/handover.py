@@ -6,8 +6,8 @@ hand the list over. It is after the endpoint has returned, so an endpoint that r
 nothing. And it is before the response is sent, so a failure to hand over can still be a 500.
 
 Such a list is an async context, and the end of its block is that moment. minibg leaves the context
-of a list by itself, so an endpoint needs no more than the class as an annotation. Elsewhere, write
-a dependency with the scope "function": `async with MyTasks() as tasks: yield tasks`.
+of a list by itself, so an endpoint needs no more than the class as an annotation. In FastAPI, the
+dependency `tasks_of` of `fastapi.py` leaves it.
 
 Rule changed here: **capture** is by value, since another process runs the task.
 
@@ -74,12 +74,12 @@ def refuse_what_is_not_written(
     """Write arguments one by one, to name the first that cannot be written.
 
     Args:
-        name: The task's, for the error.
+        name: The task's name, for the error.
         given: The arguments, by name or by position.
-        write: Writes one.
+        write: The function that writes one of them.
 
     Raises:
-        TypeError: If one cannot be written.
+        TypeError: If one of them cannot be written.
     """
     for where, value in given.items():
         try:
