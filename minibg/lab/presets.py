@@ -599,3 +599,6 @@ PRESETS = [
     ),
 ]
 """All presets, in the order in which the page lists them."""
+
+NOT_SHOWN: dict[str, str] = {}
+"""The rules that no preset can show, each with the reason."""
