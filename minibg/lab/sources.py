@@ -1,7 +1,6 @@
 """The source that the lab shows beside a timeline: each line as HTML, with Pygments' classes.
 
-What may live here: reading and highlighting. Which functions are a mechanism is said by
-`stepping.py`.
+What may live here: reading and highlighting. `stepping.py` says which functions are a mechanism.
 """
 
 from functools import cache
@@ -18,7 +17,7 @@ from minibg.lab.stepping import SHOWN, file_of, modules_of
 
 @cache
 def sources_of(contender: str) -> list[dict[str, Any]]:
-    """The functions of a contender's mechanism, in the order in which they stand in their files."""
+    """The functions of a contender's mechanism, in the order of their files."""
     shown = []
     for module in modules_of(contender):
         file = file_of(module)
@@ -32,7 +31,7 @@ def sources_of(contender: str) -> list[dict[str, Any]]:
 
 
 def _ranges(module: str, last: int) -> list[tuple[int, int]]:
-    """The lines of a module that are shown, counted from 1."""
+    """The ranges of lines of a module that are shown, each from its first to its last line."""
     if module not in SHOWN:
         return [(1, last)]
     found = []

@@ -1,8 +1,8 @@
-"""Which line of a mechanism runs when, and how its list stands: `sys.settrace`, for its files only.
+"""Reports each line of a mechanism when it runs, and the state of its list, by `sys.settrace`.
 
-It is entered for a stepped run alone, since each line costs time.
+Only a stepped run is traced, since tracing slows each line, and only the mechanism's files are.
 
-What may live here: which files those are, and what is told of a line.
+What may live here: the choice of those files, and what is reported of a line.
 """
 
 import sys
@@ -29,7 +29,7 @@ SHOWN: dict[str, tuple[str, ...]] = {
     "minibg.responses": ("respond", "run_in_turn", "_run_in_turn"),
     "starlette.background": ("BackgroundTask.__call__", "BackgroundTasks.__call__"),
 }
-"""The functions of a module that are shown and stepped through; of others, all that has methods."""
+"""The functions of a module that are shown and stepped through. Other modules are shown whole."""
 
 
 def modules_of(contender: str) -> Sequence[str]:
@@ -42,7 +42,7 @@ def modules_of(contender: str) -> Sequence[str]:
 
 
 def file_of(module: str) -> Path:
-    """Where the source of a module stands."""
+    """The source file of a module."""
     spec = find_spec(module)
     assert spec is not None
     assert spec.origin is not None
@@ -50,7 +50,7 @@ def file_of(module: str) -> Path:
 
 
 class Stepper:
-    """A context in which each line of a contender's mechanism is told."""
+    """A context in which each line of a contender's mechanism is reported."""
 
     def __init__(self, contender: str, tell: Tell) -> None:
         self.tell = tell
@@ -87,7 +87,7 @@ class Stepper:
         return self.line
 
     def line(self, frame: FrameType, event: str, arg: Any) -> Callable[..., Any]:
-        """Tell a line of such a frame."""
+        """Report a line of such a frame."""
         if event == "line":
             self.tell(
                 "line",
@@ -100,7 +100,7 @@ class Stepper:
 
     @staticmethod
     def _list(frame: FrameType) -> list[str] | None:
-        """The tasks that stand in the list, or the lists, that a frame runs, if it runs any."""
+        """The tasks in the list, or the lists, that a frame runs; None if it runs none."""
         names = frame.f_locals
         lists = names.get("lists") or names.get("injected") or [names.get("self")]
         found = [getattr(one, "tasks", None) for one in lists]
@@ -110,6 +110,6 @@ class Stepper:
 
 
 def name_of(task: Any) -> str:
-    """The name by which a task is known on the page, from that of its function."""
+    """The name of a task on the page, made from the name of its function."""
     func = getattr(task, "func", task)
     return str(getattr(func, "__name__", type(func).__name__)).replace("_", " ")

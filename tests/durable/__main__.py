@@ -1,8 +1,8 @@
-"""What durable lists cost, and what kills do to them: `python -m tests.durable`.
+"""The costs of durable lists, and the effects of kills on them: `python -m tests.durable`.
 
-Both on a real uvicorn in a process of its own. The costs are ratios to `BackgroundTasks` with the
-same tasks, each the quickest of rounds that alternate between the two. The next request of the
-connection waits for the tasks of the one before, so they are in it.
+Both are measured on a real uvicorn in a process of its own. The costs are ratios to
+`BackgroundTasks` with the same tasks, each the quickest of rounds that alternate between the two.
+The next request on the connection waits for the tasks of the one before, so the tasks are included.
 """
 
 import random

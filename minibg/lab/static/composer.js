@@ -13,7 +13,7 @@ const GROUPS = {
   versions: "The versions of the walkthrough",
 };
 
-/** The form. `onChange` is called whenever what it says has changed. */
+/** The form. `onChange` is called whenever its content has changed. */
 export class Composer {
   constructor({ presets, contenders, onChange }) {
     this.presets = presets;
@@ -63,7 +63,7 @@ export class Composer {
     return this.boxes().filter((box) => box.checked).map((box) => box.value);
   }
 
-  /** What the form says, as a request. */
+  /** The request in the form. */
   get request() {
     const tasks = [...byId("tasks").children].map((row) => ({
       kind: row.querySelector("[name=kind]").value,
@@ -74,13 +74,13 @@ export class Composer {
     return requestOf({ tasks, ...fields, fail_fast: byId("fail_fast").checked });
   }
 
-  /** The preset whose request the form says, if there is one. */
+  /** The preset that has the request in the form, if there is one. */
   get preset() {
     const preset = this.presets.find((one) => one.id === byId("preset").value);
     return preset && same(requestOf(preset.request), this.request) ? preset : null;
   }
 
-  /** Say this; `contenders` that are not there are left out. */
+  /** Fill the form in; `contenders` that are not available are left out. */
   say({ preset = "", request, contenders }) {
     byId("preset").value = preset;
     byId("tasks").replaceChildren();
@@ -92,7 +92,7 @@ export class Composer {
     this.changed();
   }
 
-  /** Say what the preset says; returns false if there is none of that id. */
+  /** Fill the form in from a preset; returns false if there is no preset of that id. */
   usePreset(id, contenders) {
     const preset = this.presets.find((one) => one.id === id);
     if (!preset) {

@@ -1,5 +1,5 @@
-// The pictures of a run as one SVG that stands alone, and files for the visitor to keep.
-// A copy is drawn in light colours, with what the style sheet says written into each element.
+// The pictures of a run as one standalone SVG, and files for the visitor to keep.
+// The SVG is a copy in light colours, with the rules of the style sheet written into each element.
 
 import { verdictOf } from "./recording.js";
 
@@ -11,7 +11,7 @@ const WRITTEN = [
 const LEFT_OUT = ".veil, .hit";
 const MARGIN = 24;
 
-/** One SVG, as text, of the parts' pictures below each other. */
+/** One SVG, as text, with the pictures of all parts, one below the other. */
 export function svgOf(views, { title, request }) {
   const host = document.body.appendChild(document.createElement("div"));
   host.className = "printed";
@@ -77,7 +77,7 @@ function node(tag, attributes, text) {
   return element;
 }
 
-/** Give the visitor a file. */
+/** Have the browser download a file. */
 export function save(name, type, text) {
   const link = document.createElement("a");
   link.href = URL.createObjectURL(new Blob([text], { type }));

@@ -1,5 +1,5 @@
-// The page: it composes a request, has it run, and shows what the server tells of it.
-// What is drawn, and how, is decided in the other modules.
+// The page: it composes a request, has the server run it, and shows the events of the run.
+// The other modules decide what is drawn, and how.
 
 import { Composer } from "./composer.js";
 import { byId, make } from "./dom.js";
@@ -8,7 +8,7 @@ import { fragmentOf, learn, readFragment, requestOf, same } from "./request.js";
 import { Result } from "./result.js";
 import { Refused, getComposition, getContenders, getPresets, listen, startRun, stopRun } from "./server.js";
 
-/** What a newcomer asks, and the preset that answers it. */
+/** A newcomer's questions, each with the preset that answers it. */
 const QUESTIONS = [
   { text: "The first task fails. What happens to the second?", preset: "isolate" },
   { text: "In which thread does a sync task run?", preset: "order" },
@@ -72,7 +72,7 @@ const sayFirst = () => composer.usePreset(composer.presets[0]?.id) || composer.s
 
 let isReading = false;
 
-/** Say what the fragment says; without one, what the first preset says. */
+/** Fill the form in from the URL's fragment or, without one, from the first preset. */
 function readUrl() {
   const said = readFragment(location.hash);
   isReading = true;
@@ -88,7 +88,7 @@ function readUrl() {
   isReading = false;
 }
 
-/** The URL says what the form says, so that each address is a link to its request. */
+/** Write the form into the URL, so that each address is a link to its request. */
 function rememberInUrl() {
   if (!composer || isReading) return;
   const { preset, request, chosen } = composer;
@@ -103,7 +103,7 @@ async function share() {
     await navigator.clipboard.writeText(location.href);
     announce("The link is copied.");
   } catch {
-    announce("The browser does not let the page copy: copy the address from its address bar.");
+    announce("The browser does not let the page copy the link: copy it from the address bar.");
   }
 }
 

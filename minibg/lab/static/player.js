@@ -1,5 +1,5 @@
 // The moment that is shown, and the ways to move it: slider, buttons, arrow keys, play.
-// What a moment looks like is not known here.
+// The player does not know what a moment looks like.
 
 import { byId } from "./dom.js";
 
@@ -27,7 +27,7 @@ export class Player {
     this.pace(0);
   }
 
-  /** Take these moments; each has a `t` and a `text`. Begin with the one at `index`. */
+  /** Load moments, each with a `t` and a `text`, and begin with the one at `index`. */
   load(moments, index) {
     this.pause();
     this.moments = moments;
@@ -63,7 +63,7 @@ export class Player {
     this.onMove(moment, this.index);
   }
 
-  /** Move to the moment for which `wanted` holds, if there is one. */
+  /** Move to the first moment for which `wanted` holds, if there is one. */
   find(wanted) {
     const index = this.moments.findIndex(wanted);
     if (index < 0) return;
