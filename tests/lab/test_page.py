@@ -177,9 +177,9 @@ def test_a_bar_leads_to_its_lines_and_a_line_to_its_times(open_page: Callable[..
 
 
 def test_a_stepped_run_of_ten_tasks_scrubs_smoothly(open_page: Callable[..., Page]) -> None:
-    """Each moment takes less of a processor than a frame lasts, of which a screen shows 60 a second.
+    """Each moment takes less than a frame, of which a screen shows 60 a second.
 
-    The time of all the browser's processes is counted, however busy the machine is besides.
+    What counts is the time of the processor, however busy the machine is besides.
     """
     page = open_page(TEN)
     press(page, "Step")
