@@ -181,7 +181,7 @@ def test_the_page_is_told_what_there_is(lab: Lab) -> None:
         assert preset["request"]["endpoint"] in composition["endpoint"]
     assert composition["limits"]["tasks"] == 10
     source = lab.ask("GET", "/sources/fastapi").json
-    assert {part["file"] for part in source} == {"background.py"}
+    assert all(part["file"].endswith("/background.py") for part in source)
     for part in source:
         assert len(part["html"]) == len(part["text"]) == part["last"] - part["first"] + 1
     assert lab.ask("GET", "/sources/django").status == 404
