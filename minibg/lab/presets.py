@@ -18,9 +18,9 @@ class Preset(NamedTuple):
 
     Args:
         id: By which a link names it.
-        group: "rules", "traps", "misunderstandings" or "versions".
+        group: "questions", "rules", "traps", "misunderstandings" or "versions".
         rule: The rule that it is about.
-        title: What is claimed, or believed.
+        title: What is asked, claimed, or (in quotes) believed; the same words wherever it stands.
         see: What is to be seen.
         request: What is asked.
         shows: For each contender, the outcome in one line.
@@ -61,9 +61,9 @@ def _task(text: str) -> TaskSpec:
 PRESETS = [
     Preset(
         "isolate",
-        "rules",
+        "questions",
         "isolate",
-        "The second task, when the first fails",
+        "The first task fails. What happens to the second?",
         "Task 1 fails. In minibg tasks 2 and 3 run, and the log has the failure; in FastAPI they "
         "never start, and the connection is closed.",
         ask("sync 80 fails", "sync 120", "async 80"),
@@ -73,6 +73,35 @@ PRESETS = [
         },
         ("isolate", "connection"),
         f"{RULES}/test_isolate.py::test_a_failing_task_does_not_stop_the_next",
+    ),
+    Preset(
+        "place",
+        "questions",
+        "place",
+        "In which thread does a sync task run?",
+        "In a worker thread: task 1 is sync, and its bar stands in that lane. Task 2 is async, and "
+        "stands in the lane of the event loop. minibg and FastAPI agree here; the preset “Version "
+        "2 calls a sync task on the loop” shows why it matters.",
+        ask("sync 120", "async 80"),
+        {"minibg": "200: ended, ended", "fastapi": "200: ended, ended"},
+        (),
+        f"{RULES}/test_place.py::test_what_is_sync_runs_in_another_thread",
+    ),
+    Preset(
+        "misunderstanding-every-job",
+        "questions",
+        "nothing lost",
+        "What does kill -9 lose?",
+        "All that has not ended. The server is killed while task 1 runs: that task never ends, the "
+        "others never start, and no log names them, in minibg as in FastAPI. So background tasks "
+        "do not suit every job: what must not be lost is written down first.",
+        ask("sync 300", "sync 200", "async 100", server="SIGKILL"),
+        {
+            "minibg": "200: never ended, never started, never started",
+            "fastapi": "200: never ended, never started, never started",
+        },
+        (),
+        f"{MISUNDERSTANDING}::test_a_misunderstanding_prints_what_its_docstring_shows",
     ),
     Preset(
         "order",
@@ -87,18 +116,6 @@ PRESETS = [
         },
         (),
         f"{RULES}/test_order.py::test_each_task_ends_before_the_next_one_starts",
-    ),
-    Preset(
-        "place",
-        "rules",
-        "place",
-        "Where a task runs",
-        "Task 1 is async and stands in the lane of the loop, task 2 is sync and stands in that of "
-        "a worker thread. Version 2 calls both on the loop.",
-        ask("async 80", "sync 120"),
-        {"minibg": "200: ended, ended", "v2": "200: ended, ended"},
-        ("place", "connection"),
-        f"{RULES}/test_place.py::test_what_is_sync_runs_in_another_thread",
     ),
     Preset(
         "capture",
@@ -117,8 +134,8 @@ PRESETS = [
         "rules",
         "after",
         "The answer comes first",
-        "The client has its answer after a few milliseconds. The first task starts when the "
-        "server has taken the last byte.",
+        "The first task starts when the server has sent the answer; the client may read it a "
+        "moment later.",
         ask("async 150", "sync 150"),
         {"minibg": "200: ended, ended", "fastapi": "200: ended, ended"},
         (),
@@ -141,8 +158,8 @@ PRESETS = [
         "rules",
         "nothing lost",
         "A task that does not run is named",
-        "The endpoint raises when it has added its tasks. minibg names them in the log; FastAPI "
-        "drops them without a word.",
+        "The endpoint raises when it has added its tasks. minibg names them in the log; "
+        "FastAPI drops them, and no log names them.",
         ask("sync 80", "async 80", endpoint="raises"),
         {
             "minibg": "500: never started and named, never started and named",
@@ -168,7 +185,8 @@ PRESETS = [
         "cancel",
         "A run that is cancelled",
         "The run is cancelled while task 1 works in its thread. minibg waits for that, starts "
-        "nothing more and names the rest; Starlette leaves the thread behind and says nothing.",
+        "nothing more and names the rest; Starlette leaves the thread behind, and no log names "
+        "the rest.",
         ask("sync 800 cancels", "sync 80", "async 80"),
         {
             "minibg": "200: ended, never started and named, never started and named",
@@ -182,8 +200,9 @@ PRESETS = [
         "rules",
         "room",
         "Tasks have threads of their own",
-        "40 requests have left a slow sync task behind each. Then the client asks a sync endpoint: "
-        "minibg answers at once, FastAPI when the first task has ended.",
+        "40 requests before this one have each left a slow sync task, which are not drawn and hold "
+        "40 threads. Then the client asks a sync endpoint: minibg answers at once, FastAPI when "
+        "the first of those tasks has ended.",
         ask("sync 1500", client="after 40 others"),
         {"minibg": "200: no task", "fastapi": "200: no task"},
         ("room",),
@@ -288,8 +307,8 @@ PRESETS = [
         "traps",
         "room",
         "40 slow tasks, and every sync endpoint hangs",
-        "40 sync tasks hold 40 threads. In Starlette the client waits until one of them ends, in "
-        "minibg a millisecond or two.",
+        "The sync tasks of 40 requests before this one hold 40 threads (they are not drawn). In "
+        "Starlette the client waits until one of them ends, in minibg a millisecond or two.",
         ask("sync 1500", client="after 40 others"),
         {"minibg": "200: no task", "starlette": "200: no task"},
         ("room",),
@@ -358,25 +377,10 @@ PRESETS = [
         f"{TRAPS}::test_the_tasks_behind_a_stream_that_the_client_leaves",
     ),
     Preset(
-        "misunderstanding-every-job",
-        "misunderstandings",
-        "nothing lost",
-        "Background tasks suit every job",
-        "kill -9 when the client has its answer: task 1 never ends, the others never start, and "
-        "no log says so, in minibg as in FastAPI. What must not be lost is written down first.",
-        ask("sync 300", "sync 200", "async 100", server="SIGKILL"),
-        {
-            "minibg": "200: never ended, never started, never started",
-            "fastapi": "200: never ended, never started, never started",
-        },
-        (),
-        f"{MISUNDERSTANDING}::test_a_misunderstanding_prints_what_its_docstring_shows",
-    ),
-    Preset(
         "misunderstanding-concurrently",
         "misunderstandings",
         "order",
-        "The tasks of a request run at the same time",
+        "“The tasks of a request run at the same time”",
         "They do not: the third starts when the first two have ended.",
         ask("async 150", "async 150", "async 150"),
         {"minibg": "200: ended, ended, ended"},
@@ -387,8 +391,8 @@ PRESETS = [
         "misunderstanding-failures",
         "misunderstandings",
         "isolate",
-        "If a task fails, somebody will be told",
-        "The client was told 200 before the task began. Only the log speaks of the failure.",
+        "“If a task fails, somebody will be told”",
+        "Nobody is: the server has sent 200 before the task begins. The log alone has it.",
         ask("async 100 fails"),
         {"minibg": "200: failed"},
         (),
@@ -398,8 +402,9 @@ PRESETS = [
         "misunderstanding-resources",
         "misunderstandings",
         "release",
-        "A task may use what belongs to the request",
-        "The dependency is closed before the task starts: it is given data, not the session.",
+        "“A task may use what belongs to the request”",
+        "It may not: the dependency is closed before the task starts. Give the task data, not the "
+        "session.",
         ask("async 100", dependency="closes"),
         {"minibg": "200: ended"},
         (),
@@ -409,8 +414,8 @@ PRESETS = [
         "misunderstanding-answer",
         "misunderstandings",
         "after",
-        "A task may still change the answer",
-        "The client has the whole answer before the task starts.",
+        "“A task may still change the answer”",
+        "It may not: the server has sent the whole answer before the task starts.",
         ask("async 100"),
         {"minibg": "200: ended"},
         (),
@@ -421,7 +426,7 @@ PRESETS = [
         "versions",
         "after",
         "Version 0: an application goes on after its answer",
-        "The work stands behind `send`, and the client has its answer before it.",
+        "The work stands behind `send`, and so begins when the server has sent the answer.",
         ask("async 100"),
         {"v0": "200: ended"},
         (),
@@ -491,7 +496,8 @@ PRESETS = [
         "versions",
         "room",
         "Version 6 takes the threads of endpoints",
-        "40 tasks hold 40 threads. In version 6 a sync endpoint waits for one, in version 7 not.",
+        "The tasks of 40 requests before this one hold 40 threads (they are not drawn). In version "
+        "6 a sync endpoint waits for one of them, in version 7 not.",
         ask("sync 1500", client="after 40 others"),
         {"v7": "200: no task", "v6": "200: no task"},
         ("room",),

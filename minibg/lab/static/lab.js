@@ -2,26 +2,26 @@
 // What is drawn, and how, is decided in the other modules.
 
 import { Composer } from "./composer.js";
-import { byId, make } from "./dom.js";
+import { byId, make, prose } from "./dom.js";
 import { OWN, Recording } from "./recording.js";
-import { fragmentOf, learn, readFragment, requestOf, same } from "./request.js";
+import { fragmentOf, learn, readFragment, requestOf, same, sentenceOf } from "./request.js";
 import { Result } from "./result.js";
 import { Refused, getComposition, getContenders, getPresets, listen, startRun, stopRun } from "./server.js";
 
-/** What a newcomer asks, and the preset that answers it. */
-const QUESTIONS = [
-  { text: "The first task fails. What happens to the second?", preset: "isolate" },
-  { text: "In which thread does a sync task run?", preset: "order" },
-  { text: "What does kill -9 lose?", preset: "misunderstanding-every-job" },
-];
+/** How many recordings are kept, so that the browser's Back and Forward show them again. */
+const KEPT = 20;
 
 const result = new Result();
+/** What was run, by its id, which the entries of the browser's history hold. */
+const past = new Map();
 let composer = null;
 let titles = new Map();
 let running = null;
+/** Whether the form says what a link said that has no preset. */
+let isSent = false;
 
 function complain(message) {
-  byId("problem").textContent = message;
+  byId("problem").replaceChildren(...prose(message));
   byId("problem").hidden = !message;
 }
 
@@ -32,7 +32,7 @@ async function begin() {
     const [composition, presets, contenders] = await Promise.all([getComposition(), getPresets(), getContenders()]);
     learn(composition);
     titles = new Map(contenders.map(({ id, title }) => [id, title]));
-    composer = new Composer({ presets, contenders, onChange: rememberInUrl });
+    composer = new Composer({ presets, contenders, onChange: onCompose });
   } catch (refused) {
     complain(refused.message);
     return;
@@ -41,42 +41,57 @@ async function begin() {
     event.preventDefault();
     run(false);
   });
+  byId("accept").addEventListener("click", () => byId("composer").reportValidity() && run(false));
   byId("step").addEventListener("click", () => byId("composer").reportValidity() && run(true));
   byId("stop").addEventListener("click", () => running && stopRun(running.id).catch(() => {}));
   byId("share").addEventListener("click", share);
   byId("edit").addEventListener("click", () => {
-    byId("page").classList.remove("stepped");
-    byId("preset").focus();
+    if (result.toggleLines()) byId("code").focus();
+    else byId("preset").focus();
   });
-  addEventListener("hashchange", readUrl);
+  byId("unfold").addEventListener("click", () => {
+    const isOpen = byId("page").classList.toggle("unfolded");
+    byId("unfold").setAttribute("aria-expanded", String(isOpen));
+  });
+  addEventListener("popstate", arrive);
   result.link = () => location.href;
-  showQuestions();
-  readUrl();
+  result.announce = announce;
+  arrive();
   if (titles.has(OWN)) watchApp(composer.own);
 }
 
-function showQuestions() {
-  const known = QUESTIONS.filter(({ preset }) => composer.presets.some(({ id }) => id === preset));
-  const items = known.map(({ text, preset }) => {
+/** Show one of the page's three views: "empty" (with the questions), "invitation" or "result". */
+function view(name) {
+  for (const id of ["empty", "invitation", "result"]) byId(id).hidden = id !== name;
+  byId("page").dataset.view = name;
+  if (name !== "result") result.leave();
+  const shown = name === "result" ? result.preset : name === "invitation" ? composer.preset?.id : null;
+  for (const list of document.querySelectorAll(".questions")) list.replaceChildren(...questions(shown));
+}
+
+/** The questions but for the one that is shown; each runs its preset. */
+function questions(shown) {
+  const asked = composer.presets.filter(({ id, group }) => group === "questions" && id !== shown);
+  return asked.map(({ id, title }) => {
     const ask = () => {
-      composer.usePreset(preset);
-      run(false, text);
+      composer.usePreset(id);
+      run(false);
     };
-    return make("li", {}, make("button", { type: "button", onclick: ask }, text));
+    return make("li", {}, make("button", { type: "button", onclick: ask }, title));
   });
-  byId("questions").replaceChildren(...items);
-  byId("empty").hidden = false;
 }
 
 const sayFirst = () => composer.usePreset(composer.presets[0]?.id) || composer.say({ request: requestOf(), contenders: ["minibg"] });
 
 let isReading = false;
 
-/** Say what the fragment says; without one, what the first preset says. */
-function readUrl() {
+/** Show what the entry of the history says: what was run there, or what its fragment asks for. */
+function arrive() {
   const said = readFragment(location.hash);
   isReading = true;
   complain(said?.error ?? "");
+  announce("");
+  isSent = Boolean(said?.request);
   if (said?.preset && !composer.usePreset(said.preset, said.contenders)) {
     complain(`There is no preset ${said.preset}. Choose one from the list.`);
     sayFirst();
@@ -86,19 +101,66 @@ function readUrl() {
     sayFirst();
   }
   isReading = false;
+  const shown = past.get(history.state?.run);
+  history.replaceState({ fragment: location.hash, ...history.state }, "");
+  if (shown) show(shown);
+  else if (said && !said.error) invite();
+  else view("empty");
+}
+
+function show({ recording, caption }) {
+  result.show(recording, caption);
+  view("result");
+  compare();
+}
+
+/** Say what stands in the form, and offer to run it. */
+function invite() {
+  const { title } = captionOf(composer.preset);
+  byId("invitation-title").textContent = title;
+  byId("invitation-see").replaceChildren(...prose(composer.see));
+  byId("invitation-request").textContent = `${sentenceOf(composer.request)} On ${named(composer.chosen)}.`;
+  view("invitation");
+}
+
+function onCompose() {
+  if (!composer || isReading) return;
+  isSent = false;
+  rememberInUrl();
+  if (byId("page").dataset.view === "result") compare();
+  else invite();
+}
+
+/** Grey what is shown, if it is not what the form says. */
+function compare() {
+  const { recording } = result;
+  const ran = recording.request && { request: recording.request, contenders: recording.titles.map(([id]) => id) };
+  const isStale = ran && !same(ran, { request: composer.request, contenders: composer.chosen });
+  byId("result").classList.toggle("stale", Boolean(isStale));
+  byId("stale").hidden = !isStale;
+  byId("stale").textContent = isStale ? `This is what was run before. Press Run to see “${captionOf(composer.preset).title}”.` : "";
 }
 
 /** The URL says what the form says, so that each address is a link to its request. */
 function rememberInUrl() {
-  if (!composer || isReading) return;
+  if (composer.isValid) history.replaceState(history.state, "", fragmentOfForm());
+}
+
+function fragmentOfForm() {
   const { preset, request, chosen } = composer;
   const isUsual = preset && same([...preset.contenders].sort(), [...chosen].sort());
-  const fragment = fragmentOf({ preset: preset?.id, request, contenders: isUsual ? null : chosen });
-  history.replaceState(null, "", fragment);
+  return fragmentOf({ preset: preset?.id, request, contenders: isUsual ? null : chosen });
+}
+
+/** A run is an entry of the history; the one before keeps the address that it had. */
+function enterHistory(id, shown, fragment) {
+  past.set(id, shown);
+  if (past.size > KEPT) past.delete(past.keys().next().value);
+  history.replaceState(history.state, "", history.state?.fragment || location.pathname);
+  history.pushState({ run: id, fragment }, "", fragment);
 }
 
 async function share() {
-  rememberInUrl();
   try {
     await navigator.clipboard.writeText(location.href);
     announce("The link is copied.");
@@ -107,17 +169,19 @@ async function share() {
   }
 }
 
-async function run(step, question) {
+async function run(step) {
   const { request, chosen } = composer;
   if (!chosen.length) return complain("No contender is chosen. Choose one, two or three.");
   if (running) return;
   complain("");
-  rememberInUrl();
-  const caption = { ...captionOf(composer.preset), ...(question && { title: question }) };
+  const caption = captionOf(composer.preset);
+  const fragment = fragmentOfForm();
   const names = chosen.map((id) => [id, titles.get(id) ?? id]);
-  const who = names.map(([, name]) => name).join(", ");
+  const who = named(chosen);
   busy({ id: null });
   announce(`Starting ${who}…`);
+  byId("page").classList.remove("unfolded");
+  byId("unfold").setAttribute("aria-expanded", "false");
   if (matchMedia("(max-width: 880px)").matches) byId("main").scrollIntoView();
   try {
     running.id = await startRun(request, chosen, step);
@@ -128,13 +192,16 @@ async function run(step, question) {
     return;
   }
   announce(`${step ? "Stepping" : "Running"} on ${who}…`);
-  follow(new Recording(names, { request, step }), caption, running.id, who);
+  const shown = { recording: new Recording(names, { request, step }), caption };
+  enterHistory(running.id, shown, fragment);
+  follow(shown, running.id, who);
 }
 
+const named = (contenders) => contenders.map((id) => titles.get(id) ?? id).join(", ");
+
 function captionOf(preset) {
-  if (!preset) return { title: "A request of your own" };
-  const isWrong = preset.group === "misunderstandings";
-  return { title: isWrong ? `Misunderstanding: “${preset.title}”` : preset.title, see: preset.see };
+  if (preset) return { title: preset.title, see: composer.see, preset: preset.id };
+  return { title: isSent ? "A request somebody sent you" : "A request of your own" };
 }
 
 function busy(run) {
@@ -143,14 +210,15 @@ function busy(run) {
   byId("stop").hidden = run === null;
 }
 
-function follow(recording, caption, id, who) {
+function follow(shown, id, who) {
+  const { recording } = shown;
   performance.clearMarks("last event");
   performance.clearMeasures("drawn");
   const stop = listen(`/runs/${encodeURIComponent(id)}/events`, {
     onStart() {
       complain("");
       recording.clear();
-      result.show(recording, caption);
+      if (past.get(history.state?.run) === shown) show(shown);
     },
     onEvent(name, data) {
       take(recording, name, data);
@@ -210,6 +278,8 @@ function listed(number, title) {
     for (const other of byId("own-runs").querySelectorAll("button")) other.removeAttribute("aria-current");
     button.setAttribute("aria-current", "true");
     result.show(recording, { title: name });
+    view("result");
+    compare();
   };
   const button = make("button", { type: "button", onclick: show }, name);
   byId("own-runs").prepend(make("li", {}, button));

@@ -71,6 +71,10 @@ export function sentenceOf(request) {
     const more = does === "ends" ? "" : `, ${IN_WORDS[does] ?? does}`;
     return `${index + 1} ${kind} ${ms} ms${more}`;
   });
+  if (request.client === "after 40 others") {
+    const left = tasks.length ? `left these tasks: ${tasks.join("; ")}` : "left no task";
+    return `40 requests come first, each of which has ${left}. Then the client asks a sync endpoint, which has no task.`;
+  }
   const parts = [
     tasks.length ? `Tasks: ${tasks.join("; ")}.` : "No tasks.",
     `The endpoint ${IN_WORDS[request.endpoint] ?? request.endpoint}.`,
