@@ -33,7 +33,7 @@ TITLES = {
     "app": "your application",
 }
 IDEAS = (
-    "work after `send`, no list",
+    "work after send, no list",
     "a list",
     "all on the loop",
     "sync tasks in a thread",

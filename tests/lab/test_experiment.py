@@ -215,6 +215,37 @@ def test_the_machine_may_have_no_process_left(monkeypatch: pytest.MonkeyPatch) -
     assert experiment.is_over
 
 
+@pytest.mark.parametrize(
+    ("request_", "contender", "cause"),
+    [
+        (RequestSpec((TaskSpec("sync", 5, "fails"),)), "fastapi", "the ValueError of task 1"),
+        (RequestSpec((TaskSpec("sync", 5, "exits"),)), "v12", "the SystemExit of task 1"),
+        (
+            RequestSpec(TWO, dependency="fails closing"),
+            "fastapi",
+            "the OSError of the dependency that fails while it closes",
+        ),
+        (
+            RequestSpec(TWO[::-1]),
+            "v2",
+            "a TypeError (sync task 2 has ended, and the None that it returned is awaited)",
+        ),
+        (
+            RequestSpec((TaskSpec("sync", 5, "fails, handled"),)),
+            "fastapi",
+            "a RuntimeError",
+        ),
+    ],
+    ids=str,
+)
+def test_what_reaches_the_server_is_named(
+    request_: RequestSpec, contender: str, cause: str
+) -> None:
+    found = events_of(tried(request_, "minibg", contender), "difference")
+    (what,) = (event["what"] for event in found if event["name"] == "connection")
+    assert f" {cause} reaches the server" in what
+
+
 def test_not_more_lines_are_told_than_can_be_shown(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "LINES", 10)
     experiment = tried(RequestSpec(TWO), "minibg", step=True)

@@ -14,7 +14,7 @@ import psutil
 import pytest
 
 from minibg.lab.__main__ import main
-from minibg.lab.applications import why_not
+from minibg.lab.applications import IDEAS, VERSIONS, why_not
 from minibg.lab.composition import RequestSpec, RunSpec
 from minibg.lab.site import KEPT, Runs
 from tests.lab.trying import (
@@ -175,6 +175,8 @@ def test_the_page_is_told_what_there_is(lab: Lab) -> None:
         "Version 0",
     ]
     assert all(one["available"] for one in contenders)
+    ideas = {one["id"]: one["idea"] for one in contenders if one["idea"]}
+    assert ideas == dict(zip(VERSIONS, IDEAS, strict=True))
     presets = lab.ask("GET", "/presets").json
     composition = lab.ask("GET", "/composition").json
     for preset in presets:

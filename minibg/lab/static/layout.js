@@ -10,6 +10,7 @@ import { endOf } from "./recording.js";
 const STRIP = 20;
 const BAR = 20;
 const ROW = BAR + 3;
+const CHIP = BAR + 9;
 const PAD = 6;
 const AXIS = 22;
 const GLYPH = 13;
@@ -214,7 +215,7 @@ function placeChips(tasks, top, { left, right, measure }, boxes) {
   for (const { task, isNamed } of tasks) {
     const text = `task ${task + 1}: ${isNamed ? "the log names it" : "no log names it"}`;
     const width = measure(text) + 16;
-    if (x + width > right && x > left) [x, y] = [left, y + ROW];
+    if (x + width > right && x > left) [x, y] = [left, y + CHIP];
     boxes.chips.push({ task, isNamed, text, x, y, width, height: BAR });
     x += width + GAP;
   }

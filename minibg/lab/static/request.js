@@ -82,7 +82,7 @@ export function sentenceOf(request) {
   const { dependency, client, server } = request;
   if (dependency !== "none") parts.push(`A dependency ${IN_WORDS[`dependency ${dependency}`] ?? dependency}.`);
   if (client !== "stays") parts.push(`The client ${IN_WORDS[client] ?? client}.`);
-  if (server !== "goes on") parts.push(`The server gets ${server}.`);
+  if (server !== "goes on") parts.push(`The server gets ${server}${server === "SIGKILL" ? " (kill -9)" : ""}.`);
   if (request.fail_fast) parts.push("The first failure ends the list.");
   return parts.join(" ");
 }

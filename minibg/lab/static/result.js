@@ -180,9 +180,10 @@ export class Result {
     if (performance.getEntriesByName("last event").length) performance.measure("drawn", "last event");
     byId("source").hidden = false;
     this.drawSwitch();
-    this.activate(this.views.find(({ part }) => part.lines.length) ?? this.views[0]);
-    const isStepped = byId("page").classList.contains("stepping");
-    if (isStepped && matchMedia("(max-width: 880px)").matches) byId("stepping").scrollIntoView();
+    this.activate(this.views.find(({ part }) => part.lines.length) ?? this.views[0]).then(() => {
+      const isStepped = byId("page").classList.contains("stepping");
+      if (isStepped && matchMedia("(max-width: 880px)").matches) byId("stepping").scrollIntoView();
+    });
   }
 
   drawSwitch() {
@@ -207,7 +208,7 @@ export class Result {
   }
 
   /** Step through the lines of this view's part; without lines, through all that happened. */
-  activate(view) {
+  async activate(view) {
     this.active = view;
     for (const one of this.views) {
       one.button?.setAttribute("aria-pressed", String(one === view));
@@ -219,10 +220,13 @@ export class Result {
       return;
     }
     const moments = momentsOf(view.part, false);
-    this.source.show(view.part).then(
-      () => this.player.load(moments, firstOf(moments), "line"),
-      (refused) => (byId("source-hint").textContent = refused.message),
-    );
+    try {
+      await this.source.show(view.part);
+    } catch (refused) {
+      byId("source-hint").textContent = refused.message;
+      return;
+    }
+    if (this.active === view) this.player.load(moments, firstOf(moments), "line");
   }
 
   /** A moment of a stepped run is one of the active part alone: the others are shown whole. */
