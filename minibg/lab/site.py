@@ -144,7 +144,7 @@ def create_app(hosted: Hosted | None = None) -> MiniBG:
         return all_
 
     @app.get("/sources/{name}")
-    async def sources(name: str) -> list[dict[str, Any]]:
+    def sources(name: str) -> list[dict[str, Any]]:  # in a thread: it imports the framework
         if why := _unusable(name):
             raise HTTPException(404, why)
         return sources_of(name)

@@ -29,7 +29,7 @@ export function svgOf(views, { title, request, differences, legend }) {
   };
   write(title, "title", 20);
   write(request, "tick", 18);
-  for (const difference of differences) write(noteOf(difference), "label", 16);
+  for (const difference of differences) write(noteOf(difference).replaceAll("`", ""), "label", 16);
   for (const { part, timeline } of views) {
     y += 18;
     write(part.title, "title", 18);

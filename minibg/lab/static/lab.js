@@ -6,7 +6,7 @@ import { byId, make, prose } from "./dom.js";
 import { OWN, Recording } from "./recording.js";
 import { fragmentOf, learn, readFragment, requestOf, same, sentenceOf } from "./request.js";
 import { Result } from "./result.js";
-import { Refused, getComposition, getContenders, getPresets, listen, startRun, stopRun } from "./server.js";
+import { Refused, getComposition, getContenders, getPresets, getSources, listen, startRun, stopRun } from "./server.js";
 
 /** How many recordings are kept, so that the browser's Back and Forward show them again. */
 const KEPT = 20;
@@ -52,6 +52,10 @@ async function begin() {
   byId("unfold").addEventListener("click", () => {
     const isOpen = byId("page").classList.toggle("unfolded");
     byId("unfold").setAttribute("aria-expanded", String(isOpen));
+  });
+  document.querySelector(".skip").addEventListener("click", (event) => {
+    event.preventDefault();  // the fragment holds the request
+    byId("main").focus();
   });
   addEventListener("popstate", arrive);
   result.link = () => location.href;
@@ -191,6 +195,7 @@ async function run(step) {
     complain(refused instanceof Refused ? refused.message : String(refused));
     return;
   }
+  if (step) for (const id of chosen) getSources(id).catch(() => {});  // which will be asked for
   announce(`${step ? "Stepping" : "Running"} on ${who}…`);
   const shown = { recording: new Recording(names, { request, step }), caption };
   enterHistory(running.id, shown, fragment);

@@ -179,11 +179,13 @@ function labelCluster(cluster, before, next, y, measure, boxes) {
   const right = cluster.end + GLYPH - 3;
   const isAll = (index) => index < 2 || names.length === 1;
   const cut = isLog ? shortened(names.at(-1), next - right - GAP, measure) : "";
-  const wordings = [names.join(" · "), short.join(" · "), names.at(-1), short.at(-1), cut];
+  const left = cluster.marks[0].x - GLYPH + 3;
+  const cutLeft = isLog ? shortened(names.at(-1), left - before, measure) : "";
+  const wordings = [names.join(" · "), short.join(" · "), names.at(-1), short.at(-1), cut, cutLeft];
   for (const [index, text] of wordings.entries()) {
-    const left = cluster.marks[0].x - GLYPH + 3;
+    const mayBeLeft = index === 0 || index === wordings.length - 1;
     const isRight = text && right + measure(text) <= next;
-    const isLeft = text && text === names.join(" · ") && left - measure(text) >= before;
+    const isLeft = text && mayBeLeft && left - measure(text) >= before;
     if (!isRight && !isLeft) continue;
     boxes.labels.push({ text, x: isRight ? right : left, y, anchor: isRight ? "start" : "end" });
     if (isRight) cluster.reach = right + measure(text) + GAP;

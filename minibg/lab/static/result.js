@@ -169,7 +169,7 @@ export class Result {
     byId("legend").innerHTML = [
       ...bars.map(([className, name]) => sample(`<g class="bar ${className.includes(" ") ? className : `${className} ended`}"><rect class="box" x="1" y="2" width="20" height="12" rx="3"/></g>`, name)),
       ...marks.map((what) => sample(`<g class="mark ${slug(what)}"><path class="glyph" d="${GLYPHS[what]}" transform="translate(11 8)"/></g>`, LEGEND[what] ?? what)),
-      ...(this.recording.differences.length ? [sample('<rect class="differs" x="2" y="2" width="18" height="12" rx="4"/>', "a task in which they differ")] : []),
+      ...(this.views.some(({ part }) => part.differing.size) ? [sample('<rect class="differs" x="2" y="2" width="18" height="12" rx="4"/>', "a task in which they differ")] : []),
     ].join("");
   }
 
@@ -226,7 +226,9 @@ export class Result {
       byId("source-hint").textContent = refused.message;
       return;
     }
-    if (this.active === view) this.player.load(moments, firstOf(moments), "line");
+    if (this.active !== view) return;
+    this.player.load(moments, firstOf(moments), "line");
+    bringIntoView(view.section);
   }
 
   /** A moment of a stepped run is one of the active part alone: the others are shown whole. */
@@ -286,6 +288,13 @@ const LEGEND = {
 
 const sample = (shape, name) =>
   `<li><svg class="timeline" width="22" height="16" aria-hidden="true">${shape}</svg>${name}</li>`;
+
+/** Scroll the pictures of a stepped run, where they scroll by themselves; not the page. */
+function bringIntoView(section) {
+  const seen = byId("seen");
+  const [box, inner] = [seen.getBoundingClientRect(), section.getBoundingClientRect()];
+  if (inner.bottom > box.bottom || inner.top < box.top) seen.scrollTop += inner.top - box.top;
+}
 
 /** Up to where a part has run: while it lasts, as the page's clock says. */
 function nowOf(part, clock) {
