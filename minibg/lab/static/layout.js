@@ -108,7 +108,7 @@ const WEIGHT = ["client", "task", "not recorded", "on_error", "endpoint", "depen
 /** Inside the bar if one of its wordings fits there, else beside it, else nowhere. */
 function label(bar, taken, right, measure) {
   const { span } = bar;
-  const room = bar.width - 12 - (span.how === "failed" ? 16 : 0);
+  const room = bar.width - 12 - (span.how === "failed" ? 20 : 0);
   const words = wordings(span);
   const inside = words.find((text) => measure(text) <= room);
   if (inside) return Object.assign(bar, { label: inside, labelX: bar.x + 7 });

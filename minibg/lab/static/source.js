@@ -160,9 +160,7 @@ function stateOf(when, state, before) {
 
 /** What does not fit into a line goes on below it, further in. */
 function indented(code) {
-  const depth = code.textContent.search(/\S|$/);
-  code.style.paddingLeft = `${depth + 4}ch`;
-  code.style.textIndent = `-${depth + 4}ch`;
+  code.style.setProperty("--depth", `${code.textContent.search(/\S|$/)}ch`);
   return code;
 }
 
