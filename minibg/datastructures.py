@@ -180,10 +180,10 @@ class QueryParams(MultiDict[str]):
     def __init__(
         self, query: bytes | str | Mapping[str, str] | Iterable[tuple[str, str]] = b""
     ) -> None:
-        if isinstance(query, str):
-            query = query.encode()
         if isinstance(query, bytes):
             query = parse_urlencoded(query)
+        elif isinstance(query, str):
+            query = parse_urlencoded(query.encode())
         elif isinstance(query, Mapping):
             query = query.multi_items() if isinstance(query, MultiDict) else query.items()
         super().__init__(query)

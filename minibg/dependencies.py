@@ -160,8 +160,9 @@ class Dependant:
             for given in self.given:
                 solved[given] = given.of(resources)
             if self.values:
-                query = resources.connection.scope.get("query_string", b"")
-                size = len(query) + len(resources.body or b"")
+                size = len(resources.connection.scope.get("query_string", b""))
+                if resources.body:
+                    size += len(resources.body)
                 if size > MAX_LENGTH_ON_THE_LOOP:
                     await run_parser(partial(self._read_values, resources, solved), True)
                 else:

@@ -38,14 +38,11 @@ class Runs:
         if self._one_is_over is not None:
             self._one_is_over.set()
 
-    async def include(self, run: Awaitable[None]) -> None:
-        """Await the run, and have `wait_for_all` wait for it."""
+    def begin(self) -> Callable[[], bool]:
+        """Have `wait_for_all` wait for the current task, until what this returns is removed."""
         is_cancelled = asyncios_cancellation()
         self._going_on.add(is_cancelled)
-        try:
-            await run
-        finally:
-            self.remove(is_cancelled)
+        return is_cancelled
 
     async def wait_for_all(self) -> None:
         """Wait until all that has been added is over or to be left alone."""

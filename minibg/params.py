@@ -62,12 +62,17 @@ class Value(msgspec.Struct, eq=False):
         Raises:
             Exception: One of `DOES_NOT_FIT`.
         """
-        raw = self.read(resources)
-        if raw is not MISSING:
-            try:
-                return raw if self.decode is None else self.decode(raw)
-            except Exception as exc:  # noqa: BLE001  # raised again
-                raise fault_of(exc) from exc.__cause__
+        raw, decode = self.read(resources), self.decode
+        if raw is MISSING:
+            return self._default()
+        if decode is None:
+            return raw
+        try:
+            return decode(raw)
+        except Exception as exc:  # noqa: BLE001  # raised again
+            raise fault_of(exc) from exc.__cause__
+
+    def _default(self) -> Any:
         if self.default is Parameter.empty:
             raise Missing
         return self.default.make() if isinstance(self.default, Made) else deepcopy(self.default)

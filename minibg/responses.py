@@ -8,7 +8,7 @@ What may live here: turning content into ASGI messages (ASGI specification, "Res
 "Response Body"), and what follows them. The callers decide what is answered.
 """
 
-from collections.abc import AsyncIterable, AsyncIterator, Iterable, Mapping
+from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Iterable, Mapping
 from contextlib import AbstractAsyncContextManager
 from copy import copy
 from datetime import UTC, datetime
@@ -469,11 +469,15 @@ async def respond(
 tasks_of = attrgetter("tasks")  # `any(map(...))` takes half the instructions of a generator
 
 
-async def run_in_turn(lists: list[BackgroundTasks]) -> None:
+def run_in_turn(lists: list[BackgroundTasks]) -> Awaitable[None]:
     """Run all that a request left behind, list after list.
 
     Each list keeps its own policy; a failure that one lets through ends the whole run.
     """
+    return lists[0]() if len(lists) == 1 else _run_in_turn(lists)
+
+
+async def _run_in_turn(lists: list[BackgroundTasks]) -> None:
     try:
         while any(map(tasks_of, lists)):  # a task may add to a list that has run
             for tasks in lists:

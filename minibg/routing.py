@@ -106,7 +106,7 @@ class Route:
         """Serve one request: endpoint, response, release, background."""
         request = Request(scope, receive)
         resources = RequestResources(request)
-        answered = None
+        answered = run = None
         try:
             try:
                 dependant = self.dependant
@@ -116,27 +116,30 @@ class Route:
                 response = self.response_to(result, resources.response)
             except BaseException as exc:  # noqa: BLE001  # raised, or answered
                 response, answered = await _recovered(request, resources, exc)
-            reads = response.reads_body
-            may_be_unread = scope["method"] not in BODILESS or answered or reads
-            if may_be_unread and request.has_unread_body:
-                send = request.lingering(send)
             lists = resources.lists
             # An open dependency may still add a task. So may a stream, which may read the form too.
             is_open = resources.stacks or request.has_form or not response.is_plain
+            reads = is_open and response.reads_body
+            may_be_unread = reads or answered or scope["method"] not in BODILESS
+            if may_be_unread and request.has_unread_body:
+                send = request.lingering(send)
             if is_open or response.background or (lists and any(map(tasks_of, lists.values()))):
                 held = resources if is_open else None
-                if reads:
-                    answer = _respond_or_refuse(request, response, send, lists.values(), held)
-                else:
-                    receive = request.receive_disconnect
-                    answer = respond(response, scope, receive, send, lists.values(), held)
-                runs = lists or response.background
-                await (scope["router"].runs.include(answer) if runs else answer)
+                if lists or response.background:
+                    run = scope["router"].runs.begin()
+                gone, given = request.receive_disconnect, lists.values()
+                await (
+                    _respond_or_refuse(request, response, send, given, held)
+                    if reads
+                    else respond(response, scope, gone, send, given, held)
+                )
             else:
                 await response.send_response(scope, receive, send)
                 if lists and any(map(tasks_of, lists.values())):  # a middleware has added to them
                     await run_in_turn([*lists.values()])
         finally:
+            if run is not None:
+                scope["router"].runs.remove(run)
             if request.has_inbox:
                 request.inbox.close()
             if answered is not None:
@@ -246,7 +249,11 @@ class WebSocketRoute(Route):
                 return
             gone = exc
         await resources.close_all(gone)
-        await scope["router"].runs.include(run_in_turn(list(resources.lists.values())))
+        run = scope["router"].runs.begin()
+        try:
+            await run_in_turn(list(resources.lists.values()))
+        finally:
+            scope["router"].runs.remove(run)
 
 
 def compile_path(path: str) -> tuple[re.Pattern[str], dict[str, Callable[[str], Any]]]:

@@ -28,7 +28,7 @@ FUNCTIONS: dict[str, dict[str, tuple[str, ...]]] = {
         ),
         "minibg.outcomes": ("left_of", "failure_of"),
         "minibg.concurrency": ("_run_in_thread", "_hop", "_Call.make"),
-        "minibg.responses": ("respond", "run_in_turn"),
+        "minibg.responses": ("respond", "run_in_turn", "_run_in_turn"),
     },
     "starlette": {
         "starlette.background": ("BackgroundTasks.__call__", "BackgroundTask.__call__"),

@@ -328,7 +328,7 @@ class NeverRun(BackgroundTasks):
 
 def test_a_list_that_stays_empty_is_not_run(backend: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Nor is the request one for which a server that ends would be kept waiting."""
-    monkeypatch.setattr(Runs, "include", lambda runs, run: pytest.fail("nothing goes on"))
+    monkeypatch.setattr(Runs, "begin", lambda runs: pytest.fail("nothing goes on"))
     app = MiniBG()
 
     @app.get("/")
