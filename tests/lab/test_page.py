@@ -305,8 +305,9 @@ def test_a_question_has_the_same_words_wherever_it_stands(open_page: Callable[..
 def test_back_shows_the_page_before(open_page: Callable[..., Page]) -> None:
     """Each run is an entry of the history, and what it has shown is shown again."""
     page = open_page()
-    page.get_by_role("button", name=QUESTIONS[0]).click()
+    page.get_by_role("button", name=QUESTIONS[0]).press("Enter")
     until_drawn(page)
+    assert page.evaluate("document.activeElement.id") == "main"
     following = page.get_by_role("navigation", name="Questions")
     following.get_by_role("button", name=QUESTIONS[1]).click()
     playwright.expect(page.get_by_role("heading", name=QUESTIONS[1])).to_be_visible()

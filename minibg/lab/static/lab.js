@@ -66,11 +66,13 @@ async function begin() {
 
 /** Show one of the page's three views: "empty" (with the questions), "invitation" or "result". */
 function view(name) {
+  const isGone = document.activeElement?.matches(".questions button, #accept");
   for (const id of ["empty", "invitation", "result"]) byId(id).hidden = id !== name;
   byId("page").dataset.view = name;
   if (name !== "result") result.leave();
   const shown = name === "result" ? result.preset : name === "invitation" ? composer.preset?.id : null;
   for (const list of document.querySelectorAll(".questions")) list.replaceChildren(...questions(shown));
+  if (isGone) byId("main").focus({ preventScroll: true });  // so that Tab goes on from here
 }
 
 /** The questions but for the one that is shown; each runs its preset. */
@@ -288,7 +290,7 @@ function listed(number, title) {
   };
   const button = make("button", { type: "button", onclick: show }, name);
   byId("own-runs").prepend(make("li", {}, button));
-  if (!running) show();
+  if (!running && byId("page").dataset.view !== "invitation") show();
   return recording;
 }
 

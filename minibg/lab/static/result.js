@@ -53,6 +53,8 @@ export class Result {
     byId("run-request").textContent = recording.request ? sentenceOf(recording.request) : "";
     byId("run-request").hidden = byId("share").hidden = !recording.request;
     byId("see-run").replaceChildren(...prose(see));
+    const since = recording.request ? "the client sent its request" : "the request arrived";
+    byId("axis-note").textContent = `Milliseconds since ${since}. This is one run: the order counts, not the exact times.`;
     byId("source").hidden = true;
     this.leave();
     this.layOut();
