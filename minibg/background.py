@@ -6,9 +6,9 @@ too, and the tasks that are still there when a run ends early can be named.
 
 Async tasks run on the event loop, sync ones in worker threads. A *hop* is the way into a thread and
 back; it costs a hundred times as much as a call on the loop. A *row* is a sequence of consecutive
-sync tasks, which share one hop. In its thread, the row takes its tasks from the list. It returns to
-the loop when there are no more, or earlier, with a task that still needs the loop: to await what
-the task has returned, or to decide what its failure means. So a run has three parts: choosing the
+sync tasks, which share one hop. In its thread, the row takes its tasks from the list. When none is
+left, it returns to the loop. It returns earlier if a task still needs the loop, either to await
+what the task returned or to decide what its failure means. So a run has three parts: choosing the
 next task (`__call__`), running a row in its thread (`_run_row`), and deciding what a failure means
 (`_react`).
 
@@ -42,7 +42,7 @@ LONGEST_ROW = 0.05
 """The seconds after which a row gives its thread to others that wait for one (**room**)."""
 
 around_tasks = ContextVar[Callable[[Call, "BackgroundTask"], Any] | None]("around", default=None)
-"""A middleware sets it; it is called for each task, with the list's `call_task` and the task."""
+"""A middleware sets it to a function: that is called per task, with `call_task` and the task."""
 
 
 class BackgroundTask:
@@ -98,7 +98,7 @@ class BackgroundTasks:
         self.tasks.append(self.prepare(BackgroundTask(func, *args, **kwargs)))
 
     def prepare(self, task: BackgroundTask) -> BackgroundTask:
-        """Return the task to put into the list for `task`, which has not started."""
+        """Return the task to put into the list: `task` itself, or another in its place."""
         return task
 
     def call_task(self, task: BackgroundTask) -> Any:
@@ -180,7 +180,7 @@ class BackgroundTasks:
         """In a thread, run the row at the head of the list, or as much of it as `LONGEST_ROW`
         allows.
 
-        Returns the task that ended the row early, with the awaitable that completes it.
+        Returns the task at which the row ended early, and an awaitable that completes that task.
         """
         end = monotonic() + LONGEST_ROW
         with suppress(IndexError):  # the list is empty, or the loop has abandoned the rest

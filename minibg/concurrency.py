@@ -2,12 +2,12 @@
 
 Theory of operation. A thread cannot be interrupted, so a task that sends a call into one waits for
 it, even if the task is cancelled in the meantime. There are two kinds of cancellation. An anyio
-cancel scope (trio has no other kind) keeps its task cancelled: anyio waits for the thread, and then
-the task's next await raises. asyncio's `task.cancel()` throws an exception into the task once, and
+cancel scope (trio has no other kind) stays cancelled: anyio waits for the thread, and then the
+task's next await raises. asyncio's `task.cancel()` throws an exception into the task once, and
 anyio then leaves the thread behind: still running, its place in the limiter given away, its outcome
-lost. So `_hop` catches that exception and waits for the thread itself. Its callers then raise the
-exception or, if the thread has brought something back, put it off to the task's next await, where
-the cancellation of a scope would be raised too.
+lost. So `_hop` catches that exception and waits for the thread itself. Its callers then raise that
+exception. But if the thread has brought something back, they return it first, and put the exception
+off to the task's next await: that is where a scope would raise its cancellation too.
 
 Rules kept here: **place** (what is async, what runs in a thread), **room** (background work has
 threads of its own), and **cancel** as far as it concerns threads. Nothing about lists of tasks or
@@ -82,8 +82,8 @@ async def run_in_background_thread(
     """Like `run_in_threadpool`, in one of the threads kept for background tasks (**room**).
 
     If asyncio cancels the caller meanwhile, `on_cancel` is called at once, on the loop. A result
-    other than None is still returned, and the cancellation follows at the caller's next await. So
-    a caller awaits once more before it leaves, for example, an `asyncio.timeout`.
+    other than None is still returned; the cancellation is then raised at the caller's next await.
+    A caller inside an `asyncio.timeout`, for example, has to await once more before it leaves that.
     """
     return await _run_in_thread(partial(func, *args), background_limiter(), on_cancel)
 
@@ -177,13 +177,13 @@ class _Call(Generic[T]):
 
     def make(self) -> None:
         """Make the call in this thread, and keep its outcome."""
-        with self.running:  # before the claim: if the loop loses that, it can `wait`
+        with self.running:  # taken first: a loop that fails to claim the call can `wait` for it
             if self.claim():
                 try:
                     self.result = self.func()
                 except BaseException as exc:  # noqa: BLE001  # `outcome` raises it
                     self.exception = exc
-        del self  # an exception's traceback holds this frame: no reference cycle
+        del self  # avoids a reference cycle: an exception's traceback holds this frame
 
     def wait(self) -> None:
         """Wait, in another thread, until the call is over."""
@@ -264,7 +264,7 @@ def _cancel_again(cancelled: BaseException) -> None:
 def told_in_thread() -> Callable[[], object]:
     """Return a function that tells a worker thread whether the current task is cancelled.
 
-    It raises if the thread has been told. trio may tell it late, so the task is asked as well.
+    That function raises if the thread was told. trio may tell it late, so it asks the task too.
     """
     if _asyncio_task() is not None:
         return from_thread.check_cancelled
@@ -278,7 +278,7 @@ def told_in_thread() -> Callable[[], object]:
 
 
 def cancellation_types() -> tuple[type[BaseException], ...]:
-    """All cancellation exceptions. On trio asyncio's is one too: a thread may run its loop."""
+    """All cancellation exceptions; on trio also asyncio's, as a thread may run an asyncio loop."""
     asyncio = sys.modules.get("asyncio")
     return (anyio.get_cancelled_exc_class(), *([asyncio.CancelledError] if asyncio else []))
 
@@ -293,7 +293,7 @@ def is_cancelled() -> bool:
 def asyncios_cancellation() -> Callable[[], bool]:
     """Return a function that tells, from any task, whether asyncio has cancelled the current one.
 
-    On trio the answer is always no: there, a canceller waits for the tasks that it cancels.
+    On trio the function always returns False: a scope there waits for the tasks it cancels.
     """
     task = _asyncio_task()
     return lambda: task is not None and task.cancelling() > 0

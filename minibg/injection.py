@@ -117,7 +117,7 @@ class RequestResources:
             exc: The exception to throw into the generators.
 
         Raises:
-            BaseException: `exc`, or the generators' own in its place; none if one swallows it.
+            BaseException: `exc`, or what a generator raised instead; none if one swallowed `exc`.
         """
         details = (type(exc), exc, exc.__traceback__) if exc else (None, None, None)
         self.shield.shield = True

@@ -25,11 +25,11 @@ class Runs:
     """
 
     def __init__(self) -> None:
-        self._going_on: set[Callable[[], bool]] = set()  # each says whether to leave it alone
+        self._going_on: set[Callable[[], bool]] = set()  # True: do not wait for this one
         self._one_is_over: Event | None = None
 
     def add(self, is_left_alone: Callable[[], bool]) -> None:
-        """Have `wait_for_all` wait until this is removed, unless calling it returns True."""
+        """Have `wait_for_all` wait until `is_left_alone` is removed, or returns True."""
         self._going_on.add(is_left_alone)
 
     def remove(self, is_left_alone: Callable[[], bool]) -> None:
@@ -45,7 +45,7 @@ class Runs:
         return is_cancelled
 
     async def wait_for_all(self) -> None:
-        """Wait until all that has been added is over or to be left alone."""
+        """Wait until each run that was added is over, or need not be waited for."""
         while not all(is_left_alone() for is_left_alone in self._going_on):
             self._one_is_over = Event()
             await self._one_is_over.wait()

@@ -3,8 +3,8 @@
 A call in a worker thread may return an awaitable, which only the loop can await. Or it may fail,
 and only the loop may decide what the failure means. Both come back in one form: an awaitable.
 
-Rule kept here: **isolate**, in its distinction between failures and exceptions that end the run.
-`background.py` decides what a failure means.
+Rule kept here: **isolate**, as far as it has to tell failures from exceptions that end the run.
+What a failure means is decided in `background.py`.
 """
 
 from collections.abc import AsyncGenerator, Awaitable, Callable, Generator
@@ -22,9 +22,9 @@ Ts = TypeVarTuple("Ts")
 def left_of(call: Callable[[*Ts], Any], /, *args: *Ts) -> Awaitable[Any] | None:
     """Make a call in this worker thread, and return an awaitable if the loop has to complete it.
 
-    It awaits the call's result, or raises the call's failure. A generator counts as a failure, as
-    nothing would run it. So does `SystemExit`: signals do not arrive in a thread, so the call has
-    raised it itself, and one call must not end the server.
+    That awaitable awaits the call's result, or raises the call's failure. If the call returns a
+    generator, that counts as a failure, as nothing would run it. So does a `SystemExit`: signals do
+    not arrive in a thread, so the call itself has raised it, and one call must not end the server.
     """
     try:
         result = call(*args)
@@ -51,7 +51,7 @@ async def _raise(exc: BaseException) -> None:
     try:
         raise exc
     finally:
-        exc.__context__ = context  # where a run is awaited in an `except`, `raise` has replaced it
+        exc.__context__ = context  # `raise` replaces it if the run is awaited inside an `except`
         del exc, context  # the traceback holds this frame: without `del` there is a reference cycle
 
 
@@ -76,7 +76,7 @@ async def failure_of(exc: BaseException) -> Exception:
             return rest
         if cancelled is not None and rest is None:
             if get_current_task().has_pending_cancellation():
-                await lowlevel.checkpoint()  # raises, and takes what the hop has put off with it
+                await lowlevel.checkpoint()  # raises it, and the one that the hop put off too
             if not is_cancelled():
                 return _caused_by(exc, "somebody else has cancelled what was awaited")
         raise exc
@@ -96,8 +96,8 @@ def _split(exc: BaseException) -> tuple[BaseException | None, BaseException | No
 def within(context: AbstractContextManager[Any], call: Callable[[], Any]) -> Any:
     """For `call_task`: make the call in a context that is left when the task has ended.
 
-    A sync task that returns an awaitable ends on the loop: in another thread, and with other
-    context variables than those with which it started.
+    If a sync task returns an awaitable, it ends on the loop. So the context is then left in another
+    thread than it was entered in, and with other context variables.
     """
     with ExitStack() as stack:
         stack.enter_context(context)

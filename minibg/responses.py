@@ -443,7 +443,7 @@ async def respond(
         scope, send: Those of the request.
         receive: That of the request, or `Request.receive_disconnect`, which leaves its body alone.
         injected: Lists that run before the response's own background.
-        resources: All that the request holds, if anything; left between response and background.
+        resources: All that the request holds, if anything; closed between response and background.
     """
     lists = [*injected]
     own = response.background
@@ -472,7 +472,7 @@ tasks_of = attrgetter("tasks")  # `any(map(...))` takes half the instructions of
 def run_in_turn(lists: list[BackgroundTasks]) -> Awaitable[None]:
     """Run all that a request left behind, list after list.
 
-    Each list keeps its own policy; a failure that one lets through ends the whole run.
+    Each list keeps its own policy. A failure that one of them raises ends the whole run.
     """
     return lists[0]() if len(lists) == 1 else _run_in_turn(lists)
 

@@ -110,14 +110,14 @@ class Route:
         try:
             try:
                 dependant = self.dependant
-                if dependant.steps:  # others may stand in their place
+                if dependant.steps:  # the application may override its dependencies
                     dependant = self.dependant_for(request)
                 result = await dependant.solve_and_call(resources)
                 response = self.response_to(result, resources.response)
-            except BaseException as exc:  # noqa: BLE001  # raised, or answered
+            except BaseException as exc:  # noqa: BLE001  # raised again, or answered
                 response, answered = await _recovered(request, resources, exc)
             lists = resources.lists
-            # An open dependency may still add a task. So may a stream, which may read the form too.
+            # An open dependency may still add a task. A stream may too, and it may read the form.
             is_open = resources.stacks or request.has_form or not response.is_plain
             reads = is_open and response.reads_body
             may_be_unread = reads or answered or scope["method"] not in BODILESS

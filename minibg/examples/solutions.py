@@ -27,8 +27,8 @@ class Retrying(BackgroundTasks):
     The second call is made after `first_delay` seconds, and each wait after that is twice as long
     as the one before. During a wait, neither the loop nor a thread is held, but the next task has
     to wait, since it may depend on this one (**order**). Only the last failure goes to
-    `super().on_error`. If that returns an awaitable, it is awaited, so that two policies can be
-    combined.
+    `super().on_error`. If that call returns an awaitable, `Retrying` awaits it, so that it can be
+    combined with another subclass whose `on_error` is async.
     """
 
     attempts: ClassVar[int] = 3
@@ -50,8 +50,8 @@ class Retrying(BackgroundTasks):
 class TimeLimited(BackgroundTasks):
     """An async task that takes longer than `seconds` is cancelled, and fails with a `TimeoutError`.
 
-    That is a failure like any other: it goes to `on_error`, and the next task runs. What a sync
-    callable hands back to be awaited is limited too. A thread cannot be interrupted, so a sync task
+    That is a failure like any other: it goes to `on_error`, and the next task runs. An awaitable
+    that a sync callable returns is limited too. A thread cannot be interrupted, so a sync task
     runs to its end, and the next one waits for it (**order**).
     """
 
@@ -67,7 +67,7 @@ class TimeLimited(BackgroundTasks):
 
 
 class Concurrent(BackgroundTasks):
-    """A group of tasks: they run at the same time, and the group ends when all of them have.
+    """A group of tasks that run at the same time; the group ends when all its tasks have ended.
 
     Each task runs in its **place**. The group is a list, so it can be one task of another list. A
     failure goes to the group's `on_error` and stops no other task. A task that is added to the
@@ -100,10 +100,10 @@ class _Member(BackgroundTasks):
 class Prioritised(BackgroundTasks):
     """Of the tasks that have not started, the one with the highest priority is the next.
 
-    `add_task_with_priority(priority, func, /, *args, **kwargs)` adds one; `add_task` gives it the
-    priority 0. Tasks of the same priority run in the order in which they were added. A running task
-    is not interrupted; a task that another one adds takes its place among those that wait
-    (**grow**).
+    `add_task_with_priority(priority, func, /, *args, **kwargs)` adds a task;
+    `add_task` gives its task the priority 0. Tasks of the same priority run in the order in which
+    they were added. A running task is not interrupted; a task that another one adds takes its place
+    among those that wait (**grow**).
     """
 
     def add_task(self, func: Callable[P, Any], /, *args: P.args, **kwargs: P.kwargs) -> None:
@@ -143,7 +143,7 @@ class DeadLetters(BackgroundTasks):
 
 
 class Delayed(BackgroundTasks):
-    """`add_task_after(seconds, func, /, *args, **kwargs)`: it starts `seconds` after its turn.
+    """`add_task_after(seconds, func, /, *args, **kwargs)` adds a task that waits `seconds` first.
 
     The turn of a task comes when the task before it has ended; the tasks behind it wait as well
     (**order**). During the wait, neither the loop nor a thread is held. The task has not started

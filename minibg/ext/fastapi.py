@@ -69,14 +69,14 @@ def tasks_of(cls: type[T]) -> T:
     return cast(T, fastapi.Depends(_Entering(cls)))
 
 
-@dataclass(frozen=True)  # FastAPI gives once what equal dependencies ask for
+@dataclass(frozen=True)  # FastAPI calls equal dependencies only once
 class _Giving(Generic[T]):
     cls: type[T]
 
     async def __call__(self, background: fastapi.BackgroundTasks) -> AsyncIterator[T]:
         funcs = [task.func for task in background.tasks]
         tasks = next((func for func in funcs if type(func) is self.cls), None)
-        if tasks is None:  # else FastAPI gives it twice: beneath `Security` (before 0.123)
+        if tasks is None:  # not None only before FastAPI 0.123, beneath `Security`
             tasks = self.cls()
             fastapi.BackgroundTasks.add_task(background, tasks)  # a route may have its own
         outside = sys.exception()

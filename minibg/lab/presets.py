@@ -602,3 +602,6 @@ PRESETS = [
     ),
 ]
 """All of them, in the order in which they are offered."""
+
+NOT_SHOWN: dict[str, str] = {}
+"""The rules that no preset can show, each with the reason."""

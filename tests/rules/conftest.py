@@ -63,7 +63,7 @@ def pytest_runtest_makereport(
     """Put the rule in front of a failure, of an error in a fixture, of a test that hangs."""
     report = yield
     if report.failed and call.excinfo is not None:
-        text = _report_of(item, call.excinfo.value, _compared, _line(call))
+        text = _report_of(item, root_of(call.excinfo.value), _compared, _line(call))
         report.longrepr = in_front(text, report.longrepr)
     if call.when == "call" or report.failed:
         _compared.clear()
@@ -78,6 +78,14 @@ def _report_of(
     if told and isinstance(exc, TookTooLong):
         return min(told, key=len)
     return report_of(item.nodeid, _doc(item), exc, compared, line)
+
+
+def root_of(exc: BaseException) -> BaseException:
+    """The end of the time, if Hypothesis has taken it for data that changed while it drew them."""
+    reason: BaseException | None = exc
+    while reason is not None and not isinstance(reason, TookTooLong):
+        reason = reason.__context__
+    return reason or exc
 
 
 def _doc(item: pytest.Item) -> str:

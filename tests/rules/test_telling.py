@@ -9,6 +9,7 @@ import pytest
 
 from tests.rules import __main__ as glance
 from tests.rules.breaks import BREAKS, Break
+from tests.rules.conftest import TookTooLong, root_of
 from tests.rules.language.telling import LINES, broken, headline, told_by
 from tests.rules.language.words import RULES, Program, Task
 from tests.rules.test_breaks import copy_with
@@ -155,6 +156,15 @@ def test_the_rules_at_a_glance_show_the_smallest_program(directory: Path) -> Non
     assert (done.returncode, room) == (1, "room          holds")
     assert capture == "capture       broken: Program(tasks=(Task(),))"
     assert order.startswith("order         broken: ")
+
+
+def test_time_that_is_over_while_data_is_drawn_is_no_flaky_data() -> None:
+    """Hypothesis draws in the time of the test, and has an error of its own if that ends there."""
+    own = ValueError("the data has changed")
+    own.__context__ = KeyError()
+    own.__context__.__context__ = TookTooLong()
+    assert isinstance(root_of(own), TookTooLong)
+    assert isinstance(root_of(KeyError()), KeyError)
 
 
 def test_a_rule_that_hangs_does_not_hang_the_table() -> None:

@@ -40,6 +40,7 @@ ASKED_FOR = {
     "tests/rules/test_starlette_as_oracle.py": (
         f"{ASKING}::test_the_oracle_says_what_starlette_does_about_a_rule"
     ),
+    "minibg/lab/presets.py": "tests/lab/test_presets.py::test_there_is_a_preset_for_everything",
     "tests/rules/test_model.py": (
         "tests/rules/test_model.py::test_each_rule_has_a_view_or_a_test_that_needs_no_program"
     ),

@@ -27,7 +27,7 @@ class Model:
         self.cancelled = False
 
     def run(self, waiting: Waiting, policy: str) -> None:
-        """Run a list. What this raises ends the run of whatever it stands in."""
+        """Run a list. If this raises, the run of the list that contains it ends too."""
         try:
             while waiting:
                 if self.cancelled:  # cancel
@@ -52,7 +52,7 @@ class Model:
             raise
 
     def call(self, label: str, task: Task | Program, waiting: Waiting) -> None:
-        """Make one call; what it adds goes to the list in which it stands."""
+        """Make one call. The tasks that it adds go to `waiting`, the list that it came from."""
         if isinstance(task, Program):
             self.run(deque(labelled(task.tasks, f"{label}.")), task.policy)
             return

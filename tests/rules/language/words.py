@@ -16,8 +16,8 @@ RULES = {
     "grow": "a task that is added during a run is run by that same run",
     "own list": "every request has its own list, of the class that the annotation names",
     "after": "the first task starts when the server has taken the last byte of the response",
-    "release": "everything a request holds is closed before the first task: `yield` dependencies "
-    "and uploads after the response, and a stream after its last piece",
+    "release": "everything a request holds is closed before the first task starts: a stream as "
+    "soon as its last piece is sent, `yield` dependencies and uploads after that",
     "nothing lost": "each task that was added runs to its end, or is named in a WARNING with the "
     "reason",
     "context": "a task sees the request's context variables as they are when it runs; each sync "
