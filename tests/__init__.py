@@ -1,6 +1,6 @@
-"""The proofs. Begin with `rules`, which is what the project is for; each folder says its own.
+"""The proofs. Begin with `rules`, the purpose of the project; each folder says what it proves.
 
-`framework` is the way of a request in process, `servers` the same on real servers; `durable` and
-`celery` are lists that outlive their process; `examples`, `exercises`, `lab` and `walkthrough` are
-what people run and read; `benchmarks` is what it costs. `processes.py` starts programs for them.
+`framework` follows a request in process, `servers` does so on real servers; `durable` and `celery`
+are about lists that outlive their process; `examples`, `exercises`, `lab` and `walkthrough` are
+about what people run and read; `benchmarks` measures the costs. `processes.py` starts programs.
 """

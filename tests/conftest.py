@@ -1,4 +1,4 @@
-"""What all tests share: the event loops, how many inputs Hypothesis generates, who runs what."""
+"""Shared by all tests: the event loops, the number of inputs from Hypothesis, and who runs what."""
 
 import gc
 import logging

@@ -1,8 +1,8 @@
-"""Programs in processes of their own, and ports for those of them that serve.
+"""Programs in processes of their own, and ports for those that serve.
 
-What may live here: starting a program, ending it with all that it has started, and what it prints.
-What it is asked, and what must be seen of it, is said by the tests. A server within the process of
-the tests is started by `servers/live.py`.
+What may live here: starting a program, ending it with all its children, and reading what it prints.
+The tests say what it is asked, and what must be seen of it. A server in the process of the tests is
+started by `servers/live.py`.
 """
 
 import os

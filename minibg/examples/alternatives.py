@@ -1,7 +1,8 @@
-"""Teaches what background tasks are for, by measuring them beside three other ways. Read it last.
+"""Shows what background tasks are for: it measures them beside three other ways. Read it last.
 
-Three jobs, of which the second fails, run before the answer, as background tasks, in threads, as
-asyncio tasks. Each way is served twice: to its end, and until SIGTERM while it works.
+Three jobs, of which the second fails, run before the answer, as background tasks, in threads, and
+as asyncio tasks. Each way is served twice: once until the jobs have ended, and once until SIGTERM
+comes while they run.
 """
 
 import argparse
@@ -35,7 +36,7 @@ IN_ORDER = ["first began", "first ended", "second began", "third began", "third 
 
 
 def derive_key(job: str, rounds: int) -> None:
-    """About a second of work, during which other threads can run. In no rounds it must fail."""
+    """Work for about a second, during which other threads can run. With 0 rounds, fail."""
     journal.info("%s began", job)
     pbkdf2_hmac("sha256", b"password", b"salt", rounds)
     journal.info("%s ended", job)
@@ -66,22 +67,22 @@ async def create_task() -> None:
 
 
 def serve(fd: int) -> None:
-    """Serve on an inherited socket, not for long, and log to the standard output."""
-    alarm(30)  # ends a server that nobody tells to end any more
+    """Serve on an inherited socket for at most 30 seconds, and log to standard output."""
+    alarm(30)  # ends a server whose parent is gone
     logging.basicConfig(stream=sys.stdout, level=logging.INFO)
     uvicorn.Server(uvicorn.Config(app, log_config=None)).run(sockets=[socket.socket(fileno=fd)])
 
 
 @contextmanager
 def served() -> Iterator[tuple[Popen[str], HTTPConnection]]:
-    """A process that does so, and a client that is connected to it."""
+    """A process that serves, and a client that is connected to it."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
         port, fd = listener.getsockname()[1], listener.fileno()
         command = [sys.executable, "-m", "minibg.examples.alternatives", "--serve", str(fd)]
         process = Popen(command, pass_fds=[fd], stdout=PIPE, stderr=STDOUT, text=True)
     with process, closing(HTTPConnection("127.0.0.1", port, timeout=60)) as client:
         try:
-            client.request("GET", "/")  # so that what is timed later is the way alone
+            client.request("GET", "/")  # so that nothing but the way is timed later
             client.getresponse().read()
             yield process, client
         finally:
@@ -89,7 +90,7 @@ def served() -> Iterator[tuple[Popen[str], HTTPConnection]]:
 
 
 def log_of(process: Popen[str], *steps: str) -> str:
-    """What the server logs to its end; it is told to end when all these steps have been logged."""
+    """The server's log to its end. It is told to end when all these steps have been logged."""
     assert process.stdout is not None
     log = ""
     while not all(step in log for step in steps):
@@ -100,14 +101,14 @@ def log_of(process: Popen[str], *steps: str) -> str:
 
 def fates(log: str) -> str:
     """What became of the jobs that do not fail by themselves."""
-    # Not from the start of a line: a thread's traceback, written meanwhile, may be in front.
+    # Not from the start of a line: part of a thread's traceback may be in front.
     last = dict(re.findall(r"INFO:jobs:(\w+) (\w+)$", log, re.MULTILINE))
     words = {"ended": "ended", "began": "cut off", None: "not run"}
     return ", ".join(f"{job} {words[last.get(job)]}" for job, rounds in JOBS.items() if rounds)
 
 
 def measure(way: str) -> dict[str, str | float]:
-    """What is seen of that way: `failure` is who logs it, `SIGTERM` what it makes of the jobs."""
+    """Measure one way: `failure` names the logger of it, `SIGTERM` says what became of the jobs."""
     with served() as (process, client):
         start = perf_counter()
         client.request("POST", way)
@@ -133,7 +134,7 @@ def measure(way: str) -> dict[str, str | float]:
 
 
 def compare(file: Path | None) -> None:
-    """Print what is seen of each way, and write it to that file as well."""
+    """Measure each way and print the results; if there is a file, write them to it as well."""
     print("measuring four ways, about ten seconds", flush=True)
     seen = [measure(way) for way in app.router.static["http"]]
     table = Table(show_header=False, show_lines=True, caption=LEGEND)

@@ -1,14 +1,14 @@
-"""Dependencies: three ways to a request's background tasks, and what no task may take along.
+"""Dependencies: three ways to a request's background tasks, and what not to give to a task.
 
 Read `get_session` first: a `yield` dependency, closed when the answer has been sent and before the
 first task starts. So `open_and_count_words` is given the path of the database, and opens a
-connection of its own. `create_note_carelessly` gives its task the session, and the log shows what
-comes of it.
+connection of its own. `create_note_carelessly` gives its task the session, and the log shows the
+consequence.
 
-Then the three ways. All lead to the one list of the request, and what is added first runs first:
+Then read the three ways. All lead to the one list of the request; the first task added runs first:
 1. `create_note` has the list as a parameter.
-2. `Journal` is a dependency that has it, and hands the endpoint a way to add to it.
-3. `log_access` is a dependency that adds a task itself. The endpoint knows nothing of it.
+2. `Journal` is a dependency that has the list, and gives the endpoint a method that adds to it.
+3. `log_access` is a dependency that adds a task itself. The endpoint knows nothing of the task.
 """
 
 import sqlite3
@@ -37,7 +37,7 @@ async def lifespan(app: MiniBG) -> AsyncIterator[dict[str, Any]]:
 
 
 def count_words(connection: sqlite3.Connection, note_id: int) -> None:
-    """Count the words of a note, and keep their number."""
+    """Count the words of a note, and store their number."""
     with connection:
         query = "SELECT text FROM notes WHERE id = ?"
         (text,) = connection.execute(query, [note_id]).fetchone()
@@ -46,7 +46,7 @@ def count_words(connection: sqlite3.Connection, note_id: int) -> None:
 
 
 def open_and_count_words(database: Path, note_id: int) -> None:
-    """The same, as a task that needs nothing of the request."""
+    """The same, as a task that needs nothing that belongs to the request."""
     with closing(sqlite3.connect(database)) as connection:
         count_words(connection, note_id)
 
@@ -59,7 +59,7 @@ def write_journal(database: Path, line: str) -> None:
 
 def get_session(request: Request) -> Iterator[sqlite3.Connection]:
     """A connection for as long as the request lasts."""
-    # It is used in one thread after another, never in two at once.
+    # Several threads use it, one after another.
     with closing(sqlite3.connect(request.state.database, check_same_thread=False)) as session:
         yield session
 
@@ -68,19 +68,19 @@ Session = Annotated[sqlite3.Connection, Depends(get_session)]
 
 
 class Journal:
-    """A journal that is written when the answer has been sent."""
+    """A journal that is written after the answer has been sent."""
 
     def __init__(self, request: Request, tasks: BackgroundTasks) -> None:
         self.database: Path = request.state.database
         self.tasks = tasks
 
     def write(self, line: str) -> None:
-        """Have that line written."""
+        """Add a task that writes the line."""
         self.tasks.add_task(write_journal, self.database, line)
 
 
 def log_access(request: Request, tasks: BackgroundTasks) -> None:
-    """Have it written down what was asked for."""
+    """Add a task that writes down the request's method and path."""
     line = f"{request.method} {request.url.path}"
     tasks.add_task(write_journal, request.state.database, line)
 
@@ -89,7 +89,7 @@ Logged = Annotated[None, Depends(log_access)]
 
 
 def insert(session: sqlite3.Connection, text: str) -> int:
-    """Keep a note, committed before the answer says so, and return its id."""
+    """Store a note, and return its id. It is committed before the answer says so."""
     with session:
         query = "INSERT INTO notes (text) VALUES (?) RETURNING id"
         return int(session.execute(query, [text]).fetchone()[0])

@@ -2,11 +2,11 @@
 
 Read `upload` first. The uploaded file is closed before the first task starts, so the endpoint keeps
 its content in a temporary file. Two tasks follow: `index`, then `clean_up`. They are two because a
-failing task does not stop the next: the file is removed also where it could not be indexed. What
-needs the result of an earlier step, on the other hand, belongs into the same task: `index` parses,
-splits and stores.
+failing task does not stop the next: the file is removed even if it could not be indexed. A step
+that needs the result of an earlier one, on the other hand, belongs in the same task: `index`
+parses, splits and stores.
 
-Then `index` with what it uses, and `search`. Files of your own go in with
+Then read `index` with the functions that it calls, and `search`. To upload a file of your own, use
 `curl -F file=@notes.md http://127.0.0.1:8000/documents`.
 """
 
@@ -54,7 +54,7 @@ async def lifespan(app: MiniBG) -> AsyncIterator[dict[str, Any]]:
 
 
 def sections(text: str) -> list[tuple[str, str]]:
-    """The sections of a Markdown text, each with its heading; of any other text, the whole."""
+    """The sections of a Markdown text, each with its heading; any other text is one section."""
     found: list[tuple[str, list[str]]] = [("", [])]
     in_code = False
     for line in text.splitlines():
@@ -69,7 +69,7 @@ def sections(text: str) -> list[tuple[str, str]]:
 
 
 def split(text: str) -> list[str]:
-    """The text in pieces that are small enough to be shown as a result."""
+    """The text in pieces that are small enough to be shown as results."""
     words, size = text.split(), WORDS_IN_A_PASSAGE
     return [" ".join(words[i : i + size]) for i in range(0, len(words), size)]
 
@@ -88,7 +88,7 @@ def index(database: Path, document: int, path: Path) -> None:
 
 
 def clean_up(database: Path, document: int, path: Path) -> None:
-    """Remove the file; a document that was not indexed by now has failed."""
+    """Remove the file. A document that has not been indexed by now has failed."""
     path.unlink()
     with closing(sqlite3.connect(database)) as connection, connection:
         query = "UPDATE documents SET state = 'failed' WHERE id = ? AND state = 'waiting'"

@@ -1,13 +1,13 @@
-"""Solutions of two exercises on lists that are handed over before the answer leaves.
+"""Solutions to two exercises on lists that are handed over before the answer leaves.
 
-`TaskiqTasks`: the same promise as that of `CeleryTasks`, with taskiq (`pip install taskiq`). A list
-is handed over as a whole; what has been sent is taken out, and no earlier.
+`TaskiqTasks` make the same promise as `CeleryTasks`, with taskiq (`pip install taskiq`). All tasks
+of a list are sent, and each is taken out of the list only when it has been sent.
 
-`RelayedTasks`: a list that is written into the journal, and sent to Celery after the answer. So
-**after** holds again, and the broker may be away for a while: then the sending waits, and the next
-process goes on with it if this one dies.
+`RelayedTasks` are written into the journal, and sent to Celery after the answer. So **after** holds
+again, and the broker may be away for a while: then the tasks wait to be sent, and the next process
+sends them if this one dies.
 
-What may live here: what follows from `handover.py` and `durable.py` by subclassing.
+What may live here: subclasses that follow from `handover.py` and `durable.py`.
 """
 
 import logging
@@ -26,7 +26,7 @@ logger = logging.getLogger(__name__)
 
 
 class TaskiqTasks(HandedOverTasks):
-    """`BackgroundTasks` whose tasks are taskiq's, `@broker.task`, and run by its workers."""
+    """`BackgroundTasks` whose tasks are taskiq's, `@broker.task`; its workers run them."""
 
     async def hand_over(self) -> None:
         """Send all tasks, in order."""
@@ -37,7 +37,7 @@ class TaskiqTasks(HandedOverTasks):
 
 
 class _Sending(BackgroundTasks):
-    """A list whose calls are messages to Celery."""
+    """A list that sends a message to Celery in place of each call."""
 
     def call_task(self, task: Any) -> Any:
         return task.func.apply_async(task.args, dict(task.kwargs), retry=False)
@@ -46,8 +46,8 @@ class _Sending(BackgroundTasks):
 class RelayedTasks(DurableTasks, _Sending):
     """`DurableTasks` that are sent to Celery when their turn comes.
 
-    Where the broker refuses, the task is put back to the head, and sent again after a delay that
-    doubles each time, up to `longest_delay` seconds.
+    If the broker refuses a task, it is put back at the head of the list, and sent again after a
+    delay that doubles each time, up to `longest_delay` seconds.
     """
 
     first_delay: ClassVar[float] = 0.5

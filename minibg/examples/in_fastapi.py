@@ -1,12 +1,12 @@
-"""minibg's list in an application of FastAPI's: two ways, and what a failure is in each.
+"""minibg's list in an application of FastAPI's: two ways, and the effect of a failure in each.
 
-`pip install fastapi` beside minibg. Of the three endpoints, all add the same two tasks, and the
-first of these fails.
+Install FastAPI first: `pip install fastapi`. Three endpoints add the same two tasks, and the first
+of these fails.
 
 - `/fastapi` is FastAPI alone. The failure reaches the server, and no bill is written.
 - `/annotation` asks for minibg's list. The failure is logged, and the bill is written.
-- `/route` is written as for FastAPI alone. Its router has a route class of minibg's, and its tasks
-  end as those of `/annotation`.
+- `/route` is written as for FastAPI alone. Its router has a route class of minibg's, so its tasks
+  end like those of `/annotation`.
 """
 
 import logging
@@ -23,7 +23,7 @@ app = FastAPI()
 
 
 class Order(BaseModel):
-    """What the client is answered."""
+    """The answer to the client."""
 
     number: int
 

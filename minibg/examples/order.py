@@ -1,8 +1,8 @@
-"""Tasks run one after another; what is to run at the same time, or depends, is one task.
+"""Tasks run one after another: calls at the same time, and steps that depend, are one task.
 
 Read `one_after_another` first: each page is a task, so together they take the sum of their times.
 Then `at_once`: one task that fetches all pages in a task group, and takes as long as the slowest.
-Then `steps`: what a task returns goes nowhere, and a task runs whether or not the one before it
+Then `steps`: the result of a task goes nowhere, and a task runs whether or not the one before it
 failed. So steps that need each other are one task, an ordinary function.
 
 `/slow/0.5` is a page that takes half a second, but any URL will do. For that reason, serve this to
@@ -81,7 +81,7 @@ async def steps(url: str, request: Request, tasks: BackgroundTasks) -> str:
 
 
 def fetch_count_write(log: Path, url: str) -> None:
-    """Three steps: each needs what the one before it gave, and none runs after a failure."""
+    """Three steps: each needs the result of the one before, and none runs after a failure."""
     page = fetch(url)
     words = len(page.split())
     write_line(log, f"{words} words at {url}")

@@ -1,17 +1,18 @@
-"""What becomes of accepted tasks when the process that runs them is killed, seen on real processes.
+"""Shows what becomes of accepted tasks when the process that runs them is killed.
 
-Each way of running them is served by a server of its own. It accepts 200 tasks, is killed with -9
-when 60 have ended, and is started again. Then each task is drawn: as one that has ended, that has
-started twice, or that was lost.
+Each way of running them has a server of its own. It accepts 200 tasks, is killed with -9 when 60
+have ended, and is started again. Then each task is drawn: as one that has ended, that has started
+twice, or that was lost.
 
 * `BackgroundTasks` live in the process, and die with it.
-* `DurableTasks` stand in a file until they have ended. The next start takes up what is left.
+* `DurableTasks` stay in a file until they have ended. The next process runs those that are left.
 
-The endpoint is the same; its annotation decides. A task leaves two marks, at its start and at its
-end, in a file to which it appends a line in one piece, so the marks outlive it.
+The endpoint is the same; only its annotation differs. A task marks its start and its end: each time
+it appends a line to a file, in one piece. So the marks outlive the process.
 
 With `CELERY_BROKER_URL=amqp://localhost` (or `redis://...`), and the extra `celery`, lists that are
-sent to Celery follow: with its own settings, and with safe ones. There the worker is killed.
+sent to Celery follow, once with its own settings and once with safe ones. There, the worker is
+killed.
 """
 
 import os
@@ -41,9 +42,9 @@ ENDED_AT_DEATH = 60
 SECONDS = 0.01
 """How long a task takes."""
 QUIET = 10.0
-"""After how many seconds without one that ends no more are waited for."""
+"""After how many seconds in which no task ends the program stops waiting for more."""
 LIMIT = 120.0
-"""How many seconds it waits at most for anything."""
+"""How many seconds the program waits for anything at most."""
 
 
 # --- what is served ------------------------------------------------------------------------------
@@ -53,20 +54,20 @@ DurableTasks.journal = Journal(HERE / "tasks.sqlite")
 
 
 def mark(word: str, key: int) -> None:
-    """Leave a mark of a task."""
+    """Mark the start or the end of a task."""
     with (HERE / "marks").open("a") as file:
-        file.write(f"{word} {key}\n")  # one call of the system, when the file is closed
+        file.write(f"{word} {key}\n")  # one system call, when the file is closed
 
 
 def job(key: int) -> None:
-    """The task: it takes a while, and does not like to be killed."""
+    """The task: it takes a while, between two marks."""
     mark("start", key)
     time.sleep(SECONDS)
     mark("end", key)
 
 
 def serve(app: MiniBG, cls: type[BackgroundTasks], task: Callable[[int], Any] = job) -> MiniBG:
-    """The application, with an endpoint whose list is of that class."""
+    """Give the application an endpoint whose list is of this class."""
 
     @app.post("/orders/{number}", status_code=202)
     async def order(number: int, tasks: cls) -> dict[str, int]:  # type: ignore[valid-type]  # read when it runs
@@ -85,10 +86,10 @@ durable = serve(MiniBG(lifespan=DurableTasks.lifespan), DurableTasks)
 
 
 class Way(NamedTuple):
-    """A way of running tasks: its name, the name of its application, and what is to be killed.
+    """A way of running tasks: its name, the name of its application, and its worker's command.
 
-    That is the server; or, if it has one, the worker that this command starts. What keeps nothing
-    has nothing to be waited for when it starts again.
+    If there is a worker, it is killed, otherwise the server. A way that keeps no tasks has none to
+    wait for when it is started again.
     """
 
     name: str
@@ -104,7 +105,7 @@ WAYS = [
 
 
 def ways() -> list[Way]:
-    """Those that can be tried here."""
+    """The ways that can be tried here."""
     if "CELERY_BROKER_URL" not in os.environ:
         return WAYS
     from minibg.examples import outgrown_celery  # noqa: PLC0415  # it imports this module
@@ -120,7 +121,7 @@ class Seen(NamedTuple):
 
 
 def seen(place: Path) -> Seen:
-    """The marks that the tasks have left in that directory."""
+    """Read the marks that the tasks have left in a directory."""
     found = Seen(Counter(), Counter())
     file = place / "marks"
     for line in file.read_text().splitlines() if file.exists() else ():
@@ -130,7 +131,7 @@ def seen(place: Path) -> Seen:
 
 
 def until(holds: Callable[[], bool]) -> bool:
-    """Wait until that is so, and return True; False if it takes longer than `LIMIT`."""
+    """Wait until `holds()`, and return True; False if that takes longer than `LIMIT`."""
     give_up = time.monotonic() + LIMIT
     while not holds():
         if time.monotonic() > give_up:
@@ -141,7 +142,7 @@ def until(holds: Callable[[], bool]) -> bool:
 
 @contextmanager
 def running(command: Sequence[str], place: Path) -> Iterator["subprocess.Popen[bytes]"]:
-    """Run a program of Python's with its files in that directory, and kill it in the end."""
+    """Run a module of Python's with its files in a directory, and kill it in the end."""
     environment = {**os.environ, "MINIBG_EXAMPLES_DIR": str(place)}
     with (place / "log").open("ab") as log:
         process = subprocess.Popen(
@@ -158,7 +159,7 @@ def running(command: Sequence[str], place: Path) -> Iterator["subprocess.Popen[b
 
 
 def kill(process: "subprocess.Popen[bytes]") -> None:
-    """End a program, and what it has started, without a chance to say a word."""
+    """Kill a program and its children, which have no chance to clean up."""
     if process.poll() is None:
         os.killpg(process.pid, signal.SIGKILL)
     process.wait()
@@ -179,7 +180,7 @@ def serving(way: Way, place: Path, port: int) -> Iterator["subprocess.Popen[byte
 
 
 def accept(port: int) -> int:
-    """Have the server accept all tasks, by requests at once, and return how many it has."""
+    """Send all requests at the same time, and return how many tasks the server has accepted."""
 
     def ask(number: int) -> int:
         connection = HTTPConnection("127.0.0.1", port, timeout=LIMIT)
@@ -193,10 +194,10 @@ def accept(port: int) -> int:
 
 
 def try_out(way: Way, place: Path, port: int) -> tuple[int, Seen]:
-    """Accept, kill, start again; return how many were accepted, and what was seen of them."""
+    """Have tasks accepted, kill, start again; return how many were accepted, and their marks."""
 
     def so_many_have_ended(number: int) -> None:
-        """Wait for that, or until none ends any more."""
+        """Wait until so many tasks have ended, or no more of them end."""
         ended, changed = 0, time.monotonic()
 
         def is_over() -> bool:
@@ -245,7 +246,7 @@ def strip(found: Seen, ascii_only: bool = False) -> Text:
 
 
 def draw(results: dict[str, tuple[int, Seen]], ascii_only: bool = False) -> Table:
-    """What became of the tasks, way by way."""
+    """A table of what became of the tasks, way by way."""
     tasks = Column("the tasks", min_width=TASKS_EACH, no_wrap=True)
     table = Table("", tasks, "accepted", "ended", "lost", "twice", show_lines=True)
     for name, (accepted, found) in results.items():

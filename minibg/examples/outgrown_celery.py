@@ -1,7 +1,7 @@
-"""What `outgrown` serves and kills besides, where `CELERY_BROKER_URL` names a broker of Celery's.
+"""The further ways that `outgrown` tries if `CELERY_BROKER_URL` names a broker of Celery's.
 
 The endpoint and the task are those of `outgrown`. The list is sent to Celery, and a worker runs it:
-once with Celery's own settings, and once with those of `safe_settings`. Here the worker is killed.
+once with Celery's own settings, and once with those of `safe_settings`. The worker is killed.
 It needs the extra `celery`.
 """
 
@@ -16,11 +16,11 @@ from minibg.ext.celery import CeleryTasks, safe_settings
 BROKER = os.environ.get("CELERY_BROKER_URL", "amqp://")
 VISIBILITY = 5
 """After how many seconds Redis gives a dead worker's task to another. It has to be longer than a
-task takes, so it is an hour by default; who watches does not want to wait that long."""
+task takes, so it is an hour by default, which is too long for a person who watches."""
 
 
 def celery_with(name: str) -> Celery:
-    """An application of Celery's, with a queue that no other run has."""
+    """An application of Celery's, with a queue that no other run shares."""
     app = Celery(name, broker=BROKER, set_as_current=False)
     app.conf.update(
         task_default_queue=f"minibg-{HERE.parent.name}-{HERE.name}", task_ignore_result=True

@@ -1,7 +1,7 @@
-"""Teaches how a client learns how far a task is: it asks, it listens, or it is called.
+"""Shows how a client learns how far a task has come: it asks, it listens, or it is called.
 
-Read it after `order`. The task runs in a worker thread and hands each step over to the event loop,
-where whoever follows the job waits. Jobs are kept in memory, so one process has to serve them all.
+Read it after `order`. The task runs in a worker thread and reports each step to the event loop,
+where the followers of the job wait. Jobs are kept in memory, so one process has to serve them all.
 """
 
 from collections.abc import AsyncIterator
@@ -27,14 +27,17 @@ from minibg.examples.serve import serve
 
 
 class Order(Struct):
-    """What to count, and whom to call at the end: not any URL, or clients reach what we reach."""
+    """What to count, and the URL to call at the end.
+
+    It must be on this machine: otherwise a client could have the server call any host.
+    """
 
     below: Annotated[int, Meta(ge=100, le=2_000_000)]
     callback: Annotated[str, Meta(pattern=r"^http://(127\.0\.0\.1|localhost):\d+/")] | None = None
 
 
 class Progress(Struct, frozen=True):
-    """How far a job is: of the numbers below `checked`, so many are `primes`."""
+    """How far a job has come: of the numbers below `checked`, so many are `primes`."""
 
     job: int
     below: int
@@ -43,7 +46,7 @@ class Progress(Struct, frozen=True):
 
 
 class Job(Struct):
-    """A count of primes that can be followed. Only the event loop changes it, and wakes others."""
+    """A count of primes that can be followed. It changes only on the event loop."""
 
     progress: Progress
     changed: Event = field(default_factory=Event)
@@ -54,7 +57,7 @@ class Job(Struct):
         self.changed = Event()
 
     async def follow(self) -> AsyncIterator[Progress]:
-        """The progress now, and whenever it has changed, to the end. Who is slow misses some."""
+        """The progress now, and after each change, to the end. A slow follower misses some."""
         while True:
             changed, progress = self.changed, self.progress
             yield progress
@@ -69,7 +72,7 @@ inbox: list[Progress] = []
 
 
 def count_primes(job: Job) -> None:
-    """The task. From its thread it asks the event loop to take over what it has found."""
+    """The task. From its thread, it reports its progress to the job on the event loop."""
     progress = job.progress
     for start, stop in pairwise(progress.below * percent // 100 for percent in range(101)):
         numbers = range(max(start, 2), stop)
@@ -79,14 +82,14 @@ def count_primes(job: Job) -> None:
 
 
 def call_back(job: Job, url: str) -> None:
-    """The task after it, which therefore tells of the end. A status of 400 or more is a failure."""
+    """The next task, which so reports the end. An answer with a status of 400 or more fails it."""
     request = Request(url, json.encode(job.progress), {"content-type": "application/json"})
     build_opener(ProxyHandler({})).open(request, timeout=10).close()
 
 
 @app.post("/jobs", status_code=202)
 async def start(order: Order, tasks: BackgroundTasks) -> Progress:
-    """Begin to count: the answer names the job, by which the client asks how far it is."""
+    """Begin to count. The answer has the number of the job, with which the client follows it."""
     job = jobs[len(jobs) + 1] = Job(Progress(len(jobs) + 1, order.below))
     tasks.add_task(count_primes, job)
     if order.callback is not None:
@@ -114,7 +117,7 @@ async def stream(job: Annotated[Job, Depends(find)]) -> EventSourceResponse:
 
 @app.websocket("/jobs/{job:int}/websocket")
 async def converse(websocket: WebSocket, job: Annotated[Job, Depends(find)]) -> None:
-    """The third: the same over a WebSocket, on which the client could also speak."""
+    """The third: the same over a WebSocket, on which the client could also send."""
     await websocket.accept()
     async for progress in job.follow():
         await websocket.send_json(progress)
@@ -123,7 +126,7 @@ async def converse(websocket: WebSocket, job: Annotated[Job, Depends(find)]) -> 
 
 @app.post("/inbox", status_code=204)
 async def receive(progress: Progress) -> None:
-    """The fourth: the client is called. It would be another server; here it is this one."""
+    """The fourth: the client is called. It would be another server; here, it is this one."""
     inbox.append(progress)
 
 

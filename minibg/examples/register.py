@@ -1,12 +1,12 @@
-"""What a task is given, and when: `add_task` keeps references to what it was given when called.
+"""The arguments of a task: `add_task` keeps references to the objects that it is given.
 
 Read `arguments` first: a task takes arguments as any call does. Then `rebound`, `mutated` and
-`copied`: all three answer with the same names, but what the task writes differs.
+`copied`: all three answer with the same names, but their tasks write different ones.
 
-- A name that is rebound later means another object from then on. The task has the one from before.
-- An object that is mutated later is the one that the task has too, for nothing is copied.
-- So where an object may still change, the task is given a copy. This one copies the list, not what
-  stands in it; where that may change as well, `copy.deepcopy` copies all.
+- A name that is rebound later means another object from then on. The task has the earlier one.
+- An object that is mutated later is mutated for the task too, since nothing is copied.
+- So if an object may still change, give the task a copy. This one copies the list, but not its
+  items; if these may change as well, `copy.deepcopy` copies all.
 """
 
 from collections.abc import AsyncIterator

@@ -1,14 +1,15 @@
-"""Resilience: what to do about a receiver that fails, hangs, or may be given everything twice.
+"""Resilience: what to do about a receiver that fails, hangs, or may get a delivery twice.
 
-Read `deliver`, the task, first. Each attempt has a time limit; what is temporary is tried again by
-stamina, and logged; what remains is raised, so that the list logs it with its traceback.
+Read `deliver`, the task, first. Each attempt has a time limit. After a temporary failure, stamina
+logs it and tries again; any other failure is raised, so that the list logs it with its traceback.
 The last step depends on those before it, so all are one task.
 
-Then `accept`. A key of the client's, kept in SQLite with what it was used for, makes a repeated
-request start nothing. Only what has failed may be asked for again, and so may what a crash has
-interrupted, for tasks are kept in memory only. The receiver gets the key too, to the same purpose.
+Then read `accept`. The client sends a key, which is kept in SQLite with its delivery, so a repeated
+request starts nothing. A client may ask again only for a delivery that has failed, or that a crash
+has interrupted, since tasks are kept in memory only. The receiver gets the key too, for the same
+purpose.
 
-Last `MeteredTasks`: the annotation in `accept` chooses what becomes of a failure in that request.
+Last, read `MeteredTasks`: the annotation in `accept` decides what happens to failures there.
 """
 
 import logging
@@ -31,7 +32,7 @@ from minibg.examples.serve import directory, serve
 logger = logging.getLogger("minibg.examples.resilient")
 TIME_LIMIT = 0.5  # seconds for one attempt; a receiver on the same machine needs milliseconds
 
-# What is "accepted" at the start was interrupted: its task is gone with the process that had it.
+# A delivery that is "accepted" at the start was interrupted: its task is gone with its process.
 PREPARE = """
 CREATE TABLE IF NOT EXISTS deliveries (key PRIMARY KEY, receiver, text, state);
 UPDATE deliveries SET state = 'failed' WHERE state = 'accepted'
@@ -46,7 +47,7 @@ WHERE state = 'failed' AND receiver = excluded.receiver AND text = excluded.text
 Receiver = Literal["works", "recovers", "refuses", "hangs"]
 
 metrics: Counter[str] = Counter()
-"""Tasks by what became of them. It is changed on the event loop only."""
+"""How many tasks ran and failed, and how many attempts were retried. Only the loop changes it."""
 
 
 class MeteredTasks(BackgroundTasks):
@@ -70,20 +71,20 @@ async def lifespan(app: MiniBG) -> AsyncIterator[dict[str, Any]]:
 
 
 def is_temporary(exc: Exception) -> bool:
-    """Whether a later attempt may succeed: not, where the receiver understood and refused."""
+    """Whether a later attempt may succeed. None will if the receiver understood and refused."""
     if isinstance(exc, httpx.HTTPStatusError):
         return exc.response.is_server_error
     return isinstance(exc, TimeoutError | httpx.TransportError)
 
 
 def set_state(database: Path, key: str, state: str) -> None:
-    """Keep what became of a delivery."""
+    """Store what became of a delivery."""
     with closing(sqlite3.connect(database)) as connection, connection:
         connection.execute("UPDATE deliveries SET state = ? WHERE key = ?", [state, key])
 
 
 async def deliver(database: Path, client: httpx.AsyncClient, url: str, key: str, text: str) -> None:
-    """Post the text, in three attempts at most, and keep whether that succeeded."""
+    """Post the text, in three attempts at most, and store whether that succeeded."""
     metrics["run"] += 1
     state = "failed"
     try:

@@ -1,6 +1,6 @@
-"""Serves an example with uvicorn, and says what to try.
+"""Serves an example with uvicorn, and prints what to try.
 
-What may live here: what all examples have in common, and nothing that teaches.
+What may live here: code that all examples share, and nothing that teaches.
 """
 
 import logging
@@ -32,7 +32,7 @@ def serve(app: ASGIApp, *try_this: str) -> None:
     parser = ArgumentParser(description="Serve this example, and print what to try.")
     parser.add_argument("port", type=int, nargs="?", default=8000, help="8000 by default")
     config = uvicorn.Config(app, port=parser.parse_args().port)
-    listener = config.bind_socket()  # or there is nothing to try
+    listener = config.bind_socket()  # if that fails, nothing is printed to try
     print("In another terminal, try:", flush=True)
     for line in try_this:
         print("   ", line.replace("{url}", f"http://127.0.0.1:{config.port}"), flush=True)

@@ -1,9 +1,9 @@
-"""Our solutions of the walkthrough's exercises. `pytest tests/exercises` checks them, or yours.
+"""Our solutions to the walkthrough's exercises. `pytest tests/exercises` checks them, or yours.
 
-Each docstring states the exercise. A list that is injected is made without arguments, so what can
-be set is an attribute of the class: `class Patient(Retrying): attempts = 10`.
+Each docstring states the exercise. A list that is injected is made without arguments, so its
+settings are attributes of the class: `class Patient(Retrying): attempts = 10`.
 
-What may live here: what follows from the rules by subclassing. No exercise needs a change of
+What may live here: subclasses that follow from the rules. No exercise needs a change to
 `background.py`.
 """
 
@@ -42,7 +42,7 @@ class Retrying(BackgroundTasks):
         self.calls[task] += 1
         if self.calls[task] < self.attempts:
             await sleep(self.first_delay * 2 ** (self.calls[task] - 1))
-            self.tasks.appendleft(task)  # it is the next one
+            self.tasks.appendleft(task)  # so that it is called next
         elif isawaitable(reaction := super().on_error(task, exc)):
             await reaction
 
@@ -153,12 +153,12 @@ class Delayed(BackgroundTasks):
     def add_task_after(
         self, seconds: float, func: Callable[P, Any], /, *args: P.args, **kwargs: P.kwargs
     ) -> None:
-        self.add_task(sleep, seconds)  # a task of its own: while it runs, the other stands in line
+        self.add_task(sleep, seconds)  # a task of its own: the other one waits in the list
         self.add_task(func, *args, **kwargs)
 
 
 class Results(BackgroundTasks):
-    """What a task returns can be used by a later one.
+    """A later task can use what an earlier one has returned.
 
     `result = tasks.add_task_for_result(func, /, *args, **kwargs)` adds a task. When it has
     returned, `result.value` is what it returned: `tasks.add_task(lambda: store(result.value))`.
@@ -191,7 +191,7 @@ class Results(BackgroundTasks):
 
 
 class Result(Generic[T]):
-    """What a task has returned, if it has."""
+    """The result of a task, once the task has returned."""
 
     returned: tuple[T] | None = None
 
@@ -203,13 +203,12 @@ class Result(Generic[T]):
 
 
 class Progress(BackgroundTasks):
-    """A task calls `report(item)`, on the loop or in a thread; whoever iterates gets the item.
+    """A task calls `report(item)`, on the loop or in a thread; all who iterate get the item.
 
-    `async for item in tasks` gives what was reported so far, then each new item, to everyone who
-    iterates. The iteration ends when the run has ended, for whatever reason, or at once if the list
-    will never be run. So `EventSourceResponse(tasks)` can stream the items, but only to *another*
-    request, since the tasks of this one start only after its own response has been sent
-    (**after**).
+    `async for item in tasks` gives the items that were reported so far, and then each new one. The
+    iteration ends when the run has ended, for whatever reason, or at once if the list will never be
+    run. So `EventSourceResponse(tasks)` can stream the items, but only to *another* request, since
+    the tasks of this one start only after its own response has been sent (**after**).
     """
 
     def __init__(self, tasks: Iterable[Background] | None = None) -> None:

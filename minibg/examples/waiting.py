@@ -1,7 +1,7 @@
-"""The problem: who asks has to wait for work that the answer does not need.
+"""The problem: a client has to wait for work that its answer does not need.
 
-A mail server takes half a second to say that it has taken a mail. An endpoint that sends one before
-it answers lets its client wait as long. The second makes the same call a background task.
+A mail server takes half a second to accept a mail. The first endpoint sends one before it answers,
+so its client waits as long. The second endpoint makes the same call a background task.
 
     the mail server has accepted: welcome ada
     POST /before/ada: the client waited 503 ms
@@ -44,7 +44,7 @@ async def after(name: str, tasks: BackgroundTasks) -> dict[str, str]:
 
 
 async def take_mail(stream: SocketStream) -> None:
-    """Stands for a mail server."""
+    """Stand in for a mail server."""
     async with stream:
         mail = await stream.receive()
         await sleep(0.5)
@@ -54,7 +54,7 @@ async def take_mail(stream: SocketStream) -> None:
 
 def ask(port: int, server: uvicorn.Server) -> None:
     client = HTTPConnection("127.0.0.1", port)
-    client.request("GET", "/")  # so that what is timed later is the way alone
+    client.request("GET", "/")  # so that nothing but the endpoints is timed later
     client.getresponse().read()
     for path in ("/before/ada", "/after/grace"):
         started = perf_counter()
@@ -62,12 +62,12 @@ def ask(port: int, server: uvicorn.Server) -> None:
         client.getresponse().read()
         print(f"POST {path}: the client waited {(perf_counter() - started) * 1000:.0f} ms")
     client.close()
-    server.should_exit = True  # it waits for the task that still goes on
+    server.should_exit = True  # it waits for the task that is still running
 
 
 async def main() -> None:
     listener = socket.create_server(("127.0.0.1", 0))
-    # Otherwise the second piece of an answer may wait 40 ms for what acknowledges the first.
+    # Otherwise, the second packet of an answer may wait 40 ms until the first is acknowledged.
     listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     server = uvicorn.Server(uvicorn.Config(app, log_level="warning"))
     mail_server = await create_tcp_listener(local_host="127.0.0.1")

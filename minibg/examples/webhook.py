@@ -1,14 +1,14 @@
 """A webhook of a GitHub repository: acknowledged with 202 at once, processed afterwards.
 
-Read `receive` first: all that the sender waits for. Then `signed_body`, which says who is let in,
-then `process`, which runs when the answer has left and has as much time as it needs.
+Read `receive` first: the sender waits for no more than this. Then `signed_body`, which decides who
+is let in, and `process`, which runs when the answer has left, and may take as long as it needs.
 
-GitHub counts an answer that takes longer than ten seconds as a failed delivery, and an answer from
-400 on as well. So what depends on the payload is no part of the answer: a body that is no JSON is
-acknowledged too, and logged. Only a body that was not signed with the secret is refused.
+GitHub counts a delivery as failed if the answer takes longer than ten seconds, or has a status of
+400 or more. So the answer does not depend on the payload: a body that is not JSON is acknowledged
+too, and logged. Only a body that was not signed with the secret is refused.
 
-To receive from GitHub: the content type is `application/json`, the secret that of the environment
-variable `GITHUB_WEBHOOK_SECRET`.
+To receive from GitHub, choose `application/json` as the content type there, and set the environment
+variable `GITHUB_WEBHOOK_SECRET` to the secret.
 """
 
 import hmac
@@ -50,7 +50,7 @@ def sign(body: bytes) -> str:
 
 
 async def signed_body(request: Request) -> bytes:
-    """The body as it came, if the sender knows the secret."""
+    """The raw body, if the sender knows the secret."""
     body = await request.body()
     signature = request.headers.get("x-hub-signature-256", "")
     if not hmac.compare_digest(signature.encode(), sign(body).encode()):
@@ -69,7 +69,7 @@ async def receive(
 
 
 def process(database: Path, delivery: str, event: str, body: bytes) -> None:
-    """Store what happened where. A delivery that GitHub repeats has the same id: it stays one."""
+    """Store the event and its repository; if GitHub repeats a delivery, its id is there already."""
     try:
         payload = json.loads(body)
     except ValueError as exc:
@@ -88,7 +88,7 @@ def deliveries(request: Request) -> list[dict[str, Any]]:
 
 
 def curl(delivery: str, event: str, body: str) -> str:
-    """The line that delivers this body as GitHub does."""
+    """The command that delivers this body as GitHub does."""
     return (
         f"curl -i {{url}}/webhook -H 'X-GitHub-Event: {event}' -H 'X-GitHub-Delivery: {delivery}' "
         f"-H 'X-Hub-Signature-256: {sign(body.encode())}' -d '{body}'"

@@ -1,4 +1,4 @@
-"""What Starlette has no module for. Each module stands alone, and `import minibg` imports none.
+"""Extensions: modules that have no counterpart in Starlette. `import minibg` imports none of them.
 
 What may live here: extensions that rest on the mechanism and the framework, neither of which knows
 of them.

@@ -5,7 +5,7 @@ first time; otherwise a program would work until its first crash. The arguments 
 the names of the parameters, and read as the types of their annotations. A call that would come back
 changed is refused when it is added. Nothing is pickled, so a file cannot bring code of its own.
 
-What may live here: calls and their text. Where the text is kept is the business of `journal.py`.
+What may live here: calls and their text. `journal.py` keeps the text.
 """
 
 import re
@@ -30,10 +30,10 @@ class Function(NamedTuple):
     decoder: msgspec.json.Decoder[Any]
 
     def copy(self, /, *args: Any, **kwargs: Any) -> tuple[str, BoundArguments]:
-        """Arguments as text, and the arguments that reading it will give.
+        """Write arguments as text, and return it with the arguments that are read back from it.
 
         Raises:
-            TypeError: If they are not those of the function, or it is not the same.
+            TypeError: If the function does not take them, or they would come back changed.
         """
         try:
             given = self.signature.bind(*args, **kwargs)
@@ -52,7 +52,7 @@ class Function(NamedTuple):
         """The arguments in the text, as the types with which the parameters are annotated.
 
         Raises:
-            TypeError: If they do not fit. It names the parameter, and no value.
+            TypeError: If they do not fit. The error names the parameter, but no value.
         """
         try:
             given = self.decoder.decode(arguments)
@@ -68,17 +68,17 @@ class Function(NamedTuple):
 
 @cache
 def function_of(func: Any) -> Function:
-    """How calls of a function are written down.
+    """Find out how another process imports a function, and how it reads the arguments.
 
     Raises:
-        TypeError: If nothing that is imported finds it, or its signature cannot be read.
+        TypeError: If the function is not found by its name, or its parameters cannot be read back.
     """
-    named = unwrap(func)  # a decorator need not give its name to what it makes
+    named = unwrap(func)  # a decorator need not copy the name to the function that it returns
     path = f"{getattr(named, '__module__', None)}:{getattr(named, '__qualname__', None)}"
     found = None
     with suppress(ValueError, ImportError, AttributeError):
         found = resolve_name(path)
-    if found != func:  # methods of a class are equal, and not the same
+    if found != func:  # not `is not`: each access to a class method gives another, equal object
         raise TypeError(
             f"{name_of(func)} is not found by its name in another process: name a "
             "function of a module"
@@ -105,7 +105,7 @@ def _write(value: Any) -> bytes:
 
 
 def _encode(value: Any) -> Any:
-    """The JSON form of a value that msgspec does not know: pydantic's models provide it."""
+    """The JSON form of a value that msgspec does not know: pydantic's models provide one."""
     if hasattr(value, "model_dump"):
         return value.model_dump(mode="json")
     raise TypeError(f"JSON has nothing for a {type(value).__name__}")

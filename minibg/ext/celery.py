@@ -1,20 +1,20 @@
-"""Tasks that are run by Celery's workers: on other machines, and again if a worker dies.
+"""Tasks that Celery's workers run: on other machines, and again if a worker dies.
 
-`tasks: CeleryTasks` in place of `tasks: BackgroundTasks`, and the endpoint stays as it is. What is
-added has to be a task of Celery's, `@celery.task`. The same function can be added to any list of
-minibg's: other lists call it in this process.
+An endpoint asks for `tasks: CeleryTasks` in place of `tasks: BackgroundTasks`, and stays as it is.
+What it adds has to be a task of Celery's, `@celery.task`. The same function can be added to any
+list of minibg's: other lists call it in this process.
 
 The list is sent when the endpoint has returned, and before the answer leaves: a 202 says that the
-broker has it. So a broker that is away is a 500, and a worker may be quicker than the answer
-(**after** does not hold). What holds otherwise is said by the table in the README.
+broker has it. So the client gets a 500 if the broker is away, and a worker may run a task before
+the answer leaves (**after** does not hold). The README has a table of the rules that hold.
 
-Celery's defaults lose what a worker has taken when that is killed. `safe_settings` loses nothing on
-RabbitMQ. On Redis it may lose the one message that a worker is fetching when it is killed: Celery
-takes it from the queue by one command, and notes that it has it by another.
+With Celery's defaults, a worker that is killed loses the tasks that it has taken. `safe_settings`
+loses nothing on RabbitMQ. On Redis it may lose the one message that a worker is fetching when it is
+killed: Celery takes the message from the queue by one command, and records it by another.
 
-What may live here: handing a list to Celery, its settings, and awaiting what is async in a worker.
-All else (retries, schedules, routes, results) is Celery's, by Celery's names. It needs the extra
-`celery`.
+What may live here: handing a list to Celery, Celery's settings, and awaiting async tasks in a
+worker. All else (retries, schedules, routes, results) is Celery's, by Celery's names. It needs the
+extra `celery`.
 """
 
 import logging
@@ -54,7 +54,7 @@ except ModuleNotFoundError as exc:
 logger = logging.getLogger("minibg.ext.celery")
 
 SECONDS = 5.0
-"""The seconds for which a broker may say nothing, by default."""
+"""How many seconds a broker may be silent, by default."""
 AMQP = ("amqp", "amqps", "pyamqp")
 REDIS = ("redis", "rediss")
 
@@ -62,8 +62,8 @@ REDIS = ("redis", "rediss")
 class AwaitingTask(Task):  # type: ignore[misc]  # Celery has no types
     """A class of tasks whose `async def` functions are awaited: `Celery(task_cls=AwaitingTask)`.
 
-    In a worker each has an event loop of its own. In a list of minibg's that is not sent, the
-    request's loop awaits it.
+    In a worker, each call has an event loop of its own. In a list of minibg's that is not sent, the
+    event loop of the request awaits the task.
     """
 
     abstract = True
@@ -81,15 +81,15 @@ class CeleryTasks(HandedOverTasks):
     """`BackgroundTasks` that Celery's workers run.
 
     Messages are sent in the order of the list, each when the broker has confirmed the one before.
-    If it fails in between, those before have been sent, and the rest is named. Threads of their own
-    send, so that no other request waits for the broker.
+    If one of them fails, those before it have been sent, and the log names the rest. They are sent
+    from separate threads, so that no other request waits for the broker.
 
     Raises:
-        TypeError: In `add_task`, if what is added is not a task of Celery's that is registered,
-            does not take these arguments, or would be given others by the serializer.
-        kombu.exceptions.OperationalError: When the list is sent, if the broker refuses, or says
-            nothing for `seconds`. The client is answered 500, or what a handler of the
-            application's says.
+        TypeError: In `add_task`, if the function is not a task of Celery's that is registered, does
+            not take these arguments, or would be given others by the serializer.
+        kombu.exceptions.OperationalError: When the list is sent, if the broker refuses it, or is
+            silent for `seconds`. The client gets a 500, or the answer of the application's handler
+            for this exception.
     """
 
     seconds: ClassVar[float] = SECONDS
@@ -110,7 +110,7 @@ class CeleryTasks(HandedOverTasks):
         if waiting.cancelled_caught:
             raise OperationalError(f"for {self.seconds} s all threads that send were waiting")
         try:
-            await run_in_extra_thread(self._send)  # whoever is cancelled, it is sent or it fails
+            await run_in_extra_thread(self._send)  # a cancelled request waits for its end, too
         finally:
             limiter.release_on_behalf_of(self)
 
@@ -137,8 +137,8 @@ _sending_limiter: RunVar[CapacityLimiter] = RunVar("minibg sending limiter")
 def sending_limiter() -> CapacityLimiter:
     """The limiter of the threads that send, which belongs to the running event loop (**room**).
 
-    They are 40. A broker that says nothing holds these, and neither those of endpoints nor those of
-    background tasks.
+    There are 40 of them. A silent broker holds up only these, and neither the threads of endpoints
+    nor those of background tasks.
     """
     try:
         return _sending_limiter.get()
@@ -149,12 +149,12 @@ def sending_limiter() -> CapacityLimiter:
 
 
 _idle: defaultdict[tuple[int, Celery, float], deque[Any]] = defaultdict(deque)
-"""Producers that nobody uses now, with open connections. A forked process has none of them."""
+"""Idle producers with open connections. A forked process does not use those of its parent."""
 
 
 @contextmanager
 def _producer_of(app: Celery, seconds: float) -> Iterator[Any]:
-    """A producer that no other thread uses, whose broker may be silent for so long."""
+    """A producer that no other thread uses. Its broker may be silent for `seconds`."""
     idle = _idle[os.getpid(), app, seconds]
     producer = None
     while idle and producer is None:
@@ -166,7 +166,7 @@ def _producer_of(app: Celery, seconds: float) -> Iterator[Any]:
     try:
         yield producer
     except BaseException:
-        producer.connection.collect()  # what is still to come there would confuse the next one
+        producer.connection.collect()  # a late reply on it would confuse the next one
         raise
     idle.append(producer)
 
@@ -184,12 +184,12 @@ def _connection_of(app: Celery, seconds: float) -> Any:
 
 
 def _still_open(producer: Any) -> Any:
-    """The producer, or None if the broker has ended its connection in the meantime."""
+    """The producer, or None if the broker has closed its connection in the meantime."""
     connection = producer.connection
-    if connection.transport.driver_type == "amqp":  # a client of Redis's looks itself
+    if connection.transport.driver_type == "amqp":  # Redis's client checks this itself
         with DefaultSelector() as selector:
             selector.register(connection.connection.sock, EVENT_READ)
-            if selector.select(0):  # nobody asked for anything, so it is the end that is read
+            if selector.select(0):  # no reply is due, so it can only be the connection's end
                 connection.collect()
                 return None
     return producer
@@ -198,14 +198,14 @@ def _still_open(producer: Any) -> Any:
 def safe_settings(broker_url: str) -> dict[str, Any]:
     """Settings for workers that may be killed at any moment: `app.conf.update(...)`.
 
-    With RabbitMQ no task is lost then. With Redis it is at most one for each worker, which was
-    about to begin. Redis itself has to write to disk what it says that it has: `appendonly yes`.
+    With RabbitMQ, no task is lost then. With Redis, a worker that is killed loses at most one task,
+    which was about to begin. Redis itself has to write each message to disk: `appendonly yes`.
 
     Args:
-        broker_url: The broker's, whose kind decides on half of them: RabbitMQ or Redis.
+        broker_url: The URL of the broker. Half of the settings depend on it: RabbitMQ or Redis.
 
     Raises:
-        ValueError: If the broker is of another kind, of which that is not known.
+        ValueError: If the broker is neither, since safe settings for others are not known.
     """
     scheme = urlsplit(broker_url).scheme.partition("+")[0]
     if scheme not in AMQP + REDIS:
@@ -217,15 +217,15 @@ def safe_settings(broker_url: str) -> dict[str, Any]:
         "task_acks_late": True,
         # A worker process that was killed gives its message back, and does not acknowledge it.
         "task_reject_on_worker_lost": True,
-        # A task that failed has ended: it is not tried again for ever.
+        # A task that has failed has ended: it is not tried again for ever.
         "task_acks_on_failure_or_timeout": True,
-        # A worker takes one message for each of its processes, so that few are in its hands.
+        # A worker takes one message for each of its processes, so that it holds only few.
         "worker_prefetch_multiplier": 1,
-        # Where the connection is lost, what is in a worker's hands will be sent to another.
+        # If the connection is lost, the worker stops its tasks: the broker gives them to another.
         "worker_cancel_long_running_tasks_on_connection_loss": True,
-        # A task that takes longer fails. Without that, the broker takes its message for lost and
-        # gives it to another worker too: RabbitMQ after 30 minutes (its `consumer_timeout`), Redis
-        # after `visibility_timeout`, which has to be longer.
+        # A task that takes longer fails. Without this limit, the broker takes its message for lost
+        # and gives it to another worker too: RabbitMQ after 30 minutes (its `consumer_timeout`),
+        # Redis after `visibility_timeout`, which has to be longer.
         "task_time_limit": 1740,
         # The queue, and the messages in it, survive a restart of the broker.
         "task_default_delivery_mode": "persistent",
@@ -237,22 +237,22 @@ def safe_settings(broker_url: str) -> dict[str, Any]:
 
 def _transport_options(scheme: str) -> dict[str, Any]:
     if scheme in AMQP:
-        # The broker confirms each message; without that, sending it is only a hope.
+        # The broker confirms each message; without that, nobody knows whether it has arrived.
         return {"confirm_publish": True, **_limits("amqp", SECONDS)}
     return {
-        # After so many seconds a message that nobody has acknowledged is given to another worker.
+        # After so many seconds, a message that nobody has acknowledged goes to another worker.
         "visibility_timeout": 1800,
-        # How often that is looked at; by default it is every hundred seconds.
+        # How often workers look for such messages; by default, every hundred seconds.
         "unacked_restore_interval": 1,
         "unacked_restore_throttle": 1,
-        # A worker that is killed while it looks keeps the others from looking for so long.
+        # For how many seconds a worker that is killed while it looks keeps others from looking.
         "unacked_mutex_expire": 5,
         **_limits("redis", SECONDS),
     }
 
 
 def _limits(driver: str, seconds: float) -> dict[str, Any]:
-    """How long a connection of that kind may be silent; by default, for ever."""
+    """Options that limit how long a connection may be silent; by default, it may be for ever."""
     if driver == "amqp":
         return {"read_timeout": seconds, "write_timeout": seconds}
     return {
@@ -263,7 +263,7 @@ def _limits(driver: str, seconds: float) -> dict[str, Any]:
 
 
 def _task_of(func: Any) -> Any:
-    """The task behind a decorated function, which Celery makes when it is first asked for."""
+    """The task behind a decorated function. Celery makes it when it is first used."""
     task = func._get_current_object() if isinstance(func, Proxy) else func
     if not isinstance(task, Task):
         raise TypeError(f"{name_of(func)} is not a task of Celery's: decorate it with @celery.task")
@@ -298,7 +298,7 @@ def _written(serializer: str, value: Any) -> Any:
 
 
 def _warn_of_losses(task: Any) -> None:
-    """Say once for each application what its settings, as a task has them, would lose."""
+    """Log which tasks the settings would lose: once for each application and kind of loss."""
     if task in _known:
         return
     _known.add(task)

@@ -1,25 +1,25 @@
-"""Tasks that outlive their process: calls that stand in a file until they have ended.
+"""Tasks that outlive their process: calls that are kept in a file until they have ended.
 
 A request's list is written to the file before the answer leaves, and a task leaves the file when it
-has ended. So the tasks of a dead process are known, and the next process takes them up: at its
-start, or, if it shares the file and lives already, with its next request.
+has ended. So the tasks of a dead process are known, and another process takes them up: at its
+start or, if it is running already and shares the file, with its next request.
 
-A task that was running is run again: at least once, then, and perhaps twice. More cannot be
-promised. A task whose effect must not come twice needs a key as an argument to tell that by. A task
-that was running at the death of `attempts` processes is *set aside*: left in the file, and named in
-the log. Lists that were taken up run one after another, so that few run when one of them kills.
+A task that was running is run again. So a task runs at least once, and perhaps twice; no more can
+be promised. A task that must not take effect twice needs a key as an argument, to recognise a
+repetition. A task that was running when `attempts` processes died is *set aside*: it is left in the
+file, and named in the log. Lists that were taken up run one after another, so that few tasks are
+running if one of them kills the process.
 
-A task that is added by a running one is written in the transaction that takes that one out. So if
-the process dies in between, the one runs again, and adds the other again.
+A task that a running one adds is written in the transaction that takes the running one out. So if
+the process dies before that, the running one runs again, and adds the other again.
 
 Rules changed here: **capture** is by value. **Nothing lost** holds for a process that is killed,
-and a cancelled run leaves its rest in the file. **After**: where a process dies between writing and
-answering, the tasks run and nobody was answered. **Context**: what is taken up sees that of the
-lifespan.
+and a cancelled run leaves the rest of its tasks in the file. **After**: if a process dies between
+writing and answering, the tasks run though no answer was sent. **Context**: a task that was taken
+up sees the context of the lifespan.
 
-What may live here: what is noted when, and who takes up what was left. How a task is written is the
-business of `calls.py` and `journal.py`, when it is handed over that of `handover.py`, how it runs
-that of `background.py`.
+What may live here: when a change is noted, and who takes up the tasks of the dead. `calls.py` and
+`journal.py` write a task, `handover.py` hands its list over, `background.py` runs it.
 """
 
 import logging
@@ -59,29 +59,29 @@ from minibg.types import Background
 __all__ = ["DurableTasks", "Journal"]
 
 LOOK = 1.0
-"""The seconds for which a living process, having looked for dead ones, does not look again."""
+"""How many seconds at least a process waits before it looks for dead ones again."""
 
 logger = logging.getLogger("minibg.durable")
 
 
 class DurableTasks(HandedOverTasks):
-    """`BackgroundTasks` that stand in a file until they have ended.
+    """`BackgroundTasks` that are kept in a file until they have ended.
 
-    An endpoint asks for them by annotation, `tasks: DurableTasks`, and the application opens the
-    file and runs what is left there:
+    An endpoint asks for them by annotation, `tasks: DurableTasks`. The lifespan of the application
+    opens the file, and runs the tasks that are left there:
 
         DurableTasks.journal = Journal("tasks.sqlite")
         app = MiniBG(lifespan=DurableTasks.lifespan)
 
-    A subclass, for another policy, has a journal of its own, since what was left there is to run by
-    the same policy:
+    A subclass with another policy needs a journal of its own, so that the tasks that are left there
+    run by the same policy:
 
         class MyTasks(MonitoredTasks, DurableTasks):
             journal = Journal("mine.sqlite")
 
     Raises, in `add_task`:
-        TypeError: If the function is not found by its name in another process, has other
-            parameters, or would be given something else there than what it was given here.
+        TypeError: If the function is not found by its name in another process, does not take these
+            arguments, or would be given others there.
     """
 
     journal: ClassVar[Journal] = Journal("tasks.sqlite")
@@ -90,7 +90,7 @@ class DurableTasks(HandedOverTasks):
     def __init__(self, tasks: Iterable[Background] | None = None) -> None:
         self.first: Row | None = None
         self.changes: list[Change] = []  # not noted yet
-        self.started: BackgroundTask | None = None  # and not known to have returned
+        self.started: BackgroundTask | None = None  # the last one, until it is known to have ended
         super().__init__(tasks)
 
     def prepare(self, task: Any) -> Any:
@@ -127,15 +127,15 @@ class DurableTasks(HandedOverTasks):
     @contextmanager
     def _running(self, task: Any) -> Iterator[None]:
         self._note(task)
-        yield  # whether a task that raises has ended is decided by what the run does then
+        yield  # if the task raises, the run decides whether it has ended
         self.started = None
         self.changes.append((END, _row_of(task)))
 
     def _note(self, starts: Any = None) -> None:
-        """Note what has ended, as the run has gone on, and what starts."""
+        """Note that the last task has ended, since the run has gone on, and which one starts."""
         failed: Any = self.started
         if failed is not None and failed is not starts:
-            is_put_back = failed in self.tasks  # by `on_error`, as a retry is
+            is_put_back = failed in self.tasks  # by `on_error`, to retry it
             self.changes.append((PUT_BACK if is_put_back else END, _row_of(failed)))
         self.started = starts
         if starts is not None:
@@ -151,7 +151,7 @@ class DurableTasks(HandedOverTasks):
             self._note()
             raise
         except BaseException:
-            if self.started is not None:  # cut off, it runs again, and adds again what it has added
+            if self.started is not None:  # it was cut off: it runs again, and adds its tasks again
                 self.started = None
                 self.changes.clear()
             self._note()
@@ -163,7 +163,7 @@ class DurableTasks(HandedOverTasks):
     def abandon(self, reason: str) -> None:
         rows = [getattr(task, "row", None) for task in list(self.tasks)]
         written = [row for row in rows if row is not None and row.id]
-        if written and reason.startswith("cancelled"):  # so `reason_of` begins; it was answered
+        if written and reason.startswith("cancelled"):  # by `reason_of`: the client has its answer
             self.leave(reason)
         else:
             self.changes = [change for change in self.changes if change[0] is not ADD]
@@ -179,10 +179,10 @@ class DurableTasks(HandedOverTasks):
     @classmethod
     @asynccontextmanager
     async def lifespan(cls, app: Any = None) -> AsyncIterator[None]:
-        """Keep the journal open, and run what dead processes have left there.
+        """Keep the journal open, and run the tasks that dead processes have left there.
 
-        It is an application's lifespan, or a part of it: `async with DurableTasks.lifespan(app):`.
-        At its end no more of those tasks start; the one that runs is waited for.
+        It is an application's lifespan, or a part of one: `async with DurableTasks.lifespan(app):`.
+        At its end, no more of those tasks start, and it waits for the one that is running.
         """
         await run_in_threadpool(cls.journal.open)
         failure: Exception | None = None
@@ -210,7 +210,7 @@ def _row_of(task: Any) -> Row:
 
 
 class Heir:
-    """Runs what dead processes have left, list after list, as long as a lifespan lasts."""
+    """Runs the lists that dead processes have left, one by one, as long as a lifespan lasts."""
 
     def __init__(self, cls: type[DurableTasks]) -> None:
         self.cls = cls
@@ -220,7 +220,7 @@ class Heir:
         self._looked = monotonic()
 
     def look(self) -> None:
-        """See whether there is something to inherit, unless the heir has looked just now."""
+        """Look for lists to inherit, unless the heir has just done so."""
         if monotonic() - self._looked > LOOK:
             self._wake.set()
 
@@ -232,7 +232,7 @@ class Heir:
             self.running.leave("the server ends")
 
     async def run(self) -> None:
-        """Run all that there is, and all that comes, until stopped."""
+        """Run the lists that are left, and look again at each `look`, until stopped."""
         while not self.is_ending:
             self._wake, self._looked = Event(), monotonic()
             try:
@@ -243,7 +243,7 @@ class Heir:
             await self._wake.wait()
 
     async def take_up(self) -> None:
-        """Run all lists that there are. Only one of them is in memory at a time."""
+        """Run all lists that are left. Only one of them is in memory at a time."""
         journal = self.cls.journal
         await run_in_threadpool(journal.bury_the_dead)
         while not self.is_ending and (rows := await run_in_threadpool(journal.take_up)):
@@ -270,7 +270,7 @@ class Heir:
                 func = resolve_name(row.func)
                 given = function_of(func).read(row.arguments)
                 task: Any = BackgroundTask(func, *given.args, **given.kwargs)
-            except Exception as exc:  # noqa: BLE001  # the reason is kept with it
+            except Exception as exc:  # noqa: BLE001  # it is kept as the reason
                 row.reason = f"{type(exc).__name__}: {exc}"
                 told = row.id, row.func, tasks.journal.path, row.reason
                 logger.error("task %d, %s, is set aside in %s: %s", *told)
@@ -299,7 +299,7 @@ def main() -> int:
     only.add_argument("--retry", type=int, metavar="ID", help="let a task that is set aside run")
     only.add_argument("--drop", type=int, metavar="ID", help="remove a task that is set aside")
     options = parser.parse_args()
-    address = f"{options.path.absolute().as_uri()}?mode=rw"  # which makes no file
+    address = f"{options.path.absolute().as_uri()}?mode=rw"  # which creates no file
     try:
         with closing(sqlite3.connect(address, timeout=WAIT, uri=True)) as file, file:
             if options.retry is None and options.drop is None:

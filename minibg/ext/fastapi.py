@@ -1,17 +1,17 @@
 """minibg's lists in an application of FastAPI's: by annotation, or without touching an endpoint.
 
-Theory of operation. FastAPI gives all that serve a request one `fastapi.BackgroundTasks`, and runs
-it when the response has been sent. A dependency puts a list of minibg's into it, as its one task,
-and gives that list to all that ask for it. The dependency is closed when FastAPI has run its tasks
-or the request has failed, and after all that has asked for it. What stands in the list by then is
-run, or named.
+Theory of operation. FastAPI has one `fastapi.BackgroundTasks` for each request, and runs it when
+the response has been sent. A dependency adds a list of minibg's to it as a task, and gives the list
+to the endpoint and to other dependencies. It is closed after these dependencies, and only when
+FastAPI has run its tasks or the request has failed. Tasks that are still in the list then are run,
+or named in the log.
 
-Rules kept here: **own list** and **nothing lost**. All others are kept by the list itself, as far
-as the host allows: FastAPI closes `yield` dependencies after the tasks, not before (**release**).
+Rules kept here: **own list** and **nothing lost**. The list itself keeps all others, as far as the
+host allows: FastAPI closes `yield` dependencies after the tasks, not before (**release**).
 
-What may live here: the ways to a list, and nothing that a list does. FastAPI is not a
-dependency of minibg: an application that imports this has it. Starlette needs no module, as any
-response of its takes a list of minibg's as its `background`.
+What may live here: the ways to a list, and nothing that a list does. FastAPI is not a dependency of
+minibg: an application that imports this module has it. Starlette needs no module, since any of its
+responses takes a list of minibg's as its `background`.
 """
 
 import sys
@@ -40,18 +40,18 @@ except ModuleNotFoundError as exc:
 T = TypeVar("T", bound=BackgroundTasks)
 
 KEY = "minibg.ext.fastapi"
-"""Where a route finds its request's lists in the scope: FastAPI's, and minibg's."""
+"""The key of the scope under which a route finds its request's lists, FastAPI's and minibg's."""
 
 
 def tasks_of(cls: type[T]) -> T:
-    """The dependency that gives a request's list of that class, all of a request the same one.
+    """The dependency that gives the list of a class: within a request, always the same one.
 
         tasks: Annotated[MonitoredTasks, tasks_of(MonitoredTasks)]
         tasks: MonitoredTasks = tasks_of(MonitoredTasks)
 
     Returns:
-        What `fastapi.Depends` returns. Its type is that of the list, as a parameter has it as its
-        default.
+        What `fastapi.Depends` returns. Its type is that of the list, so that it can be the default
+        of a parameter.
 
     Raises:
         TypeError: If the class is not minibg's `BackgroundTasks` or a subclass.
@@ -76,22 +76,22 @@ class _Giving(Generic[T]):
     async def __call__(self, background: fastapi.BackgroundTasks) -> AsyncIterator[T]:
         funcs = [task.func for task in background.tasks]
         tasks = next((func for func in funcs if type(func) is self.cls), None)
-        if tasks is None:  # not None only before FastAPI 0.123, beneath `Security`
+        if tasks is None:  # below `Security`, FastAPI before 0.123 calls equal dependencies twice
             tasks = self.cls()
-            fastapi.BackgroundTasks.add_task(background, tasks)  # a route may have its own
+            fastapi.BackgroundTasks.add_task(background, tasks)  # a route may replace `add_task`
         outside = sys.exception()
         try:
             yield tasks
         finally:
             _abandon_after_failure(tasks, outside)
-        await tasks()  # FastAPI has not run it, or others have added to it while they were closed
+        await tasks()  # if FastAPI has not run it, or dependencies added tasks while they closed
 
 
 def _abandon_after_failure(tasks: BackgroundTasks, outside: BaseException | None) -> None:
     """Name the tasks of a failed request, even if a dependency has swallowed the failure.
 
     Args:
-        outside: What is handled around the request, and is none of its failures.
+        outside: An exception that is handled around the request, and is not its failure.
     """
     exc = sys.exception()
     if exc is None or exc is outside:
@@ -102,9 +102,9 @@ def _abandon_after_failure(tasks: BackgroundTasks, outside: BaseException | None
 
 @dataclass(frozen=True)
 class _Entering(Generic[T]):
-    """Gives a list that is a context, and has it left when the endpoint has returned.
+    """Gives a list that is a context, which ends when the endpoint has returned.
 
-    That is after all dependencies with `scope="function"`, in whatever order they were asked for: a
+    It ends after all dependencies with `scope="function"`, in whatever order they were asked for: a
     session has to commit before its tasks are handed over.
     """
 
@@ -123,18 +123,18 @@ class _Entering(Generic[T]):
 
 
 Tasks = Annotated[BackgroundTasks, tasks_of(BackgroundTasks)]
-"""The annotation by which an endpoint or a dependency asks for the request's list."""
+"""The annotation with which an endpoint or a dependency asks for the request's list."""
 
 
 class BackgroundRoute(APIRoute):
-    """A route whose endpoint and dependencies add to a list of minibg's by FastAPI's `add_task`.
+    """A route on which FastAPI's `add_task`, wherever it is called, adds to a list of minibg's.
 
         app = FastAPI()
         app.router.route_class = BackgroundRoute  # before the first route
         router = APIRouter(route_class=BackgroundRoute)
 
-    That list, which `Tasks` gives as well, runs the background of a returned response too, after
-    its own tasks. A subclass may have another one:
+    That list, which `Tasks` gives as well, also runs the background of a returned response, after
+    its own tasks. A subclass may have a list of another class:
 
         class MonitoredRoute(BackgroundRoute):
             tasks_class = MonitoredTasks
@@ -154,7 +154,7 @@ class BackgroundRoute(APIRoute):
         super().__init__(path, endpoint, dependencies=[adopts, *(dependencies or ())], **options)
 
     def get_route_handler(self) -> Callable[..., Coroutine[Any, Any, fastapi.Response]]:
-        """The function that makes the response; its background is the request's lists."""
+        """The function that makes the response, with the request's lists as its background."""
         handle = super().get_route_handler()
 
         async def handle_with_tasks(request: fastapi.Request) -> fastapi.Response:
@@ -169,7 +169,7 @@ class BackgroundRoute(APIRoute):
 
 
 def _adopting(cls: type[BackgroundTasks]) -> Callable[..., Coroutine[Any, Any, None]]:
-    """The dependency by which all that is added to FastAPI's list stands in that of minibg's."""
+    """The dependency that moves every task that is added to FastAPI's list into minibg's."""
     given = tasks_of(cls)
 
     async def adopt(
@@ -178,7 +178,7 @@ def _adopting(cls: type[BackgroundTasks]) -> Callable[..., Coroutine[Any, Any, N
         tasks: BackgroundTasks = given,
     ) -> None:
         def add_task(*args: Any, **kwargs: Any) -> None:
-            if not args and "func" in kwargs:  # FastAPI lets it be given by name
+            if not args and "func" in kwargs:  # FastAPI allows it by name
                 args = (kwargs.pop("func"),)
             tasks.add_task(*args, **kwargs)
 
@@ -195,7 +195,7 @@ def _adopting(cls: type[BackgroundTasks]) -> Callable[..., Coroutine[Any, Any, N
 
 
 def _move(background: Background | None, tasks: BackgroundTasks) -> None:
-    """Add each task of a background of the host's to minibg's list."""
+    """Add each task of a background of Starlette's or FastAPI's to minibg's list."""
     if type(background) in (StarletteTasks, fastapi.BackgroundTasks):
         for task in cast(StarletteTasks, background).tasks:
             _move(task, tasks)

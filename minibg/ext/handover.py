@@ -1,17 +1,17 @@
 """Lists that are handed over after the endpoint has returned, and before the answer leaves.
 
-A list of `BackgroundTasks` begins when the answer is out, so the answer promises nothing. Where a
-202 is to promise something, "this is written down" or "the broker has it", the list has to be
-handed over at one moment. It is after the endpoint has returned, so an endpoint that raises hands
-over nothing. And it is before the response is sent, so a failure to hand over is still a 500.
+A list of `BackgroundTasks` starts after the answer, so the answer promises nothing. If a 202 is to
+promise something, such as "this is written down" or "the broker has it", there is one moment to
+hand the list over. It is after the endpoint has returned, so an endpoint that raises hands over
+nothing. And it is before the response is sent, so a failure to hand over can still be a 500.
 
 Such a list is an async context, and the end of its block is that moment. minibg leaves the context
-of a list by itself: the class is the annotation, and no more is needed. Elsewhere it is a
-dependency: `async with MyTasks() as tasks: yield tasks`, closed with the scope "function".
+of a list by itself, so an endpoint needs no more than the class as an annotation. In FastAPI, the
+dependency `tasks_of` of `fastapi.py` leaves it.
 
-Rule changed here: **capture** is by value, since whoever runs the task has none of our memory.
+Rule changed here: **capture** is by value, since another process runs the task.
 
-What may live here: when a list is handed over. To whom is the business of the subclasses.
+What may live here: when a list is handed over. The subclasses know to whom.
 """
 
 from collections.abc import Callable, Mapping
@@ -24,20 +24,20 @@ from minibg.background import BackgroundTasks
 class HandedOverTasks(BackgroundTasks):
     """`BackgroundTasks` that are handed over before the answer leaves.
 
-    A subclass says to whom, in `hand_over`, and checks in `prepare` what is added: what that raises
-    is raised by `add_task`, in the endpoint.
+    A subclass defines `hand_over`, and checks each task in `prepare`: an exception from there comes
+    out of `add_task`, in the endpoint.
     """
 
     async def hand_over(self) -> None:
         """Hand over the tasks in the list that have not been handed over yet.
 
-        Tasks that it leaves in the list run in this process, after the answer. Tasks that it takes
-        out are gone from here, so it takes each out only when that one has been handed over. It is
-        called once more when the list runs, for tasks that have been added since.
+        Tasks that it leaves in the list run in this process, after the answer. It takes a task out
+        of the list only when that task has been handed over. It is called once more when the list
+        runs, for tasks that have been added since.
 
         Raises:
-            Exception: If it fails. The answer is a 500 then, unless the application has a handler
-                for that exception, and what stands in the list is named as not run.
+            Exception: If it fails. Then the answer is a 500, unless the application has a handler
+                for that exception, and the log names the tasks that are left in the list.
         """
         raise NotImplementedError
 
@@ -74,12 +74,12 @@ def refuse_what_is_not_written(
     """Write arguments one by one, to name the first that cannot be written.
 
     Args:
-        name: The task's, for the error.
+        name: The task's name, for the error.
         given: The arguments, by name or by position.
-        write: Writes one.
+        write: The function that writes one of them.
 
     Raises:
-        TypeError: If one cannot be written.
+        TypeError: If one of them cannot be written.
     """
     for where, value in given.items():
         try:
@@ -94,15 +94,15 @@ def refuse_what_is_not_written(
 
 
 def refuse_what_changes(name: str, given: Mapping[Any, Any], back: Mapping[Any, Any]) -> None:
-    """Compare arguments with their copies, in each of which a task would find another value.
+    """Compare arguments with the copies that a task would be given in their place.
 
     Args:
-        name: The task's, for the error.
+        name: The task's name, for the error.
         given: The arguments, by name or by position.
-        back: The copies, likewise.
+        back: The copies, by the same keys.
 
     Raises:
-        TypeError: If one is not what it was. It names the types, and never a value.
+        TypeError: If a copy differs. The error names the types, and never a value.
     """
     for where, value in given.items():
         if not _is_same(value, back[where]):
@@ -115,9 +115,9 @@ def refuse_what_changes(name: str, given: Mapping[Any, Any], back: Mapping[Any, 
 
 
 def _is_same(one: Any, other: Any) -> bool:
-    """Whether they are equal, and of the same types all through: 1 is not True, nor an IntEnum.
+    """Whether both are equal, and of the same types throughout: 1 is neither True nor an IntEnum.
 
-    Where a float is annotated an int will do (typing specification, "Special cases for float").
+    An int may come back as a float (typing specification, "Special cases for float").
     """
     if type(one) is int and type(other) is float:
         return one == other

@@ -1,15 +1,15 @@
 """A file of calls that have not ended.
 
 It rests on one fact: **whatever is in the file has not ended**. A process owns the rows that it has
-written or taken up, and holds a lock as long as it lives, which the kernel takes from the dead. So
-a lock tells whose rows may be taken up, and never a clock.
+written or taken up. It holds a lock as long as it lives, and the kernel frees the lock when it
+dies. So locks decide whose rows may be taken up, and never a clock.
 
-A run's notes, "this has ended, that starts", wait for nobody. If the file is being written to, a
-note is written together with the next ones. Until then the file says what was true before, and at
-worst a task runs once more.
+A run's notes, such as "this task has ended, that one starts", never wait. If the file is being
+written to, a note is written together with the next ones. Until then, the file is out of date, and
+at worst a task runs once more.
 
-What may live here: the rows, the transactions, and who owns what. What is done with a row is the
-business of `durable.py`.
+What may live here: the rows, the transactions, and who owns what. `durable.py` decides what to do
+with a row.
 """
 
 import logging
@@ -59,7 +59,7 @@ WHERE owner = :owner
 """
 
 WAIT = 10.0
-"""How many seconds a list waits for a file that another process is writing to, before it fails."""
+"""How many seconds a list waits while another process is writing to the file, before it fails."""
 
 logger = logging.getLogger("minibg.durable")
 
@@ -72,7 +72,7 @@ class Row:
     arguments: str
     id: int = 0  # none yet
     deaths: int = 0
-    first: "Row | None" = None  # of its list, unless it is that itself
+    first: "Row | None" = None  # the first of its list; None for the first itself
     reason: str = ""  # why it is set aside
 
 
@@ -84,13 +84,14 @@ class Journal:
     """A SQLite file of calls that have not ended. The lifespan of the lists opens and closes it.
 
     Args:
-        path: Where it is, on a disk of this machine; no network has the locks that it needs.
+        path: The file, on a disk of this machine: network file systems lack the locks it needs.
         attempts: How many processes may die while a task runs, before it is set aside.
-        synchronous: SQLite's. With NORMAL a list that is handed over survives the death of the
-            process; with FULL that of the machine, too, and handing over waits for the disk.
+        synchronous: SQLite's setting. With NORMAL, a list that was handed over survives the death
+            of the process; with FULL, also that of the machine, and handing over waits for the
+            disk.
 
     Raises:
-        ValueError: If `attempts` is no positive number, or `synchronous` none of these.
+        ValueError: If `attempts` is not a positive number, or `synchronous` is neither of the two.
     """
 
     def __init__(
@@ -110,16 +111,16 @@ class Journal:
         self._owner = ""
         self._connection: sqlite3.Connection | None = None
         self._lock = Lock()
-        # The garbage collector abandons lists, and may interrupt whoever holds the lock.
+        # The garbage collector abandons lists, and may run in a thread that holds the lock.
         self._noted: SimpleQueue[list[Change]] = SimpleQueue()
         self._to_do: list[list[Change]] = []
 
     def open(self) -> None:
-        """Open the file, as a process of its own: so not before the server has forked.
+        """Open the file for this process. If the server forks, open it only after that.
 
         Raises:
             RuntimeError: If it is open.
-            sqlite3.Error: If there is no such file, and none can be made.
+            sqlite3.Error: If the file can be neither opened nor created.
         """
         if self._connection is not None:
             raise RuntimeError(f"{self.path} is open already: a journal has one lifespan")
@@ -129,7 +130,7 @@ class Journal:
         try:
             self._connection.execute("PRAGMA journal_mode = WAL")
             self._connection.executescript(TABLE)
-            with self._transaction():  # nobody is to find the lock's file before it is locked
+            with self._transaction():  # so that nobody finds the lock's file before it is locked
                 life = _life_of(self.path, self._owner)
                 assert life is not None  # nobody else has that name
                 self._life = life
@@ -139,7 +140,7 @@ class Journal:
             raise
 
     def close(self) -> None:
-        """Give back what has not ended: it is the next one's, and nobody has died of it."""
+        """Give the rows of this process back, to the next one that looks. It counts as no death."""
         assert self._connection is not None
         try:
             with self._transaction() as execute:
@@ -153,18 +154,18 @@ class Journal:
         """Write new rows, all or none.
 
         Raises:
-            sqlite3.Error: If the disk is full, for example, or another process keeps the file.
+            sqlite3.Error: If the disk is full, for example, or another process locks the file.
         """
         try:
             with self._transaction():
                 self._carry_out((ADD, row) for row in rows)
         except BaseException:
             for row in rows:
-                row.id = 0  # it will be another's
+                row.id = 0  # another row will get that id
             raise
 
     def note(self, *changes: Change) -> None:
-        """Change rows, together: at once, or, where that had to wait, with what is written next."""
+        """Change rows in one transaction: at once or, if that would have to wait, with the next."""
         self._noted.put([*changes])
         with suppress(sqlite3.Error), self._transaction(wait=False):
             pass
@@ -194,7 +195,7 @@ class Journal:
                     _bury(self.path, owner, life)
 
     def take_up(self) -> list[Row]:
-        """Own the oldest list that is nobody's; of that, the rows. There may be none left."""
+        """Take the oldest list that nobody owns, and return its rows: none if there is no list."""
         with self._transaction() as execute:
             (oldest,) = execute("SELECT min(list) FROM tasks WHERE owner = ''").fetchone()
             where = "WHERE owner = '' AND list = ?"
@@ -206,7 +207,7 @@ class Journal:
 
     @contextmanager
     def _transaction(self, *, wait: bool = True) -> Iterator[Callable[..., sqlite3.Cursor]]:
-        """All or nothing, after what was noted so far."""
+        """A transaction, which writes the waiting notes first."""
         if not self._lock.acquire(blocking=wait):
             raise sqlite3.OperationalError(f"{self.path} is being written to")
         try:
@@ -226,7 +227,7 @@ class Journal:
                 yield execute
                 execute("COMMIT")
             except BaseException:
-                self._connection.rollback()  # unless a full disk has done that
+                self._connection.rollback()  # no harm if a full disk has done that already
                 raise
             self._to_do.clear()
         finally:
@@ -246,7 +247,7 @@ def _connect(path: str | Path, wait: float = 0) -> sqlite3.Connection:
 
 
 def _life_of(path: Path, owner: str) -> sqlite3.Connection | None:
-    """The lock that a process holds as long as it lives, unless it does."""
+    """Take the lock that a process holds as long as it lives; None if the process holds it."""
     life = _connect(f"{path}-{owner}")
     try:
         life.execute("BEGIN EXCLUSIVE")
@@ -262,7 +263,7 @@ def _bury(path: Path, owner: str, life: sqlite3.Connection) -> None:
 
 
 def lives(path: Path, owner: str) -> bool:
-    """Whether that process holds its lock."""
+    """Whether a process is alive: then it holds its lock."""
     if not Path(f"{path}-{owner}").exists():
         return False
     if life := _life_of(path, owner):

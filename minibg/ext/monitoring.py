@@ -1,8 +1,8 @@
-"""Background tasks seen from outside: counted for Prometheus, and too many of them refused.
+"""Counts background tasks for Prometheus, and refuses requests while the backlog is too long.
 
-A task that was added is at any moment one of five: **pending** (it has not started), **running**,
-**done**, **failed** (it started and did not return: it raised, or was cancelled) or **abandoned**
-(it never started, and the log names it). Pending and running ones are the backlog.
+A task that was added is at any moment in one of five states: **pending** (it has not started),
+**running**, **done**, **failed** (it started and did not return: it raised, or was cancelled) or
+**abandoned** (it never started, and the log names it). Pending and running tasks are the backlog.
 
 What may live here: counting, and what follows from the counts. The core knows nothing of it. It
 needs the extra `monitoring`.
@@ -31,11 +31,11 @@ except ModuleNotFoundError as exc:
     ) from exc
 
 BUCKETS = (0.001, 0.005, 0.025, 0.1, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0)
-"""Seconds: from a call that hardly does anything to one that belongs into a task queue."""
+"""In seconds: from a call that does hardly anything to one that belongs in a task queue."""
 
 
 class Series(NamedTuple):
-    """The metrics of all tasks; or, of each of those, the one child that is of one function."""
+    """The metrics of all tasks; or, of each metric, the child for one function."""
 
     added: Counter
     pending: Gauge
@@ -47,18 +47,18 @@ class Series(NamedTuple):
 
 
 class TaskMetrics(Collector):
-    """What is counted of tasks, as prometheus-client collects it.
+    """The counts of tasks, as a collector of prometheus-client.
 
     All metrics have one label, `task`: the function's name. It has as many values as the program
-    has functions that it adds; what a function is called with never becomes one.
+    has functions that it adds; arguments never become values of it.
 
     `minibg_tasks_added_total`, `_pending`, `_running`, `_done_total`, `_failed_total` and
     `_abandoned_total` are taken at one moment, so the first is the sum of the others;
-    `minibg_task_duration_seconds` is a histogram of how long those took that are done or failed.
-    With several worker processes use the multiprocess mode of prometheus-client.
+    `minibg_task_duration_seconds` is a histogram of the time that done and failed tasks took.
+    With several worker processes, use the multiprocess mode of prometheus-client.
 
     Args:
-        registry: Where it is registered.
+        registry: The registry of prometheus-client that collects it.
         buckets: The upper bounds of the histogram, in seconds.
 
     Raises:
@@ -93,8 +93,8 @@ class TaskMetrics(Collector):
         self._series: dict[str, Series] = {}
         self._backlog = 0
         self._lock = Lock()
-        # Lists are abandoned by the garbage collector too, which may interrupt whoever holds the
-        # lock, or one of prometheus-client's. A SimpleQueue can be interrupted by its own `put`.
+        # The garbage collector abandons lists too, and may run in a thread that holds this lock or
+        # one of prometheus-client's. A SimpleQueue is reentrant: one `put` may interrupt another.
         self._abandoned: SimpleQueue[tuple[str, bool]] = SimpleQueue()
         registry.register(self)
 
@@ -106,7 +106,7 @@ class TaskMetrics(Collector):
             return self._backlog
 
     def describe(self) -> list[Metric]:
-        """The metrics without values, by which a registry finds that it has one twice."""
+        """The metrics without values, by which a registry finds duplicates."""
         return [described for metric in self._metrics for described in metric.describe()]
 
     def collect(self) -> list[Metric]:
@@ -122,13 +122,13 @@ class TaskMetrics(Collector):
             self._add(name)
 
     def start(self, name: str) -> None:
-        """Count it as running."""
+        """Count a pending task of that name as running."""
         with self._lock:
             self._series[name].pending.dec()
             self._series[name].running.inc()
 
     def end(self, name: str, seconds: float, *, failed: bool) -> None:
-        """Count it as done or failed."""
+        """Count a running task of that name as done or failed."""
         with self._lock:
             self._backlog -= 1
             series = self._series[name]
@@ -137,9 +137,9 @@ class TaskMetrics(Collector):
             series.duration.observe(seconds)
 
     def abandon(self, name: str, *, is_new: bool) -> None:
-        """Count it as abandoned, when the counts are next looked at, or a task is added.
+        """Count a task of that name as abandoned, when the counts are next read or a task is added.
 
-        It is new where it had ended once and was put back: then it counts as added, too.
+        A task that had ended and was put back into a list is new: it counts as added, too.
         """
         self._abandoned.put((name, is_new))
 
@@ -161,7 +161,7 @@ class TaskMetrics(Collector):
 
 
 class _Count:
-    """Counts one task: as pending until it starts, and then until it ends."""
+    """Counts one task: as pending until it starts, and as running until it ends."""
 
     def __init__(self, metrics: TaskMetrics, name: str) -> None:
         self.metrics = metrics
@@ -172,7 +172,7 @@ class _Count:
     @contextmanager
     def running(self) -> Iterator[None]:
         """The context in which the task runs."""
-        if not self.is_pending:  # it was put back into a list, as a retry is: a task once more
+        if not self.is_pending:  # it was put back into a list, to be retried: it is a task again
             self.metrics.add(self.name)
         self.is_pending = False
         self.metrics.start(self.name)
@@ -199,17 +199,17 @@ class MonitoredTasks(BackgroundTasks):
     In minibg an endpoint asks for them by annotation, `tasks: MonitoredTasks`; in Starlette and
     FastAPI they are a response's `background=`. `prometheus_client.make_asgi_app()` serves the
     counts, and so does a route that returns
-    `Response(generate_latest(), media_type=CONTENT_TYPE_LATEST)`. With another policy:
+    `Response(generate_latest(), media_type=CONTENT_TYPE_LATEST)`. To add another policy:
 
         class MonitoredFailFast(FailFastTasks, MonitoredTasks): ...
 
-    With a registry of one's own:
+    To use a registry of your own:
 
         class MyTasks(MonitoredTasks):
             metrics = TaskMetrics(registry)
 
-    A `MonitoredTasks` within a list counts its own tasks and is none itself; a list of another kind
-    is one task.
+    A `MonitoredTasks` within a list counts its own tasks, and is not counted itself; a list of
+    another class counts as one task.
     """
 
     metrics: ClassVar[TaskMetrics] = TaskMetrics()
@@ -235,23 +235,22 @@ class MonitoredTasks(BackgroundTasks):
 class BacklogLimit:
     """ASGI middleware that answers 503 while more tasks are pending or running than it allows.
 
-    Only tasks of `MonitoredTasks` count; a plain list is not seen. It serves again as soon as
-    enough of them have ended. Requests that are served by then may add
-    as many as they like, so the backlog can grow beyond the limit by what these add. A WebSocket is
-    refused likewise; with 403, where the server knows no other way (ASGI, "Websocket Denial
-    Response").
+    Only tasks of `MonitoredTasks` count, not those of a plain list. The middleware serves again as
+    soon as enough of them have ended. Requests that it has let in may add any number of tasks, so
+    the backlog can grow beyond the limit. It refuses a WebSocket in the same way, or with a 403 if
+    the server knows no other (ASGI, "Websocket Denial Response").
 
     Args:
         app: The application inside.
-        max_tasks: How many may be pending or running. They are those of this process.
-        retry_after: After how many seconds the client shall try again (RFC 9110, section 10.2.3).
+        max_tasks: How many tasks may be pending or running in this process.
+        retry_after: After how many seconds the client should try again (RFC 9110, section 10.2.3).
         exempt: Paths that are always served, as `scope["path"]` has them, with or without a slash
             at their end: `/metrics`, or a check of the process's health.
         metrics: Where the tasks are counted.
 
     Raises:
         ValueError: If a number is negative, or a path does not begin with "/".
-        TypeError: If a number is no `int`, or the paths are a string.
+        TypeError: If a number is not an `int`, or the paths are a string.
     """
 
     def __init__(

@@ -1,8 +1,8 @@
-"""A pytest plugin: a test fails whose background tasks have failed, or have not run.
+"""A pytest plugin: a test fails if its background tasks have failed or have not run.
 
-With FastAPI's tasks a failure comes out of `TestClient`; with minibg's it is a record of the log,
-which a test would not see. The fixture `background_tasks` makes it see them. A test asks for it by
-name, or all do, by pytest's configuration:
+With FastAPI's tasks, a failure comes out of `TestClient`; with minibg's, it is a record in the log,
+which a test would not notice. The fixture `background_tasks` makes the test fail. A test asks for
+it by name; to have all tests ask for it, configure pytest:
 
     [tool.pytest.ini_options]
     usefixtures = ["background_tasks"]
@@ -10,8 +10,8 @@ name, or all do, by pytest's configuration:
 pytest finds the plugin where minibg is installed; `pytest_plugins = ["minibg.ext.pytest"]` in a
 `conftest.py` does no harm.
 
-What may live here: that one fixture, and what makes it fail the test itself. A test that has not
-asked for it is left alone.
+What may live here: that one fixture, and the hook by which it fails the test itself. It does not
+touch a test that has not asked for it.
 """
 
 import gc
@@ -29,14 +29,14 @@ NAME = "background_tasks"
 
 
 class Complaints:
-    """What was logged of tasks that failed, were not run or were cut off, in words."""
+    """The log records about tasks that failed, were not run or were cut off."""
 
     def __init__(self) -> None:
         self.records: list[logging.LogRecord] = []
 
     def __iter__(self) -> Iterator[str]:
-        """Each in words, a failure with its traceback."""
-        gc.collect()  # a list that nobody has run speaks up when it goes
+        """Each as text, a failure with its traceback."""
+        gc.collect()  # a list that was never run logs its tasks when it is collected
         return map(logging.Formatter("%(levelname)s %(message)s").format, self.records)
 
     def __repr__(self) -> str:
@@ -53,14 +53,14 @@ class Complaints:
         return told
 
     def check(self) -> None:
-        """Fail the test, if there are any."""
+        """Fail the test if there are any."""
         if told := self.take():
             pytest.fail(f"background tasks failed, or were not run:\n{told}", pytrace=False)
 
 
 @pytest.fixture(scope="session")
 def _only_garbage_of_tests() -> Iterator[None]:
-    """Spare the collector what was imported: so it takes a millisecond for each test."""
+    """Spare the collector all that was imported, so that it takes a millisecond for each test."""
     gc.collect()
     gc.freeze()
     yield
@@ -69,7 +69,7 @@ def _only_garbage_of_tests() -> Iterator[None]:
 
 @pytest.fixture(name=NAME)
 def _background_tasks(_only_garbage_of_tests: None) -> Iterator[Complaints]:
-    """What was logged of tasks that failed or were not run: it fails the test, unless cleared.
+    """The complaints about tasks that failed or were not run: they fail the test, unless cleared.
 
     def test_a_mail_that_is_refused(client, background_tasks):
         client.post("/register/ada")
@@ -90,16 +90,16 @@ def _background_tasks(_only_garbage_of_tests: None) -> Iterator[Complaints]:
         if is_enabled_for(record.levelno):
             handle(record)
 
-    with pytest.MonkeyPatch.context() as patched:  # no handler hears of a logger that is disabled
+    with pytest.MonkeyPatch.context() as patched:  # a disabled logger would call no handler
         patched.setattr(logger, "isEnabledFor", is_noted_or_enabled_for)
         patched.setattr(logger, "handle", note_and_handle)
         yield complaints
-        complaints.check()  # of what has ended since the test: an application's shutdown
+        complaints.check()  # of the time after the test, such as an application's shutdown
 
 
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_call(item: pytest.Item) -> Generator[None, object, object]:
-    """Fail the test itself. Where it has failed already, show the complaints beside that."""
+    """Fail the test itself. If it has failed already, add the complaints to its report."""
     complaints = getattr(item, "funcargs", {}).get(NAME)
     if not isinstance(complaints, Complaints):
         return (yield)

@@ -1,15 +1,15 @@
-"""A task that holds the event loop is named in the log, with the time for which it held it.
+"""Logs the name of a task that holds the event loop, and for how long.
 
-Blocking work inside `async def` is the commonest mistake of all: while it lasts, nobody else is
-served. A coroutine runs in steps, each from one `await` to the next, and a step is what holds the
-loop. So each step of an async task is timed.
+Blocking work inside `async def` is the commonest mistake of all: while it lasts, no other request
+is served. A coroutine runs in steps, each from one `await` to the next, and holds the loop during
+each step. So each step of an async task is timed.
 
 The clock measures elapsed time, so a step may be slow because another thread or process took the
-time. The call that returns the coroutine, `on_error` and endpoints are not timed; asyncio's own
-debug mode times all that its loop calls, but does not know the names of tasks.
+processor. The call that returns the coroutine, `on_error` and endpoints are not timed; asyncio's
+own debug mode times all that its loop calls, but does not know the names of tasks.
 
-What may live here: measuring and saying it. The watch is what the middleware does around each task
-(`minibg.background.around_tasks`); without it nothing is measured.
+What may live here: measuring and logging. The middleware puts a watch around each task
+(`minibg.background.around_tasks`); without the middleware nothing is measured.
 """
 
 import logging
@@ -36,16 +36,16 @@ class Watch:
     def __init__(self, slow_task_seconds: float) -> None:
         self.slow_task_seconds = slow_task_seconds
         self.reported = 0.0
-        """The end of the last step that was. A step of a list within a list ends in two watches."""
+        """When the last one ended. A step of a list in a list is timed twice, and reported once."""
 
     def around(self, call: Call, task: BackgroundTask) -> Any:
-        """Make the task's call, and watch over what is awaited of it."""
+        """Make the task's call, and watch over the awaitable that it leaves, if any."""
         left = call(task)
         return self.over(left, task.name) if isawaitable(left) else left
 
     @coroutine
     def over(self, awaitable: Awaitable[Any], name: str) -> Generator[Any, Any, None]:
-        """`yield from` the awaitable of the task of that name, with a clock between the steps."""
+        """`yield from` the awaitable of the task of that name, and time each step."""
         steps = _await(awaitable)
         resume = partial(steps.send, None)
         while True:
@@ -58,7 +58,7 @@ class Watch:
                 self._report(began, name)
             try:
                 resume = partial(steps.send, (yield waits_for))
-            except BaseException as exc:  # noqa: BLE001  # the task's, that it may catch
+            except BaseException as exc:  # noqa: BLE001  # for the task, which may catch it
                 resume = partial(steps.throw, exc)
 
     def _report(self, began: float, name: str) -> None:
@@ -75,23 +75,23 @@ class Watch:
 
 
 async def _await(awaitable: Awaitable[Any]) -> None:
-    """Make a coroutine of it, which can be sent to and thrown into."""
+    """Make a coroutine of an awaitable, to have its `send` and `throw`."""
     await awaitable
 
 
 class SlowTaskMiddleware:
-    """ASGI middleware under which tasks that hold the event loop are named in the log.
+    """ASGI middleware that names tasks which hold the event loop in the log.
 
-    It watches the tasks of minibg's lists, also in another framework's application. What a task
-    starts by itself, as `asyncio.create_task` does, is not watched.
+    It watches the tasks of minibg's lists, also in another framework's application. It does not
+    watch a coroutine that a task starts by itself, for example with `asyncio.create_task`.
 
     Args:
         app: The application inside.
-        slow_task_seconds: What holds the loop for longer is logged by the logger
+        slow_task_seconds: A task that holds the loop for longer is logged by the logger
             `minibg.ext.slow_tasks`, as a WARNING.
 
     Raises:
-        ValueError: If that is not a positive number.
+        ValueError: If `slow_task_seconds` is not a positive number.
     """
 
     def __init__(self, app: ASGIApp, slow_task_seconds: float = 0.1) -> None:

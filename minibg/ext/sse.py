@@ -1,7 +1,7 @@
-"""Server-Sent Events: a response that goes on telling the client things (WHATWG HTML, section 9.2).
+"""Server-Sent Events: a response that keeps sending events (WHATWG HTML, section 9.2).
 
-What may live here: the form of an event, and keeping the stream alive. How a stream is sent, and
-ended when the client goes away, is the business of `responses.py`.
+What may live here: the form of an event, and keeping the stream alive. `responses.py` sends the
+stream, and ends it when the client goes away.
 """
 
 import re
@@ -24,13 +24,13 @@ class ServerSentEvent:
     Args:
         data: Its data, sent as JSON.
         raw_data: Its data as text, in place of `data`.
-        event: Its type; the browser calls the listeners for that, or else for "message".
+        event: Its type: the browser calls the listeners for it; without one, those for "message".
         id: What the browser sends as `Last-Event-ID` when it connects again.
-        retry: After how many milliseconds the browser shall connect again.
-        comment: Text that the browser passes over.
+        retry: After how many milliseconds the browser should connect again.
+        comment: Text that the browser ignores.
 
     Raises:
-        ValueError: If the type or the id holds a line break or NUL, or `retry` is no such number.
+        ValueError: If the type or the id holds a line break or NUL, or `retry` is not an int >= 0.
     """
 
     data: Any = None
@@ -48,7 +48,7 @@ class ServerSentEvent:
             raise ValueError(f"an event's retry is a number of milliseconds, not {self.retry!r}")
 
     def encode(self) -> bytes:
-        """The event as it is sent."""
+        """The bytes of the event."""
         text = self.raw_data
         if text is None and self.data is not None:
             text = msgspec.json.encode(self.data).decode()
@@ -63,11 +63,11 @@ class ServerSentEvent:
 
 
 class EventSourceResponse(StreamingResponse):
-    """A stream of Server-Sent Events, with a comment now and then that keeps it alive.
+    """A stream of Server-Sent Events, kept alive by a comment at regular intervals.
 
     Args:
-        content: An iterable of events: `ServerSentEvent`, or values to be the data of one.
-        ping: After how many seconds a comment is sent, again and again.
+        content: An iterable of events: `ServerSentEvent`, or values that become the data of one.
+        ping: The seconds between two comments.
 
     The other arguments are those of `Response`.
     """

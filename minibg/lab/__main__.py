@@ -1,6 +1,6 @@
 """The command line of the lab: `python -m minibg.lab`.
 
-What may live here: options, and opening the browser. What is served is `site.py`'s.
+What may live here: options, and opening the browser. `site.py` has the application.
 """
 
 import sys
@@ -25,7 +25,7 @@ def main() -> int:
     parser.add_argument("--app", metavar="my_app:app", help="show requests to your own application")
     options = parser.parse_args()
     try:
-        import uvicorn  # noqa: PLC0415  # the rest works without the extra
+        import uvicorn  # noqa: PLC0415  # `--help` works without the extra
 
         from minibg.lab import run  # noqa: PLC0415
         from minibg.lab.hosted import Hosted  # noqa: PLC0415

@@ -1,6 +1,6 @@
-"""The contenders: the composed request on minibg, Starlette, FastAPI, and the versions' lists.
+"""The contenders: for each framework and version, an application that serves the composed request.
 
-What may live here: an application as a user of the framework would write it, for each of them.
+What may live here: these applications, each as a user of the framework would write it.
 """
 
 from collections.abc import AsyncIterator, Callable, Mapping
@@ -54,7 +54,7 @@ ACCEPTED = {"accepted": True}
 
 
 def title_of(contender: str) -> str:
-    """Its name, for people."""
+    """The name of a contender as people read it."""
     return TITLES.get(contender, f"version {contender.removeprefix('v')}")
 
 
@@ -64,14 +64,14 @@ def idea_of(contender: str) -> str:
 
 
 def why_not(contender: str) -> str:
-    """Why a contender cannot be tried here; nothing, if it can."""
+    """Why a contender cannot run here; an empty string if it can."""
     if contender not in ("starlette", "fastapi") or find_spec(contender) is not None:
         return ""
     return f"{contender} is not installed: pip install {contender}"
 
 
 class Framework(NamedTuple):
-    """What minibg and FastAPI have in common, and call by the same names."""
+    """The parts that minibg and FastAPI both have, under the same names."""
 
     app: Any
     tasks: Any
@@ -81,13 +81,13 @@ class Framework(NamedTuple):
 
 
 def minibg_app(spec: RequestSpec) -> ASGIApp:
-    """minibg."""
+    """The application in minibg."""
     tasks = FailFastTasks if spec.fail_fast else BackgroundTasks
     return _injecting(spec, Framework(MiniBG(), tasks, Depends, JSONResponse, StreamingResponse))
 
 
 def fastapi_app(spec: RequestSpec) -> ASGIApp:
-    """FastAPI."""
+    """The application in FastAPI."""
     fastapi, responses = import_module("fastapi"), import_module("fastapi.responses")
     app, tasks, depends = fastapi.FastAPI(), fastapi.BackgroundTasks, fastapi.Depends
     framework = Framework(app, tasks, depends, responses.JSONResponse, responses.StreamingResponse)
@@ -95,7 +95,7 @@ def fastapi_app(spec: RequestSpec) -> ASGIApp:
 
 
 def _injecting(spec: RequestSpec, framework: Framework) -> ASGIApp:
-    """An application whose endpoint, and its dependency, ask for the list by annotation."""
+    """An application whose endpoint and dependency get the list by annotation."""
 
     async def dependency(tasks: Any) -> AsyncIterator[None]:
         with Work(spec).held(tasks.add_task):
@@ -111,10 +111,10 @@ def _injecting(spec: RequestSpec, framework: Framework) -> ASGIApp:
 
     parameter = partial(Parameter, kind=Parameter.KEYWORD_ONLY)
     parameters = [parameter("tasks", annotation=framework.tasks)]
-    dependency.__signature__ = Signature(parameters)  # type: ignore[attr-defined]  # as it is asked
+    dependency.__signature__ = Signature(parameters)  # type: ignore[attr-defined]  # for inspect
     if spec.dependency != "none":
         parameters.append(parameter("dependency", default=framework.depends(dependency)))
-    endpoint.__signature__ = Signature(parameters)  # type: ignore[attr-defined]  # as composed
+    endpoint.__signature__ = Signature(parameters)  # type: ignore[attr-defined]  # for inspect
     app = framework.app
     app.get("/")(endpoint)
     app.get("/sync")(answer_in_a_thread)
@@ -124,7 +124,7 @@ def _injecting(spec: RequestSpec, framework: Framework) -> ASGIApp:
 
 
 def starlette_app(spec: RequestSpec) -> ASGIApp:
-    """Starlette, with its list as the response's background."""
+    """The application in Starlette, with its list as the response's background."""
     responses, routing = import_module("starlette.responses"), import_module("starlette.routing")
     list_of = import_module("starlette.background").BackgroundTasks
 
@@ -148,7 +148,7 @@ def starlette_app(spec: RequestSpec) -> ASGIApp:
 
 
 def version_app(name: str, spec: RequestSpec) -> ASGIApp:
-    """A version of the walkthrough: its list, run as version 1 does it."""
+    """An application that runs the list of a version as version 1 does: after the last `send`."""
     list_of = getattr(import_module(VERSIONS[name]), "BackgroundTasks", _InPlaceOfAList)
 
     async def app(scope: Scope, receive: Receive, send: Send) -> None:
@@ -168,7 +168,7 @@ def version_app(name: str, spec: RequestSpec) -> ASGIApp:
 
 
 class _InPlaceOfAList:
-    """Version 0 has no list: its work stands behind `send`."""
+    """Takes the place of a list in version 0, which has none: the work follows `send`."""
 
     def __init__(self) -> None:
         self.work: list[Callable[[], Any]] = []
@@ -186,7 +186,7 @@ def _versions() -> dict[str, str]:
 
 
 VERSIONS = _versions()
-"""The versions of the walkthrough by their short names, v0 and so on, and their modules."""
+"""The module of each version of the walkthrough, by the short name of the version, as in "v0"."""
 
 APPLICATIONS: Mapping[str, Callable[[RequestSpec], ASGIApp]] = {
     "minibg": minibg_app,
@@ -194,7 +194,7 @@ APPLICATIONS: Mapping[str, Callable[[RequestSpec], ASGIApp]] = {
     "fastapi": fastapi_app,
     **{name: partial(version_app, name) for name in VERSIONS},
 }
-"""For each contender, how its application is made."""
+"""The function that makes the application of each contender."""
 
 WITH_DEPENDENCIES = ("minibg", "fastapi")
-"""Those that know `yield` dependencies."""
+"""The contenders that have `yield` dependencies."""

@@ -1,7 +1,8 @@
-"""The client of a contender: `python -m minibg.lab.client PORT CLIENT`, in a process outside.
+"""The client of a contender, in a process of its own: `python -m minibg.lab.client PORT CLIENT`.
 
-It speaks HTTP over a socket of its own, so that it can hang up wherever a visitor wants it to, and
-tells on standard output what it sees, an event a line. It ends when the server has, or in time.
+It speaks HTTP over its own socket, so that it can hang up at the point that the visitor has chosen.
+It writes what it sees to standard output, one event a line. It ends when it has hung up, when the
+server has closed the connection, or when the server has been silent for `SECONDS`.
 
 What may live here: the client's end of the connection.
 """
@@ -16,11 +17,11 @@ from typing import Self
 import h11
 
 SECONDS = 40
-"""How long it waits for anything."""
+"""How many seconds it waits for data from the server."""
 
 
 OTHERS = 40
-"""How many requests come before, where the client comes after others."""
+"""How many requests of others the client "after 40 others" sends before its own."""
 
 
 def tell(event: str, /, **fields: object) -> None:
@@ -29,12 +30,12 @@ def tell(event: str, /, **fields: object) -> None:
 
 
 def mark(what: str, detail: str = "") -> None:
-    """Tell of a moment in the client's lane."""
+    """Write an event that marks a moment in the client's lane."""
     tell("mark", lane="client", what=what, detail=detail, request=1)
 
 
 class Exchange:
-    """A connection on which requests are sent and answers read."""
+    """A connection that sends requests and reads the answers."""
 
     def __init__(self, port: int, path: str = "/") -> None:
         self.connection = socket.create_connection(("127.0.0.1", port), timeout=SECONDS)
@@ -48,19 +49,19 @@ class Exchange:
         self.connection.close()
 
     def ask(self, times: int = 1) -> None:
-        """Send the request, or as many of them one behind the other."""
+        """Send the request `times` times, without waiting for answers."""
         data = self.http.send(self.request) or b""
         self.http.send(h11.EndOfMessage())
         self.connection.sendall(data * times)
 
     def expect_next(self) -> None:
-        """Turn to the answer of the next request, which has been sent."""
+        """Get ready for the answer to the next request, which `ask` has already sent."""
         self.http.start_next_cycle()
         self.http.send(self.request)
         self.http.send(h11.EndOfMessage())
 
     def read_head(self) -> str:
-        """The status of the answer, when its head is there."""
+        """Wait for the head of the answer, and return its status."""
         event = self._next()
         return str(event.status_code if isinstance(event, h11.Response) else "")
 
@@ -78,12 +79,12 @@ class Exchange:
         return event
 
     def wait_until_closed(self) -> None:
-        """Wait until the server closes the connection, on which it sends nothing more."""
+        """Wait until the server closes the connection. It has nothing more to send."""
         self.connection.recv(1)
 
 
 def ask(port: int, client: str) -> None:
-    """Send the request, and behave as that client does."""
+    """Send the request, and then behave as the client of that name does."""
     with ExitStack() as stack:
         path = "/"
         if client == "after 40 others":

@@ -1,7 +1,7 @@
-"""What a visitor of the lab composes: a request, its tasks, its client and its server.
+"""The request that a visitor of the lab composes, with its tasks, its client and its server.
 
-What may live here: what can be composed, and within which bounds. What is done with it is the
-business of `contender.py` and `experiment.py`.
+What may live here: the choices and their limits. `contender.py` serves the composed request, and
+`experiment.py` runs it.
 """
 
 from typing import Annotated, Any, Literal, get_args
@@ -35,7 +35,7 @@ Client = Literal[
 Server = Literal["goes on", "SIGTERM", "SIGTERM twice", "SIGKILL"]
 
 LIMITS = {"tasks": 10, "ms": 2000, "ms_together": 10_000, "contenders": 3}
-"""How many tasks a request has at most, how long each takes, and all; and who is compared."""
+"""At most so many tasks, milliseconds for one of them and for all together, and contenders."""
 
 CHOICES = {
     "kind": Kind,
@@ -45,16 +45,16 @@ CHOICES = {
     "client": Client,
     "server": Server,
 }
-"""What there is to choose from."""
+"""The fields with a choice, and their options."""
 
 
 def choices() -> dict[str, Any]:
-    """All that can be composed, for the page."""
+    """The options and the limits, for the page."""
     return {name: get_args(choice) for name, choice in CHOICES.items()} | {"limits": LIMITS}
 
 
 class TaskSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """One task: of which kind, for how long, and what it does then."""
+    """One task: its kind, how many milliseconds it takes, and what it does."""
 
     kind: Kind = "sync"
     ms: Annotated[int, msgspec.Meta(ge=0, le=LIMITS["ms"])] = 100
@@ -67,7 +67,7 @@ class TaskSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class RequestSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """One request, as it stands in the fragment of the lab's URL."""
+    """One request. The fragment of the lab's URL holds it as JSON."""
 
     tasks: Annotated[tuple[TaskSpec, ...], msgspec.Meta(max_length=LIMITS["tasks"])] = ()
     endpoint: Endpoint = "returns"
@@ -78,7 +78,7 @@ class RequestSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class RunSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """A request, and on whom it is tried."""
+    """A request, and the contenders that it runs on; with `step`, line by line."""
 
     request: RequestSpec
     contenders: Annotated[

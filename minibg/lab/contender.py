@@ -1,9 +1,10 @@
 """One contender: `python -m minibg.lab.contender NAME COMPOSITION [--step]`.
 
 It serves the composed request on a real uvicorn, on a free port of the loopback interface, and
-tells on standard output what happens. Who starts it, asks it and stops it is `experiment.py`.
+reports on standard output what happens. `experiment.py` starts it, has a client send the request,
+and stops it.
 
-What may live here: what such a process does before it serves, and when it tells what.
+What may live here: what such a process does before it serves, and what it reports when.
 """
 
 import argparse
@@ -37,15 +38,15 @@ SCOPE = {
     "client": ("127.0.0.1", 0),
 }
 WARM_UP = RequestSpec((TaskSpec("async", 0), TaskSpec("sync", 0)))
-"""A request of nobody's."""
+"""A request that no client sends, to warm the contender up."""
 
 
 async def nobody_reads(message: Message) -> None:
-    """The `send` of such a request."""
+    """The `send` of that request."""
 
 
 class Contender(uvicorn.Server):
-    """A server that tells its port when it is ready, and only then what happens."""
+    """A server that reports its port when it is ready, and from then on what happens."""
 
     def __init__(self, name: str, app: ASGIApp) -> None:
         self.name = name
@@ -58,24 +59,24 @@ class Contender(uvicorn.Server):
         super().__init__(uvicorn.Config(recorded, host="127.0.0.1", port=0, **options))
 
     def tell(self, event: str, /, **fields: Any) -> None:
-        """Tell it, unless it belongs to the warming up."""
+        """Report an event, unless it belongs to the warm-up."""
         if self.is_telling.is_set():
             self.pipe.tell(event, **fields)
 
     def tell_end(self, recording: Recording) -> None:
-        """Tell that a request is over, its tasks included."""
+        """Report that a request is over, its tasks included."""
         recording.note("application has returned")
         self.tell("over", request=recording.number)
 
     async def warm_up(self) -> None:
-        """Serve a request of nobody's: what happens once, as imports do, is not the mechanism."""
+        """Serve `WARM_UP`, so that work done only once, such as imports, is not recorded."""
         app = RecordingMiddleware(APPLICATIONS[self.name](WARM_UP), self.tell_end, self.teller)
         receive: Any = sleep_forever  # no application here asks for a body
         with suppress(TypeError):  # versions 0 to 2 await what a sync function returns
             await app(dict(SCOPE), receive, nobody_reads)
 
     async def startup(self, sockets: Any = None) -> None:
-        """Start as uvicorn does, and warm up."""
+        """Start as uvicorn does, warm up, and report the port."""
         await super().startup(sockets)
         await self.warm_up()
         self.is_telling.set()

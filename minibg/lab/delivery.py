@@ -1,6 +1,6 @@
 """The sender of webhooks: GitHub's push event, and a client that delivers over a real socket.
 
-What may live here: the other end of the connection, where GitHub would be.
+What may live here: the other end of the connection, in place of GitHub.
 """
 
 import json
@@ -62,7 +62,7 @@ PUSH_EVENT = json.dumps(
 
 
 class Answer(NamedTuple):
-    """What the client got, None where the connection was lost, and the times of its waiting."""
+    """The status that the client got, or None if the connection was lost, and when it waited."""
 
     status: int | None
     sent: float
@@ -75,13 +75,13 @@ class Answer(NamedTuple):
 
 
 def deliver(url: str, body: bytes, secret: bytes, count: int) -> Generator[Answer]:
-    """Deliver the body so many times, one after another, over one connection.
+    """Deliver the body `count` times, one after another, over one connection.
 
-    If the server closes that, the next delivery opens another.
+    If the server closes the connection, the next delivery opens another.
     """
     target, signature = urlsplit(url), sign(secret, body)
     with closing(HTTPConnection(target.netloc, timeout=60)) as connection:
-        connection.connect()  # now, so that it is no part of what is timed
+        connection.connect()  # now, so that connecting is not timed
         for _ in range(count):
             headers = {
                 "content-type": "application/json",
@@ -95,7 +95,7 @@ def deliver(url: str, body: bytes, secret: bytes, count: int) -> Generator[Answe
 def ask_once(
     connection: HTTPConnection, method: str, path: str, body: bytes, headers: Mapping[str, str]
 ) -> Answer:
-    """Send a request and read its answer. A connection that is lost is closed."""
+    """Send a request and read its answer. If the connection is lost, close it."""
     status, sent = None, perf_counter()
     try:
         connection.request(method, path, body, headers)
@@ -108,9 +108,9 @@ def ask_once(
 
 
 def deliver_from_outside(url: str, body: bytes, secret: bytes, count: int) -> Generator[Answer]:
-    """`deliver` from a process of its own, as a client is: it waits for no lock of the server's.
+    """`deliver` from a process of its own, like a real client, so that they share no GIL.
 
-    `perf_counter` is system-wide, so the times are those of the server's clock.
+    `perf_counter` is system-wide, so client and server have the same clock.
     """
     outside = get_context("spawn")
     answers, send = outside.Pipe(duplex=False)

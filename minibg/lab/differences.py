@@ -1,7 +1,7 @@
-"""What differs between two contenders, found in what became of their tasks, and why.
+"""The differences between two contenders, found in their outcomes, and the reasons for them.
 
-What may live here: for each kind of difference, how it is recognised in two outcomes, the rule that
-it is about, and two sentences about it.
+What may live here: for each kind of difference, how to recognise it in two outcomes, the rule that
+it is about, and two sentences that explain it.
 """
 
 from collections.abc import Callable, Iterator
@@ -12,11 +12,11 @@ from typing import Any
 from minibg.lab.outcome import Outcome, TaskOutcome
 
 Found = tuple[str, list[int]] | None
-"""Two sentences, and the tasks of which they speak; or there is no such difference."""
+"""Two sentences, and the numbers of the tasks that they are about; None if nothing differs."""
 
 
 def differences(outcomes: list[Outcome]) -> Iterator[dict[str, Any]]:
-    """What differs, for each two of them; the kinds that explain most come first."""
+    """The differences of each pair of outcomes. The kinds that explain most come first."""
     for pair in combinations(outcomes, 2):
         for right, wrong in (pair, pair[::-1]):
             explained: set[int] = set()
@@ -37,21 +37,21 @@ def differences(outcomes: list[Outcome]) -> Iterator[dict[str, Any]]:
 
 
 def both(right: Outcome, wrong: Outcome) -> Iterator[tuple[int, Any, Any]]:
-    """The tasks that are known to both."""
+    """The tasks that both outcomes have, each with its number."""
     for number, (ours, theirs) in enumerate(zip(right.tasks, wrong.tasks, strict=False)):
         yield number, ours, theirs
 
 
 def isolate(right: Outcome, wrong: Outcome) -> Found:
-    """A failure ends the run in one, and in the other the next task runs."""
+    """A failure ends the run in one; in the other, the next task runs."""
     failed = [n for n, ours, theirs in both(right, wrong) if ours.how == theirs.how == "failed"]
     missing = [n for n, ours, theirs in both(right, wrong) if ours.started and not theirs.started]
     if not failed or not missing:
         return None
     what = (
-        f"In {wrong.title} the failure of task {failed[0] + 1} ends the run, and {tasks(missing)} "
-        f"{never(missing)} started. In {right.title} a failure goes to `on_error`, which logs it, "
-        "and the next task runs."
+        f"In {wrong.title}, the failure of task {failed[0] + 1} ends the run, and {tasks(missing)} "
+        f"{never(missing)}. In {right.title}, a failure goes to `on_error`, which logs it, and "
+        "the next task runs."
     )
     return what, missing
 
@@ -66,14 +66,14 @@ def place(right: Outcome, wrong: Outcome) -> Found:
     if not on_loop:
         return None
     what = (
-        f"{capital(wrong.title)} calls {tasks(on_loop)} on the event loop, where nobody else is "
+        f"{capital(wrong.title)} calls {tasks(on_loop)} on the event loop, so no other request is "
         f"served meanwhile. {capital(right.title)} calls sync functions in a worker thread."
     )
     return what, on_loop
 
 
 def handed_back(right: Outcome, wrong: Outcome) -> Found:
-    """What a task hands back is awaited in one, and thrown away in the other."""
+    """A task returns an awaitable, which is awaited in one, and thrown away in the other."""
     found = [
         number
         for number, ours, theirs in both(right, wrong)
@@ -82,22 +82,22 @@ def handed_back(right: Outcome, wrong: Outcome) -> Found:
     if not found:
         return None
     what = (
-        f"{capital(tasks(found))} is sync and hands back a coroutine, as a lambda does. "
-        f"{capital(right.title)} awaits it on the loop; {wrong.title} throws it away, and what "
-        "stands in it never runs."
+        f"{capital(tasks(found))} called a sync function that returned a coroutine, as a lambda "
+        f"may. {capital(right.title)} awaits the coroutine on the loop; {wrong.title} throws it "
+        "away, so its code never runs."
     )
     return what, found
 
 
 def after(right: Outcome, wrong: Outcome) -> Found:
-    """The answer is never complete, and tasks start all the same."""
+    """The answer is never complete, and one starts tasks all the same."""
     started = [n for n, ours, theirs in both(right, wrong) if theirs.started and not ours.started]
     if not started or right.status is not None or wrong.status is not None:
         return None
     what = (
-        f"The client has no complete answer, and {wrong.title} starts {tasks(started)} all the "
-        f"same. In {right.title} no task starts after an answer that was never completed, and "
-        "the log names them."
+        f"The client gets no complete answer, and {wrong.title} starts {tasks(started)} all the "
+        f"same. In {right.title}, no task starts after an incomplete answer, and the log names "
+        "those that were not run."
     )
     return what, started
 
@@ -114,13 +114,13 @@ def cancel(right: Outcome, wrong: Outcome) -> Found:
         return None
     what = (
         f"The run is cancelled, and {wrong.title} starts {tasks(started)} all the same. "
-        f"{capital(right.title)} asks before each task whether its run is cancelled."
+        f"{capital(right.title)} checks before each task whether the run has been cancelled."
     )
     return what, started
 
 
 def nothing_lost(right: Outcome, wrong: Outcome) -> Found:
-    """What does not run to its end is named by one, and by the other it is not."""
+    """One names the tasks that do not run to their end, and the other does not."""
     named = [
         number
         for number, ours, theirs in both(right, wrong)
@@ -131,8 +131,8 @@ def nothing_lost(right: Outcome, wrong: Outcome) -> Found:
     them = "it" if len(named) == 1 else "them"
     what = (
         f"{capital(tasks(named))} {'does' if len(named) == 1 else 'do'} not run to the end in "
-        f"either. {capital(right.title)} names {them} in a WARNING, with the reason; in "
-        f"{wrong.title} no log names {them}."
+        f"either. {capital(right.title)} logs a WARNING with the name and the reason; in "
+        f"{wrong.title}, no log names {them}."
     )
     return what, named
 
@@ -148,8 +148,8 @@ def release(right: Outcome, wrong: Outcome) -> Found:
     if not is_closed_first(right) or is_closed_first(wrong) is not False:
         return None
     what = (
-        f"{capital(wrong.title)} closes the `yield` dependency when the tasks have run, so what it "
-        f"holds is held for as long as they take. {capital(right.title)} closes it before the "
+        f"{capital(wrong.title)} closes the `yield` dependency after the tasks, so a session in it "
+        f"stays open while they run. {capital(right.title)} closes the dependency before the "
         "first task."
     )
     return what, []
@@ -167,15 +167,15 @@ def connection(right: Outcome, wrong: Outcome) -> Found:
         return None
     lost = right.second_status is not None and wrong.second_status is None
     what = (
-        f"In {wrong.title} {cause(wrong)} reaches the server, which closes the connection after "
-        f"a complete answer{', and the pipelined request has none' if lost else ''}. "
-        f"In {right.title} the connection stays open for the next request."
+        f"In {wrong.title}, {cause(wrong)} reaches the server, which closes the connection though "
+        f"the answer was complete{', and the pipelined request gets no answer' if lost else ''}. "
+        f"In {right.title}, the connection stays open for the next request."
     )
     return what, []
 
 
 def cause(outcome: Outcome) -> str:
-    """Which exception it is that reaches the server."""
+    """The exception that reaches the server, and what raised it."""
     kind = outcome.reaches_server
     said = next((text for text in outcome.errors if f": {kind}(" in text), "")
     for number, task in enumerate(outcome.tasks):
@@ -194,27 +194,27 @@ def cause(outcome: Outcome) -> str:
 
 
 def room(right: Outcome, wrong: Outcome) -> Found:
-    """Tasks of others keep a sync endpoint waiting in one, and not in the other."""
+    """Tasks of other requests keep a sync endpoint waiting in one, and not in the other."""
     if wrong.spec.client != "after 40 others" or right.answered is None or wrong.answered is None:
         return None
     if wrong.answered < 50 + right.answered:
         return None
     what = (
-        f"In {wrong.title} the tasks of the 40 requests before hold the 40 threads that sync "
-        f"endpoints need too, and the client waits {wrong.answered:.0f} ms. In {right.title} tasks "
-        f"have threads of their own, and it waits {right.answered:.0f} ms."
+        f"In {wrong.title}, the tasks of 40 earlier requests hold the 40 threads that sync "
+        f"endpoints need too, and the client waits {wrong.answered:.0f} ms. In {right.title}, "
+        f"tasks have threads of their own, and the client waits {right.answered:.0f} ms."
     )
     return what, []
 
 
 def capture(right: Outcome, wrong: Outcome) -> Found:
-    """A keyword of the task's is taken by the list's own `add_task`."""
+    """The list's own `add_task` takes a keyword argument that was meant for the task."""
     given = [n for n, task in enumerate(wrong.spec.tasks) if task.does == "is given func"]
     if not given or wrong.status != 500 or right.status == 500:
         return None
     what = (
-        f"`add_task(f, func=...)` is a TypeError in {wrong.title}, and the client has a 500. In "
-        f"{right.title} any keyword goes through to the task, and it is called with it."
+        f"`add_task(f, func=...)` raises a TypeError in {wrong.title}, and the client gets a 500. "
+        f"In {right.title}, the task is called with any keyword argument that it was given."
     )
     return what, given
 
@@ -225,9 +225,9 @@ def generator(right: Outcome, wrong: Outcome) -> Found:
     if not added or right.status != 500 or wrong.status == 500:
         return None
     what = (
-        f"{capital(tasks(added))} is a generator function, and to call it runs nothing: "
-        f"{wrong.title} calls it and says nothing. {capital(right.title)} refuses it with a "
-        "TypeError where it is added."
+        f"{capital(tasks(added))} used a generator function, and calling one runs none of its "
+        f"code: {wrong.title} calls it and says nothing. {capital(right.title)} refuses the "
+        "function: `add_task` raises a TypeError."
     )
     return what, added
 
@@ -244,8 +244,8 @@ def unheard(right: Outcome, wrong: Outcome) -> Found:
     if not lost or handler(right, wrong):
         return None
     what = (
-        f"{capital(tasks(lost))} fails in both. {capital(right.title)} has the failure in its "
-        f"log; in {wrong.title} the cancellation takes its place, and nobody hears of it."
+        f"{capital(tasks(lost))} failed in both. {capital(right.title)} logs the failure; in "
+        f"{wrong.title}, the cancellation takes its place, and no log mentions it."
     )
     return what, lost
 
@@ -262,8 +262,8 @@ def waits(right: Outcome, wrong: Outcome) -> Found:
     if not behind or left(right):
         return None
     what = (
-        f"The run of {wrong.title} is over while the thread of {tasks(behind)} still works. "
-        f"{capital(right.title)} waits for it, as a thread cannot be interrupted."
+        f"The run of {wrong.title} ends while the thread of {tasks(behind)} is still working. "
+        f"{capital(right.title)} waits for the thread, since a thread cannot be interrupted."
     )
     return what, behind
 
@@ -280,32 +280,32 @@ def dropped(right: Outcome, wrong: Outcome) -> Found:
     what = f"{capital(tasks(missing))} {'runs' if len(missing) == 1 else 'run'} in {right.title}"
     reason = DROPPED.get(wrong.spec.endpoint) or DROPPED.get(wrong.spec.dependency)
     if reason is None:
-        ends = f"There the run ends with a {wrong.reaches_server}."
+        ends = f"There, the run ends with this exception: {wrong.reaches_server}."
         reason = ends if wrong.reaches_server else "No log says why."
     return f"{what}, and not in {wrong.title}. {reason}", missing
 
 
 DROPPED = {
-    "own background": "Where a response has a background of its own, the injected list is dropped.",
-    "adds": "The dependency adds it while it closes, when the list has run already.",
+    "own background": "When a response has a background of its own, the injected list is dropped.",
+    "adds": "The dependency adds the task while it closes, when the list has already run.",
 }
 
 
 def handler(right: Outcome, wrong: Outcome) -> Found:
-    """The error of a task is replaced by another, since a handler wants to answer."""
+    """Another error replaces that of a task, since an exception handler tries to answer."""
     replaced = [text for text in wrong.errors if "already started" in text]
     if not replaced or any("already started" in text for text in right.errors):
         return None
     what = (
-        f"The task's exception has a handler, which {wrong.title} calls to answer a request that "
-        "has its answer: the log speaks of that, and not of the failure. In "
-        f"{right.title} a task's failure goes to `on_error`, and the log names it."
+        f"The task's exception has a handler, and {wrong.title} calls it to answer a request that "
+        "has been answered: the log reports that error, not the failure. In "
+        f"{right.title}, a task's failure goes to `on_error`, which logs it."
     )
     return what, [n for n, task in enumerate(wrong.tasks) if task.how == "failed"]
 
 
 def row(right: Outcome, wrong: Outcome) -> Found:
-    """Sync tasks share a way to the thread in one, and have one each in the other."""
+    """Sync tasks share one hop to a thread in one, and take one each in the other."""
 
     def gap(outcome: Outcome) -> float:
         if not all(t.end is not None and t.lane.startswith("worker") for t in outcome.tasks):
@@ -317,14 +317,14 @@ def row(right: Outcome, wrong: Outcome) -> Found:
     if not ours or theirs < 1.2 * ours:
         return None
     what = (
-        f"{capital(wrong.title)} goes to a thread and back for each sync task, {theirs:.2f} ms "
-        f"between two. In {right.title} the thread takes the next one itself, {ours:.2f} ms."
+        f"{capital(wrong.title)} goes to a thread and back for each sync task: {theirs:.2f} ms "
+        f"between two tasks. In {right.title}, the thread takes the next one itself: {ours:.2f} ms."
     )
     return what, []
 
 
 def tasks(numbers: list[int]) -> str:
-    """Tasks, in words."""
+    """Tasks in words: "task 2" for `[1]`."""
     names = [str(number + 1) for number in numbers]
     if len(names) == 1:
         return f"task {names[0]}"
@@ -332,12 +332,12 @@ def tasks(numbers: list[int]) -> str:
 
 
 def never(numbers: list[int]) -> str:
-    """That they have not, in words."""
-    return "has never" if len(numbers) == 1 else "have never"
+    """The predicate of tasks that did not start."""
+    return "never starts" if len(numbers) == 1 else "never start"
 
 
 def capital(text: str) -> str:
-    """At the beginning of a sentence; minibg is written as it is written."""
+    """The text as the beginning of a sentence; "minibg" keeps its small letter."""
     return text if text == "minibg" else text[0].upper() + text[1:]
 
 
@@ -359,5 +359,5 @@ KINDS: dict[str, tuple[str, Callable[[Outcome, Outcome], Found]]] = {
     "connection": ("isolate", connection),
     "row": ("place", row),
 }
-"""For each kind, the rule that it is about, and how it is found: in which contender the rule holds,
-and in which it does not."""
+"""For each kind, the rule that it is about, and the function that finds it. The first argument is
+the outcome in which the rule holds, the second the one in which it does not."""

@@ -1,9 +1,10 @@
-"""What the lab tells of a recording while it grows: events as JSON, one a line.
+"""The events that report a recording while it grows: JSON, one event a line.
 
-Whatever runs a visitor's request does so in a process of its own, and writes them to a pipe, which
-outlives that process. `experiment.py` reads them.
+A visitor's request runs in a process of its own, which writes the events to a pipe. So events that
+were written are read even if the process is killed. `experiment.py` reads them.
 
-What may live here: the form of an event, and the pipe's two ends in such a process.
+What may live here: the form of an event, and what such a process does with its pipes: it writes to
+the one at its standard output, and ends with the one at its standard input.
 """
 
 import json
@@ -17,11 +18,11 @@ from typing import Any
 from minibg.lab.recorder import Change, Event, Recording, current_place
 
 Tell = Callable[..., None]
-"""Tells an event: its name, and its fields by keyword."""
+"""Reports an event, given its name, and its fields by keyword."""
 
 
 def lane_of(place: str) -> str:
-    """The lane in which something stands that happens at a place."""
+    """The lane of the page in which events at a place are drawn."""
     return "loop" if place == "event loop" else place
 
 
@@ -31,26 +32,26 @@ def lane() -> str:
 
 
 class Pipe:
-    """The end of a pipe into which events are written, by any thread."""
+    """The end of a pipe to which any thread may write events."""
 
     def __init__(self, number: int) -> None:
         self.number = number
 
     def tell(self, event: str, /, **fields: Any) -> None:
-        """Write an event. A line is written at once, so no other thread's comes between."""
+        """Write an event as a line, by one call, so that the lines of two threads do not mix."""
         line = {"event": event, "t": time.perf_counter(), **fields}
         os.write(self.number, json.dumps(line).encode() + b"\n")
 
 
 def standard_output() -> Pipe:
-    """Keep standard output for events; what else is printed there goes to standard error."""
+    """Keep standard output for events; send everything else that is printed to standard error."""
     pipe = Pipe(os.dup(1))
     os.dup2(2, 1)
     return pipe
 
 
 def end_with_parent() -> None:
-    """End this process, blocked as it may be, when the one that started it has ended.
+    """End this process when its parent has ended, even if the event loop is blocked.
 
     The parent holds the other end of standard input, and never writes to it.
     """
@@ -63,7 +64,7 @@ def end_with_parent() -> None:
 
 
 class Teller:
-    """Tells the changes of recordings: it is their `on_change`."""
+    """Reports the changes of recordings, as their `on_change`."""
 
     def __init__(self, tell: Tell) -> None:
         self.tell = tell

@@ -1,10 +1,10 @@
-"""One run of the lab: contenders are started, asked and stopped, and what they tell is gathered.
+"""One run of the lab: it starts contenders, runs a client on each, stops them, and gathers events.
 
-Each contender is a process of its own, and so is its client. All of them end with the run, and with
-this process: the end of their standard input is a sign to end.
+Each contender is a process of its own, and so is its client. All of them end with the run. If this
+process dies, a contender ends too, since its standard input is closed, and its client follows.
 
-What may live here: processes, and the order of what comes in. What differs between contenders is
-said by `differences.py`.
+What may live here: processes, and the order of their events. `differences.py` finds the differences
+between contenders.
 """
 
 import json
@@ -29,25 +29,25 @@ from minibg.lab.differences import differences
 from minibg.lab.outcome import Outcome
 
 SECONDS = 30
-"""How long one contender may take."""
+"""Seconds that one contender may take."""
 HEARING = 5
-"""Seconds in which the client may still hear what the server has done."""
+"""Seconds that the client may take to read what the server has sent."""
 PATIENCE = 0.1
-"""Seconds in which a server may still log what has reached it, or end."""
+"""Seconds that a server may take to log an exception that has reached it, or to end."""
 GRACE = 1
-"""Seconds in which a process may end by itself when it is told to."""
+"""Seconds that a process may take to end after SIGTERM, before it is killed."""
 THREADS = 5
-"""Seconds in which a thread that was left behind may still end."""
+"""Seconds that a thread may take to end when its run has left it behind."""
 BETWEEN_SIGNALS = 0.2
-"""Seconds between two SIGTERM."""
+"""Seconds between two SIGTERM signals."""
 LINES = 5000
-"""How many lines of source are told of one contender."""
+"""How many lines of source are reported of one contender at most."""
 
 Event = dict[str, Any]
 
 
 class Broadcast:
-    """Events that are kept for whoever comes late, and told to all who follow."""
+    """Events for any number of followers. They are kept, so a follower may come late."""
 
     def __init__(self) -> None:
         self.events: list[Event] = []
@@ -60,7 +60,7 @@ class Broadcast:
         return bool(self.events) and self.events[-1]["event"] == "end"
 
     async def follow(self) -> AsyncIterator[Event]:
-        """All events, from the first on."""
+        """All events, from the first that is kept to the last."""
         seen = 0
         while True:
             news = self._news
@@ -85,7 +85,7 @@ class Broadcast:
 
 
 class Experiment(Broadcast):
-    """A request that is tried on some contenders, one after another."""
+    """A request that runs on some contenders, one after another."""
 
     def __init__(self, spec: RunSpec) -> None:
         super().__init__()
@@ -94,11 +94,11 @@ class Experiment(Broadcast):
         self._scope = anyio.CancelScope()
 
     def stop(self) -> None:
-        """End what was started."""
+        """End the run, with all processes that it has started."""
         self._scope.cancel()
 
     async def perform(self) -> None:
-        """Try the request on all contenders, and tell what differs."""
+        """Run the request on all contenders, and report the differences."""
         try:
             await self._try_all()
         except* OSError as exc:
@@ -140,7 +140,7 @@ class Trial:
         self.server: Process | None = None
 
     async def serve(self) -> None:
-        """Run the contender until it ends, or is to end."""
+        """Run the contender until `ask` is done with it."""
         command = ["minibg.lab.contender", self.contender, msgspec.json.encode(self.spec).decode()]
         options = ["--step"] if self.experiment.spec.step else []
         async with started(*command, *options) as self.server, anyio.create_task_group() as group:
@@ -154,7 +154,7 @@ class Trial:
         self.ready.set()
 
     async def ask(self) -> None:
-        """Ask the contender, do to it what the visitor wants, and say what became of all."""
+        """Send the request, and the signals that the visitor wants, and report the outcome."""
         try:
             with anyio.move_on_after(SECONDS) as limit:
                 if not self.port:
@@ -201,10 +201,10 @@ class Trial:
         news.set()
 
     def _client_has_heard(self) -> bool:
-        """Whether nothing more is to be heard by the client."""
+        """Whether the client has seen all that it will see."""
         if self.client_has_left:
             return True
-        if self.outcome.reaches_server:  # which closes the connection
+        if self.outcome.reaches_server:  # an exception, on which it closes the connection
             return self.outcome.connection != "kept"
         if self.spec.client == "pipelines":
             return self.outcome.second_status is not None
@@ -246,11 +246,14 @@ class Trial:
 
 
 ENDS_WAIT = ("answer complete", "hung up", "connection lost")
-"""What the client says when it waits no longer."""
+"""The client's marks that end its wait."""
 
 
 class Account:
-    """What is told of one contender: in milliseconds since the request began, and lane by lane."""
+    """The events of one contender, in milliseconds since its request began.
+
+    A lane is reported before the first event in it.
+    """
 
     def __init__(self, outcome: Outcome, tell: Callable[[Event], None]) -> None:
         self.outcome = outcome
@@ -266,20 +269,20 @@ class Account:
         self.others = OTHERS if outcome.spec.client == "after 40 others" else 0
 
     def begin(self, at: float) -> None:
-        """The client sends its request: the time is counted from there."""
+        """Count the time from here on: the client sends its request."""
         self.began = at
         while self.early:
             self.take(self.early.popleft())
 
     def take(self, event: Event) -> None:
-        """Tell an event, as soon as it is known when the request began."""
+        """Report an event; keep it back until the time of the request's beginning is known."""
         if self.began is None:
             self.early.append(event)
             return
         if event.get("lane") != "client":
             event["request"] = event.get("request", self.others + 1) - self.others
         if event["request"] < 1:
-            return  # those have come only to be in the way
+            return  # the requests of the 40 others are not shown
         event["t"] = round((event["t"] - self.began) * 1000, 3)
         if "id" in event:
             event["id"] = f"{self.outcome.contender} {event['id']}"
@@ -302,7 +305,7 @@ class Account:
         self.told(event)
 
     def _number(self, line: Event) -> bool:
-        """Number a line, and say how the list stands before it runs."""
+        """Number a line, and add the state of the list before it runs. False if it is too many."""
         if line["list"] is not None:
             self.standing = line["list"]
         waiting = [task for task in self.standing if task not in self.started]
@@ -311,12 +314,12 @@ class Account:
         return self.lines <= LINES
 
     async def wait_for_all(self) -> None:
-        """Wait until nothing goes on any more."""
+        """Wait until everything that has begun has finished."""
         while self.open:
             await self.finished.wait()
 
     def close(self) -> None:
-        """Say of what has not ended that it never will, and what became of all."""
+        """Report each open event as one that never ended, and then the outcome."""
         for id_, begun in self.open.items():
             end = {"event": "finish", "id": id_, "t": None, "how": "never ended", "detail": ""}
             end["request"] = begun["request"]
@@ -326,12 +329,12 @@ class Account:
         self.told({"event": "outcome", **self.outcome.told()})
 
     def told(self, event: Event) -> None:
-        """Tell an event as one of this contender's."""
+        """Report an event as this contender's."""
         self.tell({"contender": self.outcome.contender, **event})
 
 
 async def first(*waits: Callable[[], Awaitable[Any]]) -> None:
-    """Wait for the first of some events."""
+    """Wait until the first of these waits is over."""
     async with anyio.create_task_group() as group:
 
         async def one(wait: Callable[[], Awaitable[Any]]) -> None:
@@ -344,7 +347,7 @@ async def first(*waits: Callable[[], Awaitable[Any]]) -> None:
 
 @asynccontextmanager
 async def started(*command: str, **options: Any) -> AsyncIterator[Process]:
-    """A module that runs in a process, and a group, of its own, and is gone afterwards."""
+    """Run a module in a process, and a process group, of its own; end both with the context."""
     process = await anyio.open_process(
         [sys.executable, "-m", *command],
         stdin=subprocess.PIPE,
@@ -364,13 +367,13 @@ async def started(*command: str, **options: Any) -> AsyncIterator[Process]:
 
 
 def _send(process: Process, number: signal.Signals) -> None:
-    """Send a signal to a process and to all that it has started."""
+    """Send a signal to a process and to all processes that it has started."""
     with suppress(ProcessLookupError):
         os.killpg(process.pid, number)
 
 
 async def read_events(process: Process, on_event: Callable[[Event], None]) -> None:
-    """Take all that a process tells, until it has ended."""
+    """Read the events of a process until it has ended."""
     assert process.stdout is not None
     lines = BufferedByteReceiveStream(process.stdout)
     with suppress(anyio.EndOfStream, anyio.IncompleteRead):

@@ -1,9 +1,9 @@
 """The visitor's own application: `python -m minibg.lab --app my_app:app`.
 
-It is served by a process of its own (`python -m minibg.lab.hosted my_app:app`), on a free port, and
-what is recorded of each request is told to the lab.
+A process of its own, `python -m minibg.lab.hosted my_app:app`, serves it on a free port and reports
+the recording of each request to the lab.
 
-What may live here: both ends of that. It knows nothing of contenders.
+What may live here: both ends of that report. They know nothing of other contenders.
 """
 
 import logging
@@ -20,16 +20,16 @@ from minibg.lab.outcome import Outcome
 from minibg.lab.recorder import RecordingHandler, RecordingMiddleware
 
 NAME = "app"
-"""The contender that it is on the page."""
+"""Its id among the contenders of the page."""
 KEPT = 2000
-"""How many events a page is told of that comes later."""
+"""How many events are kept for a page that is opened later."""
 
 
 class Hosted(Broadcast):
     """What the lab knows of the visitor's application.
 
     Args:
-        app: Where it is, as uvicorn is told it: `my_app:app`.
+        app: Where it is, in uvicorn's form: `my_app:app`.
     """
 
     def __init__(self, app: str) -> None:
@@ -39,7 +39,7 @@ class Hosted(Broadcast):
         self.requests: dict[int, _Request] = {}
 
     async def serve(self) -> None:
-        """Run it until the lab ends, or until it ends itself."""
+        """Run the application until the lab ends, or the application itself."""
         async with started("minibg.lab.hosted", self.app, stderr=None) as process:
             await read_events(process, self._on_event)
         text = f"{self.app} has ended" if self.url else f"{self.app} could not be started"
@@ -62,7 +62,7 @@ class Hosted(Broadcast):
 
 
 class _Request:
-    """One request to it: its times are counted from its own beginning."""
+    """One request to the application, whose times are counted from its own beginning."""
 
     def __init__(self, number: int, began: float) -> None:
         self.number = number
@@ -71,7 +71,7 @@ class _Request:
         self.lanes: set[str] = set()
 
     def take(self, event: Event) -> list[Event]:
-        """What is to be told for an event."""
+        """The events to report when the process has reported this one."""
         event["t"] = round((event["t"] - self.began) * 1000, 3)
         lane, told = event.get("lane"), []
         if lane is not None and lane not in self.lanes:
@@ -88,7 +88,7 @@ class _Request:
 
 
 class Server(uvicorn.Server):
-    """Serves the application, and tells its port when it is ready."""
+    """Serves the application, and reports its port when it is ready."""
 
     def __init__(self, app: Any) -> None:
         self.pipe = standard_output()
@@ -103,13 +103,13 @@ class Server(uvicorn.Server):
         super().__init__(uvicorn.Config(recorded, host="127.0.0.1", port=0, log_level="warning"))
 
     async def startup(self, sockets: Any = None) -> None:
-        """Start as uvicorn does."""
+        """Start as uvicorn does, and report the port."""
         await super().startup(sockets)
         self.pipe.tell("ready", port=self.servers[0].sockets[0].getsockname()[1])
 
 
 def main() -> None:
-    """Serve the application that is named on the command line."""
+    """Serve the application named on the command line."""
     end_with_parent()
     sys.path.insert(0, ".")
     try:

@@ -1,6 +1,6 @@
-"""What became of a request and of its tasks on one contender, out of what was told of it.
+"""The outcome of a request and its tasks on one contender, gathered from its events.
 
-What may live here: facts. What they mean is said by `differences.py`.
+What may live here: facts. `differences.py` says what they mean.
 """
 
 import re
@@ -13,7 +13,7 @@ from minibg.lab.composition import RequestSpec
 
 @dataclass
 class TaskOutcome:
-    """What became of one task, and by which words it was named in the log, if it was."""
+    """What became of one task; `named` is "not run" or "cut off" if the log says so of it."""
 
     how: str = "never started"
     lane: str = ""
@@ -24,13 +24,13 @@ class TaskOutcome:
 
     @property
     def started(self) -> bool:
-        """Whether it has."""
+        """Whether the task has started."""
         return self.how != "never started"
 
 
 @dataclass
 class Outcome:
-    """What became of a request on one contender. Of two requests, this speaks of the first."""
+    """What became of a request on one contender: of two pipelined requests, the first."""
 
     contender: str
     spec: RequestSpec
@@ -54,16 +54,16 @@ class Outcome:
 
     @property
     def title(self) -> str:
-        """The contender's name, for people."""
+        """The contender's name as people read it."""
         return title_of(self.contender)
 
     def task(self, number: int) -> TaskOutcome:
-        """A task, of those composed or of those that they have added."""
+        """The task of that number: a composed one, or one that was added later."""
         self.tasks += [TaskOutcome() for _ in range(number + 1 - len(self.tasks))]
         return self.tasks[number]
 
     def take(self, event: dict[str, Any]) -> None:
-        """Note what an event says."""
+        """Take the facts from an event."""
         if event.get("t") is not None:
             self.seconds = max(self.seconds, event["t"] / 1000)
         if event.get("request", 1) == 1:
@@ -115,17 +115,17 @@ class Outcome:
                 self.task(int(number) - 1).named = found[1]
 
     def failure_is_logged(self, number: int) -> bool:
-        """Whether an error in the log speaks of that task's failure."""
+        """Whether the log has an ERROR about that task's failure."""
         return any(f"task {number + 1} fails" in text for text in self.errors)
 
     @property
     def said(self) -> str:
-        """In one line: the status, and what became of each task and whether the log names it."""
+        """In one line: the status, what became of each task, and whether the log names it."""
         tasks = ", ".join(t.how + (" and named" if t.named else "") for t in self.tasks)
         return f"{self.status or 'no answer'}: {tasks or 'no task'}"
 
     def told(self) -> dict[str, Any]:
-        """It, as an event."""
+        """The outcome as the fields of an event."""
         return {
             "status": self.status,
             "connection": self.connection,

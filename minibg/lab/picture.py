@@ -1,4 +1,4 @@
-"""The picture of a request: what `python -m minibg` shows, of any ASGI application, in a file.
+"""Draws a request to any ASGI application into a file, as `python -m minibg` draws its own.
 
     from minibg.lab.picture import record
 
@@ -26,16 +26,16 @@ from minibg.types import ASGIApp
 
 @dataclass
 class Recorded:
-    """What became of a request, and what the client got."""
+    """The recording of a request, and the answer that the client got."""
 
     recording: Recording
     answer: Answer
 
     def save(self, path: str | Path) -> None:
-        """Write it, as SVG or as text, as the name of the file ends.
+        """Write the picture as SVG or as text, depending on the suffix of the file's name.
 
         Raises:
-            ValueError: If that ends neither in `.svg` nor in `.txt`.
+            ValueError: If the name ends neither in `.svg` nor in `.txt`.
         """
         save(Path(path), Group(describe(self.answer), draw(self.recording, self.answer)))
 
@@ -47,15 +47,15 @@ def record(
     body: bytes = b"",
     headers: Mapping[str, str] | None = None,
 ) -> Recorded:
-    """Serve an application on a real server, send it one request, and record what it makes of it.
+    """Serve an application on a real server, send it one request, and record what happens.
 
-    Returns when the application has returned, its background tasks included. Tasks of all of
-    minibg's lists are recorded. If the application goes on after its answer with another list, as
-    FastAPI's own, that time is shown as not recorded. It is called where no event loop runs.
+    Returns when the application has returned, its background tasks included. The tasks in all of
+    minibg's lists are recorded. If the application runs another list after its answer, such as
+    FastAPI's own, the picture shows that time as not recorded. Call this where no event loop runs.
 
     Args:
         app: The application. Its lifespan is run.
-        path: What is asked for, with the query, if any.
+        path: The path of the request, and its query, if any.
         method: The method of the request.
         body: Its body.
         headers: Its headers.
@@ -77,7 +77,7 @@ def record(
     logging.getLogger().addHandler(logs)
     try:
         Server(recorded, ask(), answers.append).run(sockets=[sock])
-    except SystemExit as exc:  # so does uvicorn end where a lifespan fails
+    except SystemExit as exc:  # uvicorn exits when a lifespan fails
         raise RuntimeError("the application did not start: its log says why") from exc
     finally:
         sock.close()

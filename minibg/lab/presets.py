@@ -1,7 +1,7 @@
-"""The presets of the lab, as data: what to ask of whom, what is to be seen, and what proves it.
+"""The presets of the lab, as data: a request, its contenders, what to look for, and the proof.
 
-What may live here: presets. `shows` is the outcome of each contender in one line, and `differs` the
-names of the differences that are found; `tests/lab/test_presets.py` holds each to it.
+What may live here: presets. `tests/lab/test_presets.py` runs each of them, and compares what it
+finds with `shows` and `differs`.
 """
 
 from typing import Any, NamedTuple
@@ -17,15 +17,15 @@ class Preset(NamedTuple):
     """A request that shows something.
 
     Args:
-        id: By which a link names it.
+        id: Its name in a link.
         group: "questions", "rules", "traps", "misunderstandings" or "versions".
         rule: The rule that it is about.
-        title: What is asked, claimed, or (in quotes) believed; the same words wherever it stands.
-        see: What is to be seen.
-        request: What is asked.
+        title: The question, the claim, or the mistaken belief (in quotes).
+        see: What to look for in the picture.
+        request: The request.
         shows: For each contender, the outcome in one line.
-        differs: The differences that are found.
-        test: Where that is proven of the mechanism.
+        differs: The names of the differences that are found.
+        test: The test that proves it of the mechanism.
     """
 
     id: str
@@ -40,22 +40,22 @@ class Preset(NamedTuple):
 
     @property
     def contenders(self) -> list[str]:
-        """On whom it is tried."""
+        """The contenders that it runs on."""
         return [*self.shows]
 
     def told(self) -> dict[str, Any]:
-        """It, as the page is given it."""
+        """The preset as the page gets it."""
         return {**self._asdict(), "contenders": self.contenders}
 
 
 def ask(*tasks: str, **others: Any) -> RequestSpec:
-    """A request with tasks, each as "sync 100" or "async 50 fails"."""
+    """A request with tasks, each written as "sync 100" or "async 50 fails"."""
     return RequestSpec(tuple(map(_task, tasks)), **others)
 
 
 def _task(text: str) -> TaskSpec:
     kind, ms, *does = text.split(" ", 2)
-    return TaskSpec(kind, int(ms), *does)  # type: ignore[arg-type]  # tried by the tests
+    return TaskSpec(kind, int(ms), *does)  # type: ignore[arg-type]  # the tests run all
 
 
 PRESETS = [
@@ -64,8 +64,8 @@ PRESETS = [
         "questions",
         "isolate",
         "The first task fails. What happens to the second?",
-        "Task 1 fails. In minibg tasks 2 and 3 run, and the log has the failure; in FastAPI they "
-        "never start, and the connection is closed.",
+        "Task 1 fails. In minibg, tasks 2 and 3 run, and the log has the failure; in FastAPI, they "
+        "never start, and the server closes the connection.",
         ask("sync 80 fails", "sync 120", "async 80"),
         {
             "minibg": "200: failed, ended, ended",
@@ -79,9 +79,9 @@ PRESETS = [
         "questions",
         "place",
         "In which thread does a sync task run?",
-        "In a worker thread: task 1 is sync, and its bar stands in that lane. Task 2 is async, and "
-        "stands in the lane of the event loop. minibg and FastAPI agree here; the preset “Version "
-        "2 calls a sync task on the loop” shows why it matters.",
+        "In a worker thread: the bar of task 1, which is sync, is in the lane of a worker. The bar "
+        "of task 2, which is async, is in the lane of the event loop. minibg and FastAPI agree here; "
+        "the preset “Version 2 calls a sync task on the loop” shows why it matters.",
         ask("sync 120", "async 80"),
         {"minibg": "200: ended, ended", "fastapi": "200: ended, ended"},
         (),
@@ -121,9 +121,9 @@ PRESETS = [
         "capture",
         "rules",
         "capture",
-        "A task is called with what it was given",
-        "Task 1 is given a keyword argument called `func`. minibg passes it on; in FastAPI the "
-        "endpoint fails where it adds the task.",
+        "A task is called with the arguments that it was given",
+        "Task 1 is given a keyword argument called `func`. minibg passes it on; in FastAPI, "
+        "`add_task` raises a TypeError, and the endpoint fails.",
         ask("sync 60 is given func", "async 60"),
         {"minibg": "200: ended, ended", "fastapi": "500: never started, never started"},
         ("capture",),
@@ -146,8 +146,8 @@ PRESETS = [
         "rules",
         "own list",
         "Each request has its own list",
-        "Two requests stand one behind the other on one connection. The second is answered while "
-        "the tasks of the first run, and each runs its own two tasks.",
+        "Two requests are pipelined on one connection. The second is answered while the tasks of "
+        "the first run, and each request runs its own two tasks.",
         ask("async 100", "sync 100", client="pipelines"),
         {"minibg": "200: ended, ended", "fastapi": "200: ended, ended"},
         (),
@@ -158,7 +158,7 @@ PRESETS = [
         "rules",
         "nothing lost",
         "A task that does not run is named",
-        "The endpoint raises when it has added its tasks. minibg names them in the log; "
+        "The endpoint raises after it has added its tasks. minibg names them in the log; "
         "FastAPI drops them, and no log names them.",
         ask("sync 80", "async 80", endpoint="raises"),
         {
@@ -173,7 +173,7 @@ PRESETS = [
         "rules",
         "grow",
         "A task adds a task",
-        "Task 1 adds task 3, which runs after task 2, as that stood in the list already.",
+        "Task 1 adds task 3, which runs after task 2, since task 2 was already in the list.",
         ask("sync 60 adds", "async 80"),
         {"minibg": "200: ended, ended, ended", "fastapi": "200: ended, ended, ended"},
         (),
@@ -184,9 +184,9 @@ PRESETS = [
         "rules",
         "cancel",
         "A run that is cancelled",
-        "The run is cancelled while task 1 works in its thread. minibg waits for that, starts "
-        "nothing more and names the rest; Starlette leaves the thread behind, and no log names "
-        "the rest.",
+        "The run is cancelled while task 1 works in its thread. minibg waits for the thread, "
+        "starts no further task and names the rest; Starlette leaves the thread behind and logs "
+        "nothing.",
         ask("sync 800 cancels", "sync 80", "async 80"),
         {
             "minibg": "200: ended, never started and named, never started and named",
@@ -200,9 +200,9 @@ PRESETS = [
         "rules",
         "room",
         "Tasks have threads of their own",
-        "40 requests before this one have each left a slow sync task, which are not drawn and hold "
-        "40 threads. Then the client asks a sync endpoint: minibg answers at once, FastAPI when "
-        "the first of those tasks has ended.",
+        "40 earlier requests, which are not drawn, have each left a slow sync task behind. These "
+        "hold 40 threads. Then the client calls a sync endpoint: minibg answers at once, FastAPI "
+        "only when the first task has ended.",
         ask("sync 1500", client="after 40 others"),
         {"minibg": "200: no task", "fastapi": "200: no task"},
         ("room",),
@@ -225,8 +225,8 @@ PRESETS = [
         "rules",
         "context",
         "Tasks belong to their request",
-        "The bar of each task finds its request by a context variable, in the thread as on the "
-        "loop: two requests overlap, and no bar stands in the wrong one.",
+        "Each task finds the recording of its request by a context variable, both in a thread and "
+        "on the loop. Two requests overlap, and no task appears under the wrong one.",
         ask("async 60", "sync 60", "async 60", client="pipelines"),
         {"minibg": "200: ended, ended, ended"},
         (),
@@ -237,7 +237,7 @@ PRESETS = [
         "traps",
         "isolate",
         "One task fails, and the following ones never run",
-        "In Starlette task 2 never starts, since task 1 has failed. In minibg it does.",
+        "In Starlette, task 2 never starts, since task 1 has failed. In minibg, it runs.",
         ask("async 60 fails", "async 80"),
         {"minibg": "200: failed, ended", "starlette": "200: failed, never started"},
         ("isolate", "connection"),
@@ -247,9 +247,9 @@ PRESETS = [
         "trap-connection",
         "traps",
         "isolate",
-        "A task fails, and the pipelined request has no answer",
-        "Two requests are sent at once, and the first one's task fails at once. FastAPI's server "
-        "closes the connection, and the second request has no answer.",
+        "A task fails, and the pipelined request gets no answer",
+        "Two requests are sent together, and the task of the first fails at once. FastAPI's server "
+        "closes the connection, and the second request gets no answer.",
         ask("async 0 fails", client="pipelines"),
         {"minibg": "200: failed", "fastapi": "200: failed"},
         ("connection",),
@@ -259,9 +259,9 @@ PRESETS = [
         "trap-handler",
         "traps",
         "isolate",
-        "A handler answers for a task, too late",
-        "The application has an exception handler for what the task raises. In FastAPI it is "
-        "called, and the log speaks of a response that has started; minibg logs the failure.",
+        "An exception handler answers for a task, too late",
+        "The application has a handler for the exception that the task raises. FastAPI calls it, "
+        "and logs that the response has already started; minibg logs the failure itself.",
         ask("sync 60 fails, handled"),
         {"minibg": "200: failed", "fastapi": "200: failed"},
         ("handler", "connection"),
@@ -271,8 +271,8 @@ PRESETS = [
         "trap-lambda",
         "traps",
         "place",
-        "A lambda hands back a coroutine, which nobody awaits",
-        "Task 1 is sync and hands back a coroutine. minibg awaits it on the loop, FastAPI throws "
+        "A lambda returns a coroutine that nobody awaits",
+        "Task 1 is sync and hands back a coroutine. minibg awaits it on the loop; FastAPI throws "
         "it away.",
         ask("sync 60 hands back", "async 60"),
         {"minibg": "200: ended, ended", "fastapi": "200: ended, ended"},
@@ -284,7 +284,7 @@ PRESETS = [
         "traps",
         "capture",
         "A keyword argument is called func",
-        "`add_task(f, func=...)` is a TypeError in Starlette, and the client has a 500.",
+        "`add_task(f, func=...)` raises a TypeError in Starlette, and the client gets a 500.",
         ask("async 60 is given func"),
         {"minibg": "200: ended", "starlette": "500: never started"},
         ("capture",),
@@ -295,8 +295,8 @@ PRESETS = [
         "traps",
         "nothing lost",
         "The response has a background of its own",
-        "Task 1 is injected, task 2 is the response's own. minibg runs both, FastAPI the second "
-        "alone.",
+        "Task 1 is in the injected list, task 2 is the response's own background. minibg runs "
+        "both, FastAPI only task 2.",
         ask("sync 60", "async 60", endpoint="own background"),
         {"minibg": "200: ended, ended", "fastapi": "200: never started, ended"},
         ("dropped",),
@@ -307,8 +307,8 @@ PRESETS = [
         "traps",
         "room",
         "40 slow tasks, and every sync endpoint hangs",
-        "The sync tasks of 40 requests before this one hold 40 threads (they are not drawn). In "
-        "Starlette the client waits until one of them ends, in minibg a millisecond or two.",
+        "The sync tasks of 40 earlier requests, which are not drawn, hold 40 threads. In "
+        "Starlette, the client waits until one of them ends; in minibg, it waits a millisecond or two.",
         ask("sync 1500", client="after 40 others"),
         {"minibg": "200: no task", "starlette": "200: no task"},
         ("room",),
@@ -330,8 +330,8 @@ PRESETS = [
         "traps",
         "grow",
         "A dependency adds a task while it closes",
-        "In minibg task 2 runs. In FastAPI the list has run when the dependency closes, and task "
-        "2 never starts.",
+        "In minibg, task 2 runs. In FastAPI, the list has already run when the dependency closes, "
+        "and task 2 never starts.",
         ask("sync 60", dependency="adds"),
         {"minibg": "200: ended, ended", "fastapi": "200: ended"},
         ("dropped", "release"),
@@ -342,7 +342,7 @@ PRESETS = [
         "traps",
         "release",
         "A dependency fails while it closes",
-        "The answer has left, so neither can answer 500. minibg logs the error and keeps the "
+        "The answer has been sent, so neither can answer 500. minibg logs the error and keeps the "
         "connection; FastAPI's server closes it.",
         ask("async 60", "sync 60", dependency="fails closing"),
         {"minibg": "200: ended, ended", "fastapi": "200: ended, ended"},
@@ -354,8 +354,8 @@ PRESETS = [
         "traps",
         "release",
         "A session is open while tasks run",
-        "FastAPI closes the `yield` dependency when the tasks have run, so its connection is held "
-        "for as long as they take. minibg closes it before the first task.",
+        "FastAPI closes the `yield` dependency after the tasks, so the session in it stays open "
+        "while they run. minibg closes it before the first task.",
         ask("async 60", "sync 60", dependency="closes"),
         {"minibg": "200: ended, ended", "fastapi": "200: ended, ended"},
         ("release",),
@@ -366,8 +366,8 @@ PRESETS = [
         "traps",
         "after",
         "The client leaves a stream before its end",
-        "minibg ends the stream, runs no task, and names them. In FastAPI the tasks run as if the "
-        "client had it all.",
+        "minibg ends the stream, runs no task, and names the tasks in the log. In FastAPI, they "
+        "run as if the client had received everything.",
         ask("async 60", "sync 60", endpoint="streams", client="hangs up within"),
         {
             "minibg": "no answer: never started and named, never started and named",
@@ -381,7 +381,7 @@ PRESETS = [
         "misunderstandings",
         "order",
         "“The tasks of a request run at the same time”",
-        "They do not: the third starts when the first two have ended.",
+        "They do not: the third starts only when the first two have ended.",
         ask("async 150", "async 150", "async 150"),
         {"minibg": "200: ended, ended, ended"},
         (),
@@ -392,7 +392,7 @@ PRESETS = [
         "misunderstandings",
         "isolate",
         "“If a task fails, somebody will be told”",
-        "Nobody is: the server has sent 200 before the task begins. The log alone has it.",
+        "Nobody is: the server sends 200 before the task begins. Only the log reports the failure.",
         ask("async 100 fails"),
         {"minibg": "200: failed"},
         (),
@@ -403,7 +403,7 @@ PRESETS = [
         "misunderstandings",
         "release",
         "“A task may use what belongs to the request”",
-        "It may not: the dependency is closed before the task starts. Give the task data, not the "
+        "It may not: the dependency is closed before the task starts. So give a task data, not the "
         "session.",
         ask("async 100", dependency="closes"),
         {"minibg": "200: ended"},
@@ -426,7 +426,7 @@ PRESETS = [
         "versions",
         "after",
         "Version 0: an application goes on after its answer",
-        "The work stands behind `send`, and so begins when the server has sent the answer.",
+        "The work comes after `send`, so the server sends the answer before the work begins.",
         ask("async 100"),
         {"v0": "200: ended"},
         (),
@@ -436,8 +436,8 @@ PRESETS = [
         "v1",
         "versions",
         "capture",
-        "Version 1: a list, whose tasks take no arguments",
-        "Version 1 refuses a task with an argument, version 2 keeps it with the task.",
+        "Version 1: a list whose tasks take no arguments",
+        "Version 1 refuses a task with an argument; version 2 keeps the argument with the task.",
         ask("async 60 is given func"),
         {"v2": "200: ended", "v1": "500: never started"},
         ("capture",),
@@ -448,8 +448,8 @@ PRESETS = [
         "versions",
         "place",
         "Version 2 calls a sync task on the loop",
-        "The bar of task 1 stands in the lane of the loop, and then nothing can be awaited: task "
-        "2 never starts. Version 3 calls it in a thread.",
+        "The bar of task 1 is in the lane of the loop. What the task returns cannot be awaited, so "
+        "the run fails, and task 2 never starts. Version 3 calls task 1 in a thread.",
         ask("sync 100", "async 50"),
         {"v3": "200: ended, ended", "v2": "200: ended, never started"},
         ("place", "dropped", "connection"),
@@ -460,7 +460,7 @@ PRESETS = [
         "versions",
         "isolate",
         "Version 3: the first failure ends the run",
-        "Task 2 never starts in version 3. In version 4 it does.",
+        "Task 2 never starts in version 3. In version 4, it runs.",
         ask("sync 60 fails", "sync 60"),
         {"v4": "200: failed, ended", "v3": "200: failed, never started"},
         ("isolate", "connection"),
@@ -471,7 +471,7 @@ PRESETS = [
         "versions",
         "nothing lost",
         "Version 4 loses tasks without a word",
-        "The endpoint raises. Version 5 names the task that did not run, version 4 does not.",
+        "The endpoint raises. Version 5 names the task that did not run; version 4 does not.",
         ask("async 60", endpoint="raises"),
         {"v5": "500: never started and named", "v4": "500: never started"},
         ("nothing lost",),
@@ -482,7 +482,7 @@ PRESETS = [
         "versions",
         "place",
         "Version 5 goes to a thread and back for each task",
-        "Look at the time between the tasks. In version 6 a row of sync tasks shares one way.",
+        "Look at the time between the tasks. In version 6, a row of sync tasks shares one hop.",
         ask(*["sync 2"] * 8),
         {
             "v6": f"200: {', '.join(['ended'] * 8)}",
@@ -496,8 +496,8 @@ PRESETS = [
         "versions",
         "room",
         "Version 6 takes the threads of endpoints",
-        "The tasks of 40 requests before this one hold 40 threads (they are not drawn). In version "
-        "6 a sync endpoint waits for one of them, in version 7 not.",
+        "The tasks of 40 earlier requests, which are not drawn, hold 40 threads. In version 6, a "
+        "sync endpoint waits for one of these; in version 7, it does not.",
         ask("sync 1500", client="after 40 others"),
         {"v7": "200: no task", "v6": "200: no task"},
         ("room",),
@@ -507,9 +507,9 @@ PRESETS = [
         "v7",
         "versions",
         "cancel",
-        "Version 7 starts a task when it is cancelled",
-        "Task 1 has cancelled the run, and awaits nothing. Version 7 starts task 2, which is cut "
-        "off at its first await; version 8 asks before, and names it.",
+        "Version 7 starts a task in a cancelled run",
+        "Task 1 cancels the run, and awaits nothing. Version 7 starts task 2, which is cut off at "
+        "its first await; version 8 checks first, and names task 2 in the log.",
         ask("async 0 cancels", "async 80"),
         {"v8": "200: ended, never started and named", "v7": "200: ended, cut off"},
         ("cancel",),
@@ -520,7 +520,7 @@ PRESETS = [
         "versions",
         "cancel",
         "Version 8 leaves a thread behind",
-        "The run is cancelled, and is over while the thread still works. Version 9 waits for it.",
+        "The run is cancelled, and ends while the thread is still working. Version 9 waits for it.",
         ask("sync 1000 cancels"),
         {"v9": "200: ended", "v8": "200: ended"},
         ("left behind",),
@@ -530,9 +530,9 @@ PRESETS = [
         "v9",
         "versions",
         "cancel",
-        "Version 9 does not tell its thread",
-        "The run is cancelled while task 1 works, and the thread takes task 2. In version 10 the "
-        "list is taken away from it at once.",
+        "Version 9 does not tell its thread of a cancellation",
+        "The run is cancelled while task 1 works, and the thread goes on to task 2. In version 10, "
+        "the run takes the list away from the thread at once.",
         ask("sync 600 cancels", "sync 80"),
         {"v10": "200: ended, never started and named", "v9": "200: ended, ended"},
         ("cancel",),
@@ -556,8 +556,8 @@ PRESETS = [
         "v11",
         "versions",
         "place",
-        "Version 11 throws away what a task hands back",
-        "Task 1 hands back a coroutine, which version 12 awaits on the loop.",
+        "Version 11 throws away the coroutine that a task returns",
+        "Task 1 hands back a coroutine. Version 12 awaits it on the loop.",
         ask("sync 60 hands back", "async 60"),
         {"v12": "200: ended, ended", "v11": "200: ended, ended"},
         ("handed back",),
@@ -568,8 +568,8 @@ PRESETS = [
         "versions",
         "isolate",
         "Version 12 ends a run because one task exits",
-        "Task 1 calls `sys.exit` in its thread. In version 13 that is a failure of the task, and "
-        "the next one runs.",
+        "Task 1 calls `sys.exit` in its thread. In version 13, that is a failure of the task, and "
+        "the next task runs.",
         ask("sync 60 exits", "sync 60"),
         {"v13": "200: failed, ended", "v12": "200: failed, never started and named"},
         ("isolate", "connection"),
@@ -580,7 +580,7 @@ PRESETS = [
         "versions",
         "capture",
         "Version 13 takes a generator function for a task",
-        "To call a generator function runs nothing. Version 14 says so where it is added.",
+        "Calling a generator function runs none of its code. Version 14 refuses it in `add_task`.",
         ask("sync 60 is a generator"),
         {"v14": "500: never started", "v13": "200: never started"},
         ("generator",),
@@ -601,7 +601,7 @@ PRESETS = [
         MENDS,
     ),
 ]
-"""All of them, in the order in which they are offered."""
+"""All presets, in the order in which the page lists them."""
 
 NOT_SHOWN: dict[str, str] = {}
 """The rules that no preset can show, each with the reason."""

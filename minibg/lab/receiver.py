@@ -1,4 +1,4 @@
-"""The receiver of webhooks: it answers 202, and does its work in the background.
+"""The receiver of webhooks: it answers 202 and does its work in the background.
 
 What may live here: the application and its tasks, as a user of minibg would write them.
 """
@@ -22,12 +22,12 @@ from minibg.lab.recorder import (
 )
 
 MAX_PAYLOAD = 25 * 1024 * 1024
-"""How many bytes a payload has at most, as GitHub documents it."""
+"""The size in bytes of the largest payload that GitHub sends, as it documents."""
 
 
 @dataclass
 class Delivery:
-    """One webhook, and what the first task finds out about its signature."""
+    """One webhook, and the first task's verdict on its signature."""
 
     id: str
     body: bytes
@@ -36,32 +36,32 @@ class Delivery:
 
 
 def sign(secret: bytes, body: bytes) -> str:
-    """The `X-Hub-Signature-256` of that body, as GitHub computes it."""
+    """The `X-Hub-Signature-256` of a body, as GitHub computes it."""
     return "sha256=" + hmac.digest(secret, body, "sha256").hex()
 
 
 async def verify_signature(delivery: Delivery, secret: bytes) -> None:
-    """Find out whether the sender knows the secret. Async: a thread would take longer to reach."""
+    """Check whether the sender knows the secret. It is async, since a hop would take longer."""
     expected = sign(secret, delivery.body)
     is_valid = hmac.compare_digest(delivery.signature.encode(), expected.encode())
     delivery.verdict = "valid" if is_valid else "invalid"
 
 
 def call_downstream(delivery: Delivery, url: str) -> None:
-    """Hand it on. A status of 400 or more is a failure too."""
+    """Pass the delivery on. A status of 400 or more is a failure too."""
     direct = build_opener(ProxyHandler({}))  # downstream is on this machine, whatever proxy is set
     direct.open(url, delivery.body, timeout=5).close()
 
 
 def store_delivery(delivery: Delivery, database: Path) -> None:
-    """Keep it, and the verdict with it."""
+    """Store the delivery, with the verdict on its signature."""
     row = (delivery.id, delivery.verdict, delivery.body)
     with closing(sqlite3.connect(database, timeout=60)) as connection, connection:
         connection.execute("INSERT INTO deliveries VALUES (?, ?, CAST(? AS TEXT))", row)
 
 
 def write_log(delivery: Delivery, log: Path) -> None:
-    """Leave a line for people to read."""
+    """Append a line for people to read."""
     with log.open("a", encoding="utf-8") as lines:
         lines.write(f"{delivery.id} {len(delivery.body)} bytes, signature {delivery.verdict}\n")
 
@@ -73,9 +73,9 @@ def create_app(
 
     Args:
         directory: Where it keeps `deliveries.sqlite` and `deliveries.log`.
-        secret: What its senders sign with.
-        downstream: The URL that each delivery is handed on to.
-        on_end: Given the recording of each request, when its last task has ended.
+        secret: The secret with which its senders sign.
+        downstream: The URL to which each delivery is passed on.
+        on_end: Called with the recording of each request when its last task has ended.
     """
     database, log = directory / "deliveries.sqlite", directory / "deliveries.log"
 

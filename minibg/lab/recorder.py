@@ -1,11 +1,10 @@
-"""Records what becomes of a request: an ASGI middleware and a subclass of `BackgroundTasks`.
+"""Records what happens to a request: an ASGI middleware and a subclass of `BackgroundTasks`.
 
 The middleware opens a recording for each request and puts it into a context variable, where the
-task list finds it. So two requests never mix, and the core needs no hook. Whoever wants to see it
-grow listens to its changes.
+task list finds it. So two requests never mix, and the mechanism knows nothing of recordings. A
+listener hears of each change of a recording at once.
 
-What may live here: noting what happened, where and when. How that is shown is the business of
-`timeline.py`.
+What may live here: recording what happened, where and when. `timeline.py` and the page show it.
 """
 
 import asyncio
@@ -39,9 +38,9 @@ class Event:
     Args:
         what: What it is, in words.
         place: Where it happens: "event loop", "worker 1" and so on, or "client".
-        failed: Whether an exception has ended it; `detail` is its type.
-        kind: "mark" for a moment, "log" for what was logged, or what it is that takes its time:
-            "task", "endpoint", "dependency", "on_error", "not recorded".
+        failed: Whether an exception has ended it; then `detail` is the exception's type.
+        kind: "mark" for a moment, "log" for a log record, or the kind of a span of time: "task",
+            "endpoint", "dependency", "on_error", "not recorded".
         task: Which task of its request it belongs to, counted from 0.
         message: The ASGI message that it stands for.
     """
@@ -58,7 +57,7 @@ class Event:
 
     @property
     def seconds(self) -> float:
-        """How long it took; nothing, if it never began."""
+        """How long it took; 0 if it never began."""
         return 0.0 if self.start == inf else self.end - self.start
 
     @property
@@ -74,11 +73,11 @@ class Event:
 
 
 CANCELLATIONS = ("CancelledError", "Cancelled", "GeneratorExit")
-"""What cuts an event off, by name: asyncio's exception, trio's, and that of a closed generator."""
+"""The exceptions that cut an event off: asyncio's, trio's, and that of a closed generator."""
 
 Change = Literal["begin", "finish", "mark"]
 Listener = Callable[[Change, Event, "Recording"], object]
-"""Told of each change of a recording when it happens, in the thread in which it does."""
+"""Called for each change of a recording, at once and in the thread in which it happens."""
 
 
 def _ignore(change: Change, event: Event, recording: "Recording") -> None: ...
@@ -86,7 +85,7 @@ def _ignore(change: Change, event: Event, recording: "Recording") -> None: ...
 
 @dataclass
 class Recording:
-    """What became of one request, and of each of its tasks, in the order in which it was added."""
+    """What happened in one request, and to its tasks, in the order in which they were added."""
 
     events: list[Event] = field(default_factory=list)
     tasks: list[Event] = field(default_factory=list)
@@ -101,14 +100,14 @@ class Recording:
         self.on_change("mark", event, self)
 
     def expect_task(self, what: str, task: int | None = None) -> Event:
-        """A task that has not started."""
+        """Add a task that has not started."""
         event = Event(what, kind="task", task=len(self.tasks) if task is None else task)
         self.tasks.append(event)
         return event
 
     @contextmanager
     def happening(self, event: Event) -> Iterator[None]:
-        """The context in which an event happens. What is no task is recorded with it."""
+        """The context in which an event happens. It adds the event, unless that is a task."""
         if event.kind != "task":
             self.events.append(event)
         event.place, event.start = current_place(), perf_counter()
@@ -123,7 +122,7 @@ class Recording:
             self.on_change("finish", event, self)
 
     def around(self, call: Call, task: BackgroundTask) -> Any:
-        """Record a task of any list of minibg's: for `minibg.background.around_tasks`."""
+        """Record a task of any of minibg's lists: a value for `minibg.background.around_tasks`."""
         event = self.expect_task(task.name.rpartition(".")[2])
         return within(self.happening(event), partial(call, task))
 
@@ -137,11 +136,11 @@ class RecordingMiddleware:
 
     Args:
         app: The application inside.
-        on_end: Given the recording when the last task of the request has ended.
-        on_change: Told of each change of a recording.
-        records_lists: Whether to record the tasks of all of minibg's lists, which need not be
-            `RecordingTasks` then. If the application goes on after its answer without any of
-            these, because the list is not minibg's, that is an event as well: "not recorded".
+        on_end: Called with the recording when the last task of the request has ended.
+        on_change: Called for each change of a recording.
+        records_lists: Whether to record the tasks in all of minibg's lists, not only those in
+            `RecordingTasks`. If the application goes on after its answer without such a task,
+            because it has a list of FastAPI's, for example, that time is "not recorded".
     """
 
     def __init__(
@@ -197,7 +196,7 @@ Around = Callable[[Call, BackgroundTask], Any]
 
 
 def _both(around: Around) -> Around:
-    """That, and within it what an outer middleware does around each task."""
+    """`around`, and inside it the `around_tasks` of an outer middleware, if there is one."""
     outer = around_tasks.get()
     if outer is None:
         return around
@@ -205,8 +204,8 @@ def _both(around: Around) -> Around:
 
 
 NOTHING_SECONDS, PAUSE_SECONDS = 0.002, 0.02
-"""How long an application may go on after its answer before that is shown: without any task that is
-recorded, and without one before, between or after those that are."""
+"""How long an application may go on after its answer before that time is shown as not recorded: if
+no task is recorded, and otherwise before, between or after the recorded tasks."""
 
 
 def _note_unrecorded(recording: Recording) -> None:
@@ -230,10 +229,11 @@ UNRECORDED = "not recorded: a list that is not minibg's, or waiting, or what is 
 
 
 class RecordingHandler(logging.Handler):
-    """Records what is logged while a request is served, with the request.
+    """Adds warnings and errors in the log to the recording of the request that is being served.
 
     Args:
-        elsewhere: Where that is recorded which is logged at other times, if anywhere.
+        elsewhere: The recording for those logged outside of any request; without it, they are
+            ignored.
     """
 
     def __init__(self, elsewhere: Recording | None = None) -> None:
@@ -241,7 +241,7 @@ class RecordingHandler(logging.Handler):
         self.elsewhere = elsewhere
 
     def emit(self, record: logging.LogRecord) -> None:
-        """Record it, and the failure without its traceback."""
+        """Record the message, with its exception, but without the traceback."""
         recording = current_recording.get(self.elsewhere)
         if recording is None:
             return
@@ -252,7 +252,7 @@ class RecordingHandler(logging.Handler):
 
 
 class RecordingTasks(BackgroundTasks):
-    """`BackgroundTasks` whose tasks are recorded: an event for each call, the first when added."""
+    """`BackgroundTasks` whose tasks are recorded, each call as an event of its own."""
 
     def prepare(self, task: Any) -> Any:
         task = super().prepare(task)
@@ -279,7 +279,7 @@ class FailFastRecordingTasks(FailFastTasks, RecordingTasks):
 
 
 class _Worker(threading.local):
-    """This thread, by a short name: a number is given to each thread that is asked for its own."""
+    """A short name for the current thread. Threads are numbered when they first ask for theirs."""
 
     numbers = count(1)
 

@@ -1,4 +1,4 @@
-"""Runs the receiver on uvicorn, delivers to it, and prints what happened.
+"""Runs the receiver on uvicorn, delivers webhooks to it, and prints what happened.
 
 What may live here: putting the parts together, and what is printed when.
 """
@@ -39,14 +39,14 @@ LEGEND = (
 
 
 class UsageError(Exception):
-    """What the person at the command line can put right, said in one line."""
+    """An error that the person at the command line can correct, in one line."""
 
 
 def read_payload(path: Path | None) -> bytes:
     """The content of a JSON file, or a push event.
 
     Raises:
-        UsageError: If it cannot be read, is not JSON, or is larger than the receiver takes.
+        UsageError: If the file cannot be read, is not JSON, or is larger than the receiver takes.
     """
     if path is None:
         return PUSH_EVENT
@@ -66,7 +66,7 @@ def listen(port: int) -> socket.socket:
     """A socket that listens on that port of the loopback interface, or on a free one for 0.
 
     Raises:
-        UsageError: If the port is not to be had.
+        UsageError: If the port is in use, or cannot be bound for another reason.
     """
     try:
         return socket.create_server((HOST, port))
@@ -76,12 +76,12 @@ def listen(port: int) -> socket.socket:
 
 
 def url_of(sock: socket.socket) -> str:
-    """The address of what is bound to that socket."""
+    """The URL of the server that listens on a socket."""
     return "http://{}:{}".format(*sock.getsockname())
 
 
 class Server(uvicorn.Server):
-    """Serves as long as deliveries are made, and then until the last background task has ended."""
+    """Serves until all deliveries have been made and the last background task has ended."""
 
     def __init__(
         self, app: ASGIApp, deliveries: Generator[Answer], on_answer: Callable[[Answer], object]
@@ -91,7 +91,7 @@ class Server(uvicorn.Server):
         self.on_answer = on_answer
 
     async def main_loop(self) -> None:
-        """What uvicorn calls when it is ready to serve: the moment to begin."""
+        """Begin to deliver: uvicorn calls this when it is ready to serve."""
         client = asyncio.create_task(asyncio.to_thread(self._deliver))
         await super().main_loop()
         await client
@@ -119,14 +119,14 @@ def exchange(
     Returns when the last background task has ended.
 
     Args:
-        sock: Listens; is closed at the end.
+        sock: A listening socket, which is closed at the end.
         directory: Where the receiver keeps what it gets.
-        deliveries: Makes a delivery for each answer that is asked of it.
+        deliveries: Makes one delivery for each answer that is taken from it.
         on_answer: Called with each answer, in the client's thread.
         on_end: Called with each recording, on the event loop, when the last of its tasks has ended.
     """
     with socket.socket() as refusing:
-        # Bound but not listening: who connects is refused, and nobody else can take the port.
+        # Bound but not listening: connections are refused, and nobody else can take the port.
         refusing.bind((HOST, 0))
         app = create_app(directory, SECRET, f"{url_of(refusing)}/builds", on_end)
         Server(app, deliveries, on_answer).run(sockets=[sock])
@@ -140,7 +140,7 @@ class LogLines(logging.Handler):
         self.lines: Counter[str] = Counter()
 
     def emit(self, record: logging.LogRecord) -> None:
-        """Count this record."""
+        """Count the line of this record."""
         line = f"{record.levelname} {record.getMessage().strip()}"
         if record.exc_info:
             line += f": {record.exc_info[1]!r}"
@@ -158,12 +158,12 @@ def watch(
     """Deliver the payload, and print the timeline of one delivery or the summary of many.
 
     Args:
-        sock: Listens; is closed at the end.
-        payload: What is delivered.
-        count: How often.
+        sock: A listening socket, which is closed at the end.
+        payload: The body of each delivery.
+        count: How many deliveries to make.
         fail_fast: Whether the first failure stops the other tasks.
-        plain: Whether to print without colours and without what moves.
-        picture: Where that is saved as well, as SVG or text.
+        plain: Whether to print without colours and without progress bars.
+        picture: The file in which to save the output as well, as SVG or text.
     """
     console = Console(highlight=False, markup=False, force_terminal=False if plain else None)
     directory, log = Path(mkdtemp(prefix="minibg-")), LogLines()
@@ -189,7 +189,7 @@ def _watch_one(run: Callable[..., None], console: Console) -> RenderableType:
 
     def on_answer(answer: Answer) -> None:
         answers.append(answer)
-        print(describe(answer), flush=True)  # rich would take its time while the tasks are timed
+        print(describe(answer), flush=True)  # rich is slow, and the tasks are being timed
 
     run(on_answer, recordings.append)
     timeline = draw(recordings[0], answers[0])

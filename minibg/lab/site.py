@@ -1,9 +1,10 @@
-"""The lab's own application: its page, its presets, the source it shows, and its runs.
+"""The lab's own application: its page, its presets, the source that it shows, and its runs.
 
-It answers to its own address only: a page of another site may neither read what it says nor start a
-run, whatever name leads to 127.0.0.1. JSON is read as JSON only.
+It answers requests to its own address only: a page of another site can neither read an answer nor
+start a run, even by a host name that resolves to 127.0.0.1. A body is read as JSON only if its
+content type is JSON's, which no form of another site can send.
 
-What may live here: what the lab answers. What a run does is the business of `experiment.py`.
+What may live here: the lab's answers. `experiment.py` performs the runs.
 """
 
 import socket
@@ -37,11 +38,11 @@ TYPES = {
 }
 POLICY = "default-src 'self'; style-src 'self' 'unsafe-inline'; img-src 'self' data: blob:"
 RUNNING = 4
-"""How many runs may go on at a time, of all visitors."""
+"""How many runs may go on at a time, for all visitors together."""
 KEPT = 20
-"""How many runs that are over can still be asked for."""
+"""How many finished runs are kept when another one begins."""
 VISITOR = "visitor"
-"""The cookie by which a visitor is known."""
+"""The cookie that identifies a visitor."""
 
 
 class OwnAddressOnly:
@@ -57,30 +58,30 @@ class OwnAddressOnly:
             port = (scope.get("server") or ("", 0))[1]
             own = [f"{name}:{port}" for name in ("127.0.0.1", "localhost", "[::1]")]
             if host not in own or origin not in (None, f"http://{host}"):
-                text = f"the lab answers to {own[0]} and {own[1]} alone, and to its own page"
+                text = f"the lab answers to {own[0]} and {own[1]} only, and only to its own page"
                 await PlainTextResponse(text, 403)(scope, receive, send)
                 return
         await self.app(scope, receive, send)
 
 
 class Runs:
-    """The runs that go on, and the last that are over."""
+    """The runs that are going on, and the last ones that are over."""
 
     def __init__(self) -> None:
         self.runs: dict[str, Experiment] = {}
         self.of_visitor: dict[str, Experiment] = {}
 
     def add(self, spec: RunSpec, visitor: str) -> str:
-        """A run for a visitor.
+        """Make a run for a visitor, and return its id.
 
         Raises:
-            HTTPException: 409, if the visitor has one, or if too many go on.
+            HTTPException: 409, if a run of the visitor is going on, or too many others are.
         """
         its = self.of_visitor.get(visitor)
         if its is not None and not its.is_over:
-            raise HTTPException(409, "a run of yours goes on: stop it, or wait for its end")
+            raise HTTPException(409, "your last run is still going: stop it, or wait for its end")
         if sum(not run.is_over for run in self.runs.values()) >= RUNNING:
-            raise HTTPException(409, f"{RUNNING} runs go on already: try again in some seconds")
+            raise HTTPException(409, f"{RUNNING} runs are already going: try again in some seconds")
         for over in [name for name, run in self.runs.items() if run.is_over][:-KEPT]:
             del self.runs[over]
         name = token_urlsafe(8)
@@ -88,18 +89,18 @@ class Runs:
         return name
 
     def get(self, name: str) -> Experiment:
-        """A run.
+        """The run of that id.
 
         Raises:
-            HTTPException: 404, if there is none of that name.
+            HTTPException: 404, if there is no such run.
         """
         if name not in self.runs:
-            raise HTTPException(404, "there is no such run, or it was long ago")
+            raise HTTPException(404, "there is no such run, or it is too old to be kept")
         return self.runs[name]
 
 
 def create_app(hosted: Hosted | None = None) -> MiniBG:
-    """The lab.
+    """The lab's application.
 
     Args:
         hosted: The visitor's own application, if there is one.
@@ -172,7 +173,7 @@ def create_app(hosted: Hosted | None = None) -> MiniBG:
         return told(hosted)
 
     def end() -> None:
-        """End what goes on, and so all streams that tell of it."""
+        """End all runs, and so the streams of their events."""
         for run in runs.runs.values():
             run.stop()
         if hosted is not None:
@@ -183,20 +184,20 @@ def create_app(hosted: Hosted | None = None) -> MiniBG:
 
 
 class Server(uvicorn.Server):
-    """Ends the lab's streams first: uvicorn waits for them, and they would go on for ever."""
+    """Ends the lab's streams before it shuts down, since uvicorn waits until they have ended."""
 
     def __init__(self, config: uvicorn.Config, app: MiniBG) -> None:
         super().__init__(config)
         self.app = app
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
-        """Shut down as uvicorn does."""
+        """End the streams, and shut down as uvicorn does."""
         self.app.state.end()
         await super().shutdown(sockets)
 
 
 def told(broadcast: Broadcast) -> EventSourceResponse:
-    """All events, as a stream of Server-Sent Events."""
+    """The events of a run as a stream of Server-Sent Events."""
 
     async def stream() -> AsyncIterator[ServerSentEvent]:
         async for event in broadcast.follow():
@@ -207,7 +208,7 @@ def told(broadcast: Broadcast) -> EventSourceResponse:
 
 
 def contender(name: str) -> dict[str, Any]:
-    """What the page is told of a contender."""
+    """A contender as the page gets it."""
     why, title = why_not(name), title_of(name)
     title = title.capitalize() if title.startswith("version") else title
     return {
@@ -221,10 +222,10 @@ def contender(name: str) -> dict[str, Any]:
 
 
 def check(spec: RunSpec) -> None:
-    """Refuse what cannot be run.
+    """Refuse a run that is not possible.
 
     Raises:
-        HTTPException: 422, with what was wrong and what was expected.
+        HTTPException: 422; the detail says what was wrong and what was expected.
     """
     for name in spec.contenders:
         if why := _unusable(name):
@@ -233,17 +234,17 @@ def check(spec: RunSpec) -> None:
             known = " and ".join(map(title_of, WITH_DEPENDENCIES))
             raise HTTPException(422, f"{title_of(name)} has no yield dependencies; {known} have")
     if len(set(spec.contenders)) < len(spec.contenders):
-        raise HTTPException(422, "each contender can be named once")
+        raise HTTPException(422, "each contender can be named only once")
     total = sum(task.ms for task in spec.request.tasks)
     if total > LIMITS["ms_together"]:
         most = LIMITS["ms_together"]
         raise HTTPException(422, f"all tasks together may take {most} ms, not {total}")
     if spec.request.fail_fast and "minibg" not in spec.contenders:
-        raise HTTPException(422, "fail_fast is a policy of minibg, which is not among contenders")
+        raise HTTPException(422, "fail_fast is a policy of minibg, which is not a contender here")
 
 
 def _unusable(name: str) -> str:
-    """Why there is no such contender; nothing, if there is."""
+    """Why a contender cannot be used; an empty string if it can."""
     if name not in APPLICATIONS:
         return f"there is no contender {name!r}; there are {', '.join(APPLICATIONS)}"
     return why_not(name)
@@ -258,7 +259,7 @@ def static(name: str) -> Response:
     """A file of the page.
 
     Raises:
-        HTTPException: 404, if there is none of that name.
+        HTTPException: 404, if the page has no such file.
     """
     kind = TYPES.get(name.rpartition(".")[2])
     if kind is None or "/" in name or not (STATIC / name).is_file():

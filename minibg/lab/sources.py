@@ -1,7 +1,6 @@
 """The source that the lab shows beside a timeline: each line as HTML, with Pygments' classes.
 
-What may live here: reading and highlighting. Which functions are a mechanism is said by
-`stepping.py`.
+What may live here: reading and highlighting. `stepping.py` says which functions are a mechanism.
 """
 
 from functools import cache
@@ -18,7 +17,7 @@ from minibg.lab.stepping import FUNCTIONS, codes_of, file_of, shown_as
 
 @cache
 def sources_of(contender: str) -> list[dict[str, Any]]:
-    """The functions of a contender's mechanism, file by file, in the order in which they stand."""
+    """The functions of a contender's mechanism, in the order of their files."""
     shown = []
     for file, ranges in _ranges(contender).items():
         lines = file.read_text(encoding="utf-8").splitlines()
@@ -31,7 +30,7 @@ def sources_of(contender: str) -> list[dict[str, Any]]:
 
 
 def _ranges(contender: str) -> dict[Path, list[tuple[int, int]]]:
-    """For each file the lines that are shown, counted from 1; none, where all of them are."""
+    """The ranges of lines that are shown, by file; no range where the whole file is shown."""
     if contender not in FUNCTIONS:
         return {file_of(contender): []}
     found: dict[Path, list[tuple[int, int]]] = {}

@@ -1,8 +1,8 @@
-"""Which line of a mechanism runs when, and how its list stands: `sys.settrace`, for its code only.
+"""Reports each line of a mechanism when it runs, and the state of its list, by `sys.settrace`.
 
-It is entered for a stepped run alone, since each line costs time.
+Only a stepped run is traced, since tracing slows each line, and only the mechanism's code is.
 
-What may live here: which functions those are, and what is told of a line.
+What may live here: the choice of that code, and what is reported of a line.
 """
 
 import sys
@@ -38,12 +38,12 @@ FUNCTIONS: dict[str, dict[str, tuple[str, ...]]] = {
         "starlette.background": ("BackgroundTask.__call__",),
     },
 }
-"""The functions that are shown and stepped through, by the modules from which the contender has
-them. Where such a function is inherited, it stands in another file."""
+"""For each framework, the functions that are shown and stepped through, by the modules that offer
+them. An inherited function is defined in another file. A version is shown whole."""
 
 
 def codes_of(contender: str) -> list[CodeType]:
-    """The code of a framework's functions, where each is defined."""
+    """The code of a framework's functions, from the files that define them."""
     functions: list[Any] = [
         reduce(getattr, name.split("."), import_module(module))
         for module, names in FUNCTIONS[contender].items()
@@ -53,7 +53,7 @@ def codes_of(contender: str) -> list[CodeType]:
 
 
 def file_of(version: str) -> Path:
-    """Where the source of a version stands: all of it is shown, and stepped through."""
+    """The file of a version's source."""
     spec = find_spec(VERSIONS[version])
     assert spec is not None
     assert spec.origin is not None
@@ -61,12 +61,12 @@ def file_of(version: str) -> Path:
 
 
 def shown_as(file: str | Path) -> str:
-    """The name of a file on the page, with its package: frameworks call theirs the same."""
+    """The name of a file on the page, with its package, since frameworks share names of files."""
     return "/".join(Path(file).parts[-2:])
 
 
 class Stepper:
-    """A context in which each line of a contender's mechanism is told."""
+    """A context in which each line of a contender's mechanism is reported."""
 
     def __init__(self, contender: str, tell: Tell) -> None:
         self.tell = tell
@@ -98,7 +98,7 @@ class Stepper:
         return self.line
 
     def line(self, frame: FrameType, event: str, arg: Any) -> Callable[..., Any]:
-        """Tell a line of such a frame."""
+        """Report a line of such a frame."""
         if event == "line":
             self.tell(
                 "line",
@@ -112,7 +112,7 @@ class Stepper:
 
     @staticmethod
     def _list(frame: FrameType) -> list[str] | None:
-        """The tasks that stand in the list, or the lists, that a frame runs, if it runs any."""
+        """The tasks in the list, or the lists, that a frame runs; None if it runs none."""
         names = frame.f_locals
         lists = names.get("lists") or names.get("injected") or [names.get("self")]
         found = [getattr(one, "tasks", None) for one in lists]
@@ -122,6 +122,6 @@ class Stepper:
 
 
 def name_of(task: Any) -> str:
-    """The name by which a task is known on the page, from that of its function."""
+    """The name of a task on the page, made from the name of its function."""
     func = getattr(task, "func", task)
     return str(getattr(func, "__name__", type(func).__name__)).replace("_", " ")

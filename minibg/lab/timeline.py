@@ -1,7 +1,7 @@
 """Shows what was recorded: one request as a timeline, many as a summary, in a terminal or a file.
 
-What may live here: turning times into words and bars. Each place has its colour, and whatever a
-colour says is said in words as well.
+What may live here: turning times into words and bars. Each place has its colour, and words repeat
+what a colour says.
 """
 
 import re
@@ -24,21 +24,21 @@ from minibg.lab.recorder import Event, Recording
 WIDTH = 110
 """How wide a picture in a file is, in characters."""
 FORMATS = (".svg", ".txt")
-"""How the name of such a file ends."""
+"""The suffixes that such a file may have."""
 
 COLOURS = {"client": "cyan", "event loop": "green", "nowhere": "bold red"}
 WORKERS_COLOUR = "yellow"
 FAILURES_COLOUR = "bold red"
 BEFORE = 0.2
-"""Which part of the axis may be taken by the client's waiting until its request arrives."""
+"""How much of the client's wait before the request arrives is shown at most, as a part of the time
+from then on."""
 
 
 class Bar:
     """The time of an event on an axis from `first` to `last`, which is as wide as its cell.
 
-    What began before is shown from there on.
-
-    What took no time is a tick there, and what took little is at least one character long.
+    An event that began before `first` is shown from there on. One that took no time is a tick, and
+    any other is at least one character long.
     """
 
     def __init__(self, event: Event, first: float, last: float) -> None:
@@ -61,7 +61,7 @@ class Bar:
 
 
 def describe(answer: Answer) -> str:
-    """What the client got, and when."""
+    """The answer that the client got, and when, in words."""
     return f"{_status(answer)}, {_ms(answer.seconds)} ms after the client began to send"
 
 
@@ -150,6 +150,6 @@ def save(path: Path, picture: RenderableType) -> None:
 
 
 def _svg(console: Console) -> str:
-    """Rich's SVG in the fonts of whoever looks at it: rich's own are fetched from another host."""
+    """Rich's SVG without the fonts that it would fetch from another host."""
     svg = console.export_svg(title="minibg")
     return re.sub(r"\s*@font-face \{.*?\}", "", svg, flags=re.DOTALL)

@@ -1,9 +1,9 @@
-"""The work that a visitor has composed: tasks, an endpoint's part in them, a dependency.
+"""The work that a visitor has composed: the tasks, the endpoint and the dependency.
 
-All contenders are given the same functions, which record themselves when they run. So nothing of a
-contender's is changed, and what is compared is what it does with them.
+All contenders are given the same functions, which record themselves when they run. So no contender
+is changed, and the comparison shows only how it treats these functions.
 
-What may live here: what the composed request does. Who calls it is `applications.py`.
+What may live here: what the composed request does. `applications.py` calls it.
 """
 
 import asyncio
@@ -20,11 +20,11 @@ from minibg.lab.composition import RequestSpec, TaskSpec
 from minibg.lab.recorder import Event, current_recording
 
 PIECES = 3
-"""Of a streamed answer."""
+"""How many pieces a streamed answer has."""
 PAUSE = 0.1
-"""Seconds between its pieces."""
+"""Seconds between two pieces."""
 ADDED_MS = 50
-"""How long a task takes that another has added, and what a task hands back."""
+"""How many milliseconds an added task takes, or a coroutine that a task hands back."""
 
 AddTask = Callable[..., object]
 
@@ -34,12 +34,12 @@ class HandledError(Exception):
 
 
 def recorded(what: str, kind: str) -> AbstractContextManager[None]:
-    """The context of what happens in the request that is being served."""
+    """The context that records an event in the request that is being served."""
     return current_recording.get().happening(Event(what, kind=kind))
 
 
 class Work:
-    """What is done for one request."""
+    """The work of one request."""
 
     def __init__(self, spec: RequestSpec) -> None:
         self.spec = spec
@@ -48,11 +48,12 @@ class Work:
         self.add_task: AddTask | None = None
 
     def endpoint(self, add_task: AddTask, add_own: AddTask | None = None) -> None:
-        """What the endpoint does before it returns: it adds all tasks.
+        """Do what the endpoint does before it returns: add all tasks.
 
         Args:
-            add_task: That of the list.
-            add_own: That of the response's own background, if it has one: the last task goes there.
+            add_task: The method of the list.
+            add_own: The method of the response's own background, if it has one. It is given the
+                last task.
         """
         self.run, self.add_task = asyncio.current_task(), add_task
         with recorded("endpoint", "endpoint"):
@@ -61,12 +62,12 @@ class Work:
                 given = {"func": "a keyword"} if task.does == "is given func" else {}
                 add(self.function(task), **given)
             if self.spec.endpoint == "raises":
-                self.add_task = None  # or the list would stay alive, and could not say so
+                self.add_task = None  # else the list stays alive, and does not name its tasks
                 raise ValueError("the endpoint raises")
 
     @contextmanager
     def held(self, add_task: AddTask) -> Iterator[None]:
-        """What a `yield` dependency holds, as a database session is, and what closing it does."""
+        """What a `yield` dependency holds, such as a database session, and what closing it does."""
         with recorded("dependency, open until it is closed", "dependency"):
             yield
             if self.spec.dependency == "fails closing":
@@ -77,7 +78,7 @@ class Work:
                 add_task(self.function(added, ", added by the dependency"))
 
     def function(self, task: TaskSpec, by: str = "") -> Callable[..., Any]:
-        """The next task."""
+        """The function of the next task."""
         number = next(self.numbers)
         name, seconds = f"task {number + 1}", task.ms / 1000
         what = f"{name}: {task.said}{by}"
@@ -98,7 +99,7 @@ class Work:
         async def async_task(**given: str) -> Any:
             with happening():
                 if task.does == "blocks":
-                    time.sleep(seconds)  # noqa: ASYNC251  # that is what it shows
+                    time.sleep(seconds)  # noqa: ASYNC251  # the mistake that it shows
                 elif cancels:
                     await pause(seconds / 2)
                     self.cancel()
@@ -116,7 +117,7 @@ class Work:
         return func
 
     def end(self, task: TaskSpec, number: int) -> Any:
-        """What a task does when its time is over."""
+        """Do what the task does when its time is over."""
         name = f"task {number + 1}"
         if task.does in ("fails", "cancels and fails"):
             raise ValueError(f"{name} fails")
@@ -131,20 +132,20 @@ class Work:
         return None
 
     async def handed_back(self, number: int) -> None:
-        """What a task hands back to be awaited."""
+        """The coroutine that a task hands back."""
         recording = current_recording.get()
         event = recording.expect_task(f"what task {number + 1} handed back", number)
         with recording.happening(event):
             await asyncio.sleep(ADDED_MS / 1000)
 
     def cancel(self) -> None:
-        """Cancel the run, as a server does that has no more time."""
+        """Cancel the run, as a server does whose time to shut down is over."""
         assert self.run is not None
         self.run.cancel()
 
 
 async def pause(seconds: float) -> None:
-    """Sleep; but for no time at all, without letting anybody else run."""
+    """Sleep. For 0 seconds, return at once, and do not let anything else run."""
     if seconds:
         await asyncio.sleep(seconds)
 

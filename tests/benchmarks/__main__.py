@@ -1,9 +1,9 @@
 """The command line of the benchmarks: `python -m tests.benchmarks`.
 
-It wants the extra `bench`, and wrk, and takes about ten minutes on a machine that does nothing
-else. What is not installed is named and left out.
+It needs the extra `bench`, and wrk, and takes about ten minutes on a machine that does nothing
+else. It names what is not installed, and leaves it out.
 
-What may live here: options, what is measured in which order, and where it is written.
+What may live here: options, what is measured in which order, and where the results are written.
 """
 
 import argparse

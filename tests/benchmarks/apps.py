@@ -1,7 +1,7 @@
-"""Every framework's application for every row, as far as both are there.
+"""The application of each framework for each row, as far as the framework can serve the row.
 
-A framework's module in `peers/` has a function for each kind of row that it can serve. What it
-lacks is left out of that row, and not worked around; so is a framework that is not installed.
+A framework's module in `peers/` has a function for each kind of row that it can serve. A row leaves
+out a framework that lacks the feature, without a workaround, and one that is not installed.
 """
 
 from functools import cache

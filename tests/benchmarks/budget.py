@@ -1,13 +1,13 @@
-"""What minibg executes for one request, counted, and held against a budget.
+"""The instructions that minibg executes for one request, counted, and compared with a budget.
 
-Counted is every bytecode instruction in minibg's own functions, on the loop and in threads. That is
-exactly the same each time, on each machine and under each load, and differs only by Python's minor
-version. `functions` of them enter a function, or go on in a coroutine that has waited; `calls` call
-anything at all. What a call takes outside of minibg, in anyio, msgspec and C, is
-not seen, nor what `BackgroundTasks.__del__` does. How often minibg waits in anyio is.
+Every bytecode instruction in minibg's own functions counts, on the loop and in threads. The count
+is exactly the same each time, on each machine and under each load, and differs only by Python's
+minor version. Of these instructions, `functions` enter a function, or resume a coroutine that has
+waited; `calls` call anything at all. What a call takes outside of minibg, in anyio, msgspec and C,
+is not seen, nor what `BackgroundTasks.__del__` does. How often minibg waits in anyio is seen.
 
-`python -m tests.benchmarks.budget` prints the counts; with `--write` they become the budget of the
-Python that runs it.
+`python -m tests.benchmarks.budget` prints the counts; with `--write` they become the budget for the
+Python version that runs it.
 """
 
 import argparse

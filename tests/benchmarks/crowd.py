@@ -1,4 +1,4 @@
-"""What many requests at once cost: the wait of the next one for a thread, and memory.
+"""The cost of many requests at once: how long the next one waits for a thread, and the memory.
 
 `python -m tests.benchmarks.crowd` prints both, minibg beside Starlette.
 """

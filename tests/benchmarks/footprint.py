@@ -1,4 +1,4 @@
-"""What a framework costs before it serves: the time of its import, the memory of queued tasks."""
+"""A framework's cost before it serves: the time of its import, and the memory of queued tasks."""
 
 import os
 import sys

@@ -1,4 +1,4 @@
-"""How cost grows: with the tasks in a list, and with the connections."""
+"""How costs grow: with the tasks in a list, and with the connections."""
 
 from collections.abc import Iterable, Mapping
 from statistics import median

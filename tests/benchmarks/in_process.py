@@ -1,7 +1,7 @@
 """Requests in process: the application is awaited directly, with a fresh scope each time.
 
-One event loop in one process serves all contenders. `send` takes what it is given. Garbage is
-collected as in production. A slice ends when the tasks of its requests have run.
+One event loop in one process serves all contenders. `send` accepts every message at once. Garbage
+is collected as in production. A slice ends when the tasks of its requests have run.
 """
 
 import asyncio

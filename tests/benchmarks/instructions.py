@@ -1,9 +1,9 @@
-"""Instructions of the processor for one request, as callgrind counts them.
+"""The processor's instructions for one request, as callgrind counts them.
 
-Unlike a time they are the same however busy the machine is: what is compared may be counted one
-after the other. What they leave out is waiting: a thread that wakes costs more time than
-instructions. Counted is the whole process, in process and on asyncio, for `FEW` requests and for
-`MANY`; the slope between the two is one request, without start, imports and warming up.
+Unlike a time, a count does not depend on the load of the machine, so contenders may be counted one
+after the other. The count leaves out waiting: a thread that wakes costs more time than
+instructions. The whole process is counted, in process and on asyncio, for `FEW` requests and for
+`MANY`; the slope between the two is one request, without start, imports and warm-up.
 
 `python -m tests.benchmarks.instructions` prints the table, minibg beside Starlette.
 """

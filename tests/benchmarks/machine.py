@@ -1,4 +1,4 @@
-"""Where something was measured: what a reader has to know to judge the figures."""
+"""The machine of a measurement: what a reader has to know to judge the figures."""
 
 import os
 import platform

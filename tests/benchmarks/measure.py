@@ -1,7 +1,7 @@
 """Costs measured in turns, and the ratios between them.
 
-What may live here: in which order things are measured, and statistics. What a cost is, and how one
-is had, is the business of the callers. Lower is better, always.
+What may live here: the order of the measurements, and statistics. The callers define what a cost is
+and how to measure it. Lower is better, always.
 """
 
 from collections.abc import Callable, Mapping

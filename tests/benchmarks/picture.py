@@ -1,6 +1,6 @@
-"""The pictures: what each framework takes beside minibg, and how cost grows.
+"""The pictures: the cost of each framework beside minibg, and how costs grow.
 
-minibg has the only colour. All is readable on light and on dark.
+Only minibg has a colour. Everything is readable on light and on dark.
 """
 
 from collections.abc import Mapping

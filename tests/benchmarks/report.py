@@ -1,4 +1,4 @@
-"""What is printed: a table for each row as soon as it is measured, and the targets in the end."""
+"""The printed report: a table for each row as soon as it is measured, and then the targets."""
 
 from collections.abc import Iterable, Mapping
 

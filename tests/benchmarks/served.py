@@ -1,7 +1,7 @@
-"""What `uvicorn tests.benchmarks.served:app` serves: the application of one peer for one row.
+"""The application that `uvicorn tests.benchmarks.served:app` serves: one peer's, for one row.
 
-`BENCHMARK` says which, as "peer: row". For each line on the standard input, a line on the standard
-output tells how many tasks have run so far. When the input ends, so does the server: whoever
+`BENCHMARK` names both, as "peer: row". For each line on standard input, a line on standard output
+tells how many tasks have run so far. When the input ends, so does the server: the process that
 started it is gone.
 """
 

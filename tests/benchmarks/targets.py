@@ -1,4 +1,4 @@
-"""What minibg has to reach, beside each framework and in each row."""
+"""The targets that minibg has to reach, beside each framework and in each row."""
 
 from typing import Literal, NamedTuple
 

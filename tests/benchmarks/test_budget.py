@@ -1,6 +1,6 @@
-"""The budget check: no path through minibg is 5 % off what it is allowed to take.
+"""The budget check: each path through minibg is less than 5 % off its budget.
 
-It counts and never times, in a process of its own, where nothing else traces.
+It counts and never times, in a process of its own, in which nothing else traces.
 """
 
 import json

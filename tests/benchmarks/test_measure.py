@@ -1,4 +1,4 @@
-"""What costs and ratios are, and that those who are measured take turns."""
+"""The definitions of costs and ratios, and that the measured contenders take turns."""
 
 import asyncio
 from typing import Literal

@@ -1,4 +1,4 @@
-"""Every framework does the same work in every row, so that to compare them is fair."""
+"""Every framework does the same work in every row, so the comparison is fair."""
 
 import asyncio
 import json

@@ -1,9 +1,9 @@
 """Requests under uvicorn: a process for each application, loaded in turns by wrk.
 
-Under gunicorn it is one worker of uvicorn's, as it is deployed: a process serves alone, beside wrk.
+Under gunicorn, it is one uvicorn worker, as in a deployment: one process serves alone, beside wrk.
 
-A request is done when its tasks have run. A server that accepts more than it finishes would seem
-fast otherwise: so the time goes on until the last task has run.
+A request is done when its tasks have run. Otherwise a server that accepts more requests than it
+finishes would seem fast. So the time goes on until the last task has run.
 """
 
 import os

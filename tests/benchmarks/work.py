@@ -1,7 +1,7 @@
-"""The work that every framework is given: rows, requests, answers, and what runs after them.
+"""The work that every framework is given: rows, requests, answers, and the tasks after them.
 
-What may live here: data, and the functions that are its tasks. How a framework is told to do the
-work stands in `peers/`.
+What may live here: data, and the functions that are its tasks. The modules in `peers/` know how to
+give this work to a framework.
 """
 
 import json

@@ -1,7 +1,7 @@
 """The tasks whose worker the tests kill: `celery -A tests.celery.program worker`.
 
-The worker is told by its environment which broker it has, with which settings, and where its tasks
-leave marks. A test makes an application of its own, with the same tasks, and sends them from there.
+The worker's environment names its broker, its settings, and the place for its tasks' marks. A test
+makes an application of its own, with the same tasks, and sends them from there.
 """
 
 import asyncio

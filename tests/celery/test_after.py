@@ -1,4 +1,4 @@
-"""When a list is sent, and what the client hears where the broker refuses or says nothing."""
+"""When a list is sent, and what the client gets if the broker refuses it or is silent."""
 
 import socket
 import time

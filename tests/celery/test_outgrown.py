@@ -1,4 +1,4 @@
-"""The program `outgrown` with a broker: it kills a worker, once with Celery's own settings."""
+"""The program `outgrown` with a broker: it kills a worker, which has safe settings."""
 
 import importlib
 from pathlib import Path

@@ -1,14 +1,15 @@
-"""What durable lists cost, and what kills do to them: `python -m tests.durable`.
+"""The costs of durable lists, and the effects of kills on them: `python -m tests.durable`.
 
-Both on a real uvicorn in a process of its own. The costs are ratios to `BackgroundTasks` with the
-same tasks, each the quickest of rounds that alternate between the two. The next request of the
-connection waits for the tasks of the one before, so they are in it.
+Both are measured on a real uvicorn in a process of its own. The costs are ratios to
+`BackgroundTasks` with the same tasks, each the quickest of rounds that alternate between the two.
+The next request on the connection waits for the tasks of the one before, so the tasks are included.
 """
 
 import random
 import tempfile
 import time
 from collections import Counter
+from contextlib import closing
 from http.client import HTTPConnection
 from pathlib import Path
 
@@ -59,6 +60,15 @@ def seconds(connection: HTTPConnection, path: str, count: int = REQUESTS) -> flo
     return (time.perf_counter() - began) / count
 
 
+def quickest(port: int, paths: list[str]) -> list[float]:
+    """For each path the seconds of a request, in the quickest of rounds that alternate."""
+    with closing(HTTPConnection("127.0.0.1", port)) as connection:
+        for path in paths:
+            seconds(connection, path, 30)
+        rounds = [[seconds(connection, path) for path in paths] for _ in range(ROUNDS)]
+    return [min(column) for column in zip(*rounds, strict=True)]
+
+
 def costs(synchronous: str) -> dict[tuple[str, int], tuple[float, float]]:
     """For each kind and number of tasks, the seconds of a plain list and of a durable one."""
     found = {}
@@ -66,15 +76,10 @@ def costs(synchronous: str) -> dict[tuple[str, int], tuple[float, float]]:
         served = Killable(Path(name), port)
         (Path(name) / "cost.py").write_text(COST.format(synchronous=synchronous))
         with served.serving("cost:app", "--no-access-log"):
-            connection = HTTPConnection("127.0.0.1", port)
             for kind, count in (("sync", 1), ("sync", 10), ("async", 1), ("async", 10)):
                 paths = [f"/{cls}/{kind}/{count}" for cls in ("plain", "durable")]
-                for path in paths:
-                    seconds(connection, path, 30)
-                rounds = [[seconds(connection, path) for path in paths] for _ in range(ROUNDS)]
-                plain, durable = (min(column) for column in zip(*rounds, strict=True))
+                plain, durable = quickest(port, paths)
                 found[kind, count] = plain, durable
-            connection.close()
     return found
 
 

@@ -1,7 +1,7 @@
 """A real uvicorn in a process of its own, which is killed, and the marks that its tasks leave.
 
-What may live here: starting, asking and killing. A wait has `LIMIT` as its time limit. What has to
-be seen of the marks is said by the tests.
+What may live here: starting, asking and killing. Each wait has `LIMIT` as its time limit. The tests
+say which marks must be seen.
 """
 
 import subprocess

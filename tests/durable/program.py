@@ -1,4 +1,4 @@
-"""Functions of a module, so that another process finds them, and what a test has them do."""
+"""Functions that another process can find, in a module, and what a test has them do."""
 
 from collections.abc import Callable
 from inspect import isawaitable

@@ -1,4 +1,4 @@
-"""**capture** is by value: the copy runs, the first time too, and what has none is refused."""
+"""**capture** is by value: the copy runs, even the first time; a call without one is refused."""
 
 import datetime
 import decimal

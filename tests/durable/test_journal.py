@@ -1,4 +1,4 @@
-"""The file: who owns what, how it grows, and how it is looked at."""
+"""The file: who owns which rows, how it grows, and how people look into it."""
 
 import multiprocessing
 import sqlite3

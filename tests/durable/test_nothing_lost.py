@@ -1,4 +1,4 @@
-"""**nothing lost**: what was accepted runs, though real servers are killed with -9."""
+"""**nothing lost**: accepted tasks run, even if real servers are killed with -9."""
 
 import json
 import os

@@ -1,7 +1,7 @@
 """Any history of processes that share a file, die and start: what becomes of each task.
 
-A process is a journal here, and its memory. It dies as the kernel has it die: its locks are gone,
-its files stay, and nothing it does any more is seen.
+A process here is a journal and its memory. It dies as if the kernel had killed it: its locks are
+gone, its files stay, and nothing that it still does is seen.
 """
 
 import sqlite3

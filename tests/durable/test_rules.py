@@ -1,4 +1,4 @@
-"""The other rules, on lists that stand in a file: as ever, or as `durable.py` says they change."""
+"""The other rules, on lists that are kept in a file: as ever, or changed as `durable.py` says."""
 
 import gc
 import sqlite3

@@ -1,6 +1,6 @@
 """Programs whose docstring shows what they print: what is shown, and what is printed.
 
-What may live here: running such a program as a person does. What is compared is said by the tests.
+What may live here: running such a program as a person does. The tests compare.
 """
 
 import re

@@ -1,6 +1,6 @@
-"""What the tests of the examples share: a directory for what an example keeps, and a client of it.
+"""Shared by the tests of the examples: a directory for an example's files, and a client.
 
-What may live here: what any example could need. What one example is asked is said by its tests.
+What may live here: what any example could need. An example's own tests ask what is special to it.
 """
 
 from collections.abc import Iterator

@@ -1,4 +1,4 @@
-"""The example `alternatives`: what it measures, and that it says so."""
+"""The example `alternatives`: its measurements, and the text that it prints."""
 
 import json
 import re

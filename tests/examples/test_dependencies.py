@@ -1,4 +1,4 @@
-"""The example `dependencies`: which tasks run, in which order, and what became of the session."""
+"""The example `dependencies`: which tasks run, in which order, and what becomes of the session."""
 
 import sqlite3
 from contextlib import closing

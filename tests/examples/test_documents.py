@@ -1,4 +1,4 @@
-"""The example `documents`: what is answered when, what can be found, what is left on the disk."""
+"""The example `documents`: the answers, the search results, and the files that are left."""
 
 from itertools import chain
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""The example `in_fastapi`: what becomes of two tasks of which the first fails."""
+"""The example `in_fastapi`: what becomes of two tasks if the first fails."""
 
 import logging
 

@@ -1,7 +1,7 @@
-"""The example `order`: the sum of the times, the longest of them, and steps that depend.
+"""The example `order`: the sum of the times, the longest of them, and dependent steps.
 
-The pages are served by a second server, so that they are still there while the first one ends,
-which waits for its tasks.
+A second server serves the pages, so that they are still there while the first server ends and waits
+for its tasks.
 """
 
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""The program `outgrown`: what stands in a killed process is lost, what stands in a file is not."""
+"""The program `outgrown`: tasks in a killed process are lost, tasks in a file are not."""
 
 import os
 import re

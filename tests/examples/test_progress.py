@@ -1,4 +1,4 @@
-"""The example `progress`: each way tells the client how far the task is, to its end."""
+"""The example `progress`: each way tells the client how far the task has come, until its end."""
 
 import re
 from collections.abc import Callable, Iterator

@@ -1,4 +1,4 @@
-"""The example `register`: what the client is told, and what the task has seen."""
+"""The example `register`: the client's answer, and the arguments that the task has seen."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""The example `resilient`: what is tried again, what is logged and counted, what is done once."""
+"""The example `resilient`: retries, logs and counts, and deliveries that are made only once."""
 
 import sqlite3
 from contextlib import closing

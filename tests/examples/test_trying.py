@@ -1,4 +1,4 @@
-"""A student's copy of a version is tried by the version's tests, and the right rule is named."""
+"""A version's tests try a student's copy of it, and name the right rule."""
 
 import os
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Each version keeps the rules that it says it keeps, and mends what the one before gets wrong.
+"""Each version keeps the rules that it names, and mends the faults of the one before.
 
 Programs are those of the rules, without lists in lists, and run on the version's lists in place of
 minibg's. The mechanism itself is the last of the versions.

@@ -1,4 +1,4 @@
-"""The program `waiting`: its docstring shows what it prints, but for the figures."""
+"""The program `waiting`: it prints what its docstring shows, except for the figures."""
 
 import re
 import socket

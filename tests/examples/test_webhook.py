@@ -1,4 +1,4 @@
-"""The example `webhook`: what is answered, what is stored, and what is only logged."""
+"""The example `webhook`: which deliveries are answered, stored, or only logged."""
 
 import logging
 import sqlite3

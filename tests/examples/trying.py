@@ -1,7 +1,7 @@
-"""The option `--try-version FILE`: the tests of a version, on a student's copy of it.
+"""The option `--try-version FILE`: it runs the tests of a version on a student's copy of it.
 
-`python -m pytest tests/examples/test_versions.py --try-version my_v3.py` has the copy stand in for
-the version whose number stands in its name. pytest has a `--version` of its own.
+With `python -m pytest tests/examples/test_versions.py --try-version my_v3.py`, the copy replaces
+the version whose number its name has. The option is not `--version`, which pytest has itself.
 
 What may live here: finding the copy, and the rule that a test of versions is about.
 """

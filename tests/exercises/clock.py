@@ -1,6 +1,6 @@
-"""A clock that jumps: where nothing is to be done but to wait, the time waited for has come.
+"""A clock that jumps: when nothing can be done but wait, the time to wait for has come.
 
-So tests of seconds take none, and seconds can be compared exactly. A thread is not waited for.
+So tests of seconds take none, and can compare seconds exactly. The clock waits for no thread.
 """
 
 from asyncio import SelectorEventLoop

@@ -1,4 +1,4 @@
-"""What shows that the tests notice wrong solutions is left out where a reader's are checked."""
+"""Leaves out the tests of wrong solutions when a reader's solutions are checked."""
 
 from pathlib import Path
 

@@ -1,7 +1,7 @@
 """The rules of the README, for lists of a class that solves an exercise.
 
 What may live here: putting that class in the place of `BackgroundTasks`, with or without settings.
-What must hold is said by `tests/rules/language/model.py`.
+`tests/rules/language/model.py` says what must hold.
 """
 
 from typing import Any

@@ -3,7 +3,7 @@
 It serves our exercises, and those that live elsewhere: a file of tests with an `EXERCISE` of its
 own, started from here with `python -m pytest -p tests.exercises.solving FILE --solutions MODULE`.
 
-What may live here: finding the solution. What must hold for one is said by the exercise's tests.
+What may live here: finding the solution. The tests of an exercise say what must hold for one.
 """
 
 import sys

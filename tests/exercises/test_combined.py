@@ -1,6 +1,6 @@
 """Policies can be combined: of each pair of ours, in either order, both hold.
 
-A policy is shown by one promise of its own. What may live here: that promise, once for each policy.
+What may live here: for each policy, one promise of its own that shows it.
 """
 
 import threading

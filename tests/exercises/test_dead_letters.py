@@ -1,4 +1,4 @@
-"""The exercise `DeadLetters`: what has failed is kept, and can be called again."""
+"""The exercise `DeadLetters`: failed tasks are kept, and can be called again."""
 
 from collections import deque
 from typing import Any

@@ -1,4 +1,4 @@
-"""The exercise `Prioritised`: what has the highest priority is the next."""
+"""The exercise `Prioritised`: the task with the highest priority is the next."""
 
 from typing import Any
 

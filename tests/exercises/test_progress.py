@@ -1,4 +1,4 @@
-"""The exercise `Progress`: whoever iterates over the list is told what its tasks report."""
+"""The exercise `Progress`: all who iterate over the list get what its tasks report."""
 
 import threading
 from typing import Any

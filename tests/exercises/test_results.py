@@ -1,4 +1,4 @@
-"""The exercise `Results`: what a task returns can be used by a later one."""
+"""The exercise `Results`: a later task can use what a task returns."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""The exercise `Retrying`: what fails is called again, after waits that double."""
+"""The exercise `Retrying`: a task that fails is called again, after waits that double."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""A reader's module is checked by our exercises, and by exercises that live elsewhere."""
+"""Our exercises, and exercises that live elsewhere, check a reader's module."""
 
 from pathlib import Path
 

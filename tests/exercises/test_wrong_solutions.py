@@ -1,4 +1,4 @@
-"""Each wrong solution of `wrong.py` is noticed, by a test that ours passes when called likewise."""
+"""Each wrong solution in `wrong.py` fails a test which our solution passes in the same way."""
 
 import gc
 import sys

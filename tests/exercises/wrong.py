@@ -1,6 +1,6 @@
-"""Solutions that are wrong, as one would write them, and for each the test that notices it.
+"""Plausible but wrong solutions, and for each the test that notices it.
 
-What may live here: wrong solutions. That they are noticed is shown by `test_wrong_solutions.py`.
+What may live here: wrong solutions. `test_wrong_solutions.py` shows that they are noticed.
 """
 
 import time

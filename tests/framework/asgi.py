@@ -1,7 +1,7 @@
 """A raw ASGI client: one request to an application in process, and every message of the answer.
 
 It holds the application to the protocol (ASGI specification, HTTP): one start, then the body, and
-nothing after its end. What an answer must be is said by the tests.
+nothing after its end. The tests say what an answer must be.
 """
 
 import sys

@@ -1,7 +1,7 @@
-"""Input that no honest client sends: valid input that was spoiled, and what is known to hurt.
+"""Input that no honest client sends: valid input that was spoiled, and input that is known to hurt.
 
-What may live here: how such input is made, as a client would send it. What an application has to
-make of it is said by the tests.
+What may live here: how such input is made, as a client would send it. The tests say what an
+application has to make of it.
 """
 
 from collections.abc import Sequence

@@ -1,4 +1,4 @@
-"""minibg beside Starlette, FastAPI and httpx: each takes what the other has.
+"""minibg beside Starlette, FastAPI and httpx: each takes the other's parts.
 
 What may live here: applications and lists made of parts of both, driven in process.
 """

@@ -1,4 +1,4 @@
-"""Headers, query parameters and free attributes, against what Starlette makes of the same data."""
+"""Headers, query parameters and free attributes, compared with Starlette's from the same data."""
 
 import pickle
 import tracemalloc

@@ -1,4 +1,4 @@
-"""What a client's text or JSON is read as, whose fault it is if that fails, and what it costs."""
+"""Decoding a client's text or JSON: the value, whose fault a failure is, and the cost."""
 
 import json
 from collections.abc import Callable, Iterator

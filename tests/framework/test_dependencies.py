@@ -1,7 +1,7 @@
-"""An endpoint's signature: what it is given, and what it cannot ask for.
+"""An endpoint's signature: the arguments that it gets, and those that it cannot ask for.
 
-What `Depends` adds to that is shown by `test_depends.py`, uploads by `test_uploads.py`. That each
-request has its own lists is shown by the rules' tests.
+`test_depends.py` shows what `Depends` adds to that, and `test_uploads.py` shows uploads. The rules'
+tests show that each request has its own lists.
 """
 
 import asyncio

@@ -1,6 +1,6 @@
-"""`Depends`: what can be a dependency, what it is given, how often it is called, how it is closed.
+"""`Depends`: what can be a dependency, its arguments, how often it is called, how it is closed.
 
-When it is closed is shown by the tests of the rule **release**.
+The tests of the rule **release** show when it is closed.
 """
 
 import functools

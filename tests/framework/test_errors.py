@@ -1,4 +1,4 @@
-"""What an error becomes: an answer while there is none, and in any case the server's to know."""
+"""An error becomes an answer if none has been sent, and the server hears of it in any case."""
 
 import gc
 import json

@@ -1,8 +1,8 @@
 """FastAPI's documented examples, run twice: as they are, and with the import changed to minibg.
 
-FastAPI is the oracle: what it answers, minibg has to answer, and to write and to print as well.
+FastAPI is the oracle: minibg has to give the same answers, and to write and print the same.
 What may live here: the examples as they are documented (the tutorials on background tasks and on
-dependencies), and the requests that are asked of them.
+dependencies), and the requests to them.
 """
 
 import re

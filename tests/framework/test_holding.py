@@ -1,6 +1,6 @@
-"""What a request holds is let go once, however the request ends: cancelled, refused, disconnected.
+"""A request's resources are let go once, however it ends: cancelled, refused, disconnected.
 
-The ordinary ends, and their order, are shown by the tests of the rule **release**.
+The tests of the rule **release** show the ordinary ends, and their order.
 """
 
 import asyncio

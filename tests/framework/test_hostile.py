@@ -1,8 +1,7 @@
-"""Hostile input: whatever a client sends is answered, and what was wrong is a 4xx that says so.
+"""Hostile input: the application answers whatever a client sends, and a 4xx says what was wrong.
 
-That no exception reaches the server is asserted by the client, which would raise it. What may live
-here: what holds for any input. What a certain input means is shown by the tests of forms, requests
-and signatures.
+The client asserts that no exception reaches the server: it would raise it. What may live here: what
+holds for any input. The tests of forms, requests and signatures show what a certain input means.
 """
 
 import asyncio

@@ -1,6 +1,6 @@
 """The README's map of the house is that of the source: every file, and imports from below alone.
 
-So are the signs at the doors of the folders of tests: what they name is there.
+The signs at the doors of the folders of tests are checked, too: the modules that they name exist.
 """
 
 import ast

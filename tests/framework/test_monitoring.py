@@ -1,4 +1,4 @@
-"""What is counted of tasks, and when a backlog is too long, on lists and requests in process."""
+"""The counts of tasks, and the limit of the backlog, on lists and requests in process."""
 
 import asyncio
 import gc

@@ -1,4 +1,4 @@
-"""A request: what was asked, and the body as it comes in."""
+"""A request: its data, and its body as it comes in."""
 
 import json
 import re

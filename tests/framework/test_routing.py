@@ -1,4 +1,4 @@
-"""From method and path to an endpoint, against Starlette's matching and a reference matcher."""
+"""From method and path to an endpoint, compared with Starlette and with a reference matcher."""
 
 import json
 import re

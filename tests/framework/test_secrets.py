@@ -1,7 +1,7 @@
-"""Secrets stay in: what is said of a task names its function, and none of the values that it holds.
+"""Secrets stay in: the logs name a task's function, but none of the values that it holds.
 
-What a task raises is its own, and so is the text of that; here it is free of secrets, so that
-whatever is found was put there by the framework.
+The text of an exception that a task raises is the task's own; here it is free of secrets, so that
+the framework must have put any secret that is found there.
 """
 
 import asyncio

@@ -1,4 +1,4 @@
-"""Server-Sent Events, beside a parser that is the algorithm of the specification, step by step.
+"""Server-Sent Events, read by a parser that is the algorithm of the specification, step by step.
 
 WHATWG HTML, section 9.2.6, "Interpreting an event stream".
 """

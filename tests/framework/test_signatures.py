@@ -1,4 +1,4 @@
-"""What a signature may say, what of it a client can get wrong, and how a wrong one is refused."""
+"""What a signature may say, which mistakes a client can make, and how a wrong one is refused."""
 
 from __future__ import annotations
 

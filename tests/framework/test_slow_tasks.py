@@ -1,6 +1,6 @@
-"""Tasks that hold the event loop are named, and for how long; nothing else changes.
+"""Tasks that hold the event loop are named, with the time; nothing else changes.
 
-The clock is the tests' own: a task "holds" the loop by moving it on.
+The clock is the tests' own: a task "holds" the loop by moving the clock on.
 """
 
 import asyncio

@@ -1,6 +1,6 @@
-"""Uploads and forms: what an endpoint is given, and what a form may not be.
+"""Uploads and forms: the endpoint's arguments, and the forms that are refused.
 
-That uploads are closed, and when, is shown by the tests of the rule **release**.
+The tests of the rule **release** show that uploads are closed, and when.
 """
 
 import asyncio

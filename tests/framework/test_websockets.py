@@ -1,8 +1,8 @@
-"""WebSockets in process: what is received and sent, how it ends, and what an endpoint is given.
+"""WebSockets in process: what is received and sent, how it ends, and the endpoint's arguments.
 
-The server's side is played by `converse`, which holds the application to the protocol (ASGI
-specification, WebSocket): nothing but a refusal before it is accepted, nothing after it is closed,
-and nobody asks for a message after the disconnect.
+`converse` plays the server's side and holds the application to the protocol (ASGI specification,
+WebSocket): nothing but a refusal before it is accepted, nothing after it is closed, and no call of
+`receive` after the disconnect.
 """
 
 import logging

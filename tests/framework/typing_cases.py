@@ -1,6 +1,6 @@
-"""Calls of `add_task`, and endpoints, for the type checkers, right ones and wrong ones; never run.
+"""Calls of `add_task`, and endpoints, for the type checkers, right and wrong ones; they never run.
 
-The lines marked with `# refused` are those on which a type checker has to report an error.
+On the lines marked with `# refused`, a type checker has to report an error.
 """
 
 from collections.abc import Awaitable, Callable

@@ -1,4 +1,4 @@
-"""The lab's client on a machine with much to do: it tells what it sees a while after it has."""
+"""The lab's client on a busy machine: it reports what it sees a while later."""
 
 import sys
 import time

@@ -1,4 +1,4 @@
-"""What `python -m minibg` prints, and how it ends."""
+"""The command `python -m minibg`: what it prints, and how it ends."""
 
 import os
 import pty

@@ -1,4 +1,4 @@
-"""What the sender of webhooks says of a connection that is lost."""
+"""The sender of webhooks, when its connection is lost."""
 
 import socket
 from concurrent.futures import ThreadPoolExecutor

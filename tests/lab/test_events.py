@@ -1,4 +1,4 @@
-"""The pipe by which a contender tells, and ends with whoever started it."""
+"""The pipes of a contender: it reports through one, and ends when its parent has ended."""
 
 import os
 import threading

@@ -1,4 +1,4 @@
-"""What is recorded of a contender is what the rules' model says, and whatever is done to it."""
+"""A contender's recording agrees with the rules' model, whatever is done to the contender."""
 
 import sys
 import threading

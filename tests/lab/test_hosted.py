@@ -1,4 +1,4 @@
-"""An application of one's own in the lab, and the picture of a request to it."""
+"""A visitor's own application in the lab, and the picture of a request to it."""
 
 import re
 from collections.abc import Callable

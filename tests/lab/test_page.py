@@ -284,9 +284,9 @@ def test_a_link_says_what_is_to_be_seen_and_offers_to_run(open_page: Callable[..
 
 def test_a_text_names_the_framework_that_is_chosen(open_page: Callable[..., Page]) -> None:
     page = open_page("#preset=isolate&contenders=minibg,starlette")
-    assert "in Starlette they never start" in page.locator("#see").inner_text()
+    assert "in Starlette, they never start" in page.locator("#see").inner_text()
     page.get_by_role("checkbox", name="FastAPI").check()
-    assert "in FastAPI they never start" in page.locator("#see").inner_text()
+    assert "in FastAPI, they never start" in page.locator("#see").inner_text()
 
 
 def test_a_question_has_the_same_words_wherever_it_stands(open_page: Callable[..., Page]) -> None:
@@ -421,7 +421,7 @@ def test_a_run_is_saved_as_svg_and_as_text(open_page: Callable[..., Page], tmp_p
     words = " ".join(ElementTree.fromstring(svg).itertext())
     assert "FastAPI" in words
     assert "task 1 failed" in words
-    assert "Differs (isolate): In FastAPI the failure of task 1 ends the run" in words
+    assert "Differs (isolate): In FastAPI, the failure of task 1 ends the run" in words
     assert "a task in which they differ" in words
     assert not re.search(r"class=|var\(|<script|light-dark", svg)
     assert "paint-order" in svg  # without it, the halo of a label covers the label

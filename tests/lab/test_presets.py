@@ -1,4 +1,4 @@
-"""Each preset of the lab shows what it says on each contender, and names what proves it."""
+"""Each preset of the lab shows what it says on each contender, and names a test that proves it."""
 
 import ast
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""What the receiver's tasks do: their work is real."""
+"""The receiver's tasks: they do real work."""
 
 import socket
 import sqlite3

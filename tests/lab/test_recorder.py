@@ -1,4 +1,4 @@
-"""What the recorder sees of requests to a real server: the order of events, places, outcomes."""
+"""The recording of requests to a real server: the order of events, places, outcomes."""
 
 import asyncio
 import logging

@@ -1,4 +1,4 @@
-"""What the lab answers: to its own page, to visitors one run at a time, and to nobody else."""
+"""The lab answers to its own page alone, and lets each visitor have one run at a time."""
 
 import os
 import signal
@@ -94,7 +94,7 @@ def test_json_is_read_as_json_only(lab: Lab, kind: str) -> None:
     ("request_", "contenders", "text"),
     [
         ({}, ["django"], "there is no contender 'django'; there are minibg, "),
-        ({}, ["minibg", "minibg"], "each contender can be named once"),
+        ({}, ["minibg", "minibg"], "each contender can be named only once"),
         ({}, [], "length >= 1"),
         ({}, ["v1", "v2", "v3", "v4"], "length <= 3"),
         ({"tasks": [{"ms": 2001}]}, ["minibg"], "<= 2000"),
@@ -137,7 +137,7 @@ def test_a_visitor_has_one_run_at_a_time_and_can_stop_it(lab: Lab) -> None:
     first = lab.start(LONG, "minibg", **ada)
     second = lab.start(LONG, "minibg", **ada)
     assert (first.status, second.status) == (202, 409)
-    assert "a run of yours goes on" in second.json["detail"]
+    assert "your last run is still going" in second.json["detail"]
     other = lab.start(SHORT, "minibg", **grace)
     assert other.status == 202
     name = first.json["id"]
@@ -152,7 +152,7 @@ def test_a_visitor_has_one_run_at_a_time_and_can_stop_it(lab: Lab) -> None:
 def test_too_many_visitors_are_told_to_wait(lab: Lab) -> None:
     answers = [lab.start(LONG, "v3", cookie=f"visitor={number}") for number in range(5)]
     assert [answer.status for answer in answers] == [202, 202, 202, 202, 409]
-    assert "4 runs go on already" in answers[-1].json["detail"]
+    assert "4 runs are already going" in answers[-1].json["detail"]
     for answer in answers[:-1]:
         lab.ask("DELETE", f"/runs/{answer.json['id']}")
         assert [*lab.follow(f"/runs/{answer.json['id']}/events")][-1] == ("end", {})

@@ -1,4 +1,4 @@
-"""What the timeline shows of a recording whose times are known."""
+"""The timeline of a recording whose times are known."""
 
 from io import BytesIO, TextIOWrapper
 

@@ -1,4 +1,4 @@
-"""What the tests of the lab share: running an experiment, and a lab that is served."""
+"""Shared by the tests of the lab: running an experiment, and a lab that is served."""
 
 import json
 import os

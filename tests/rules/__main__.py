@@ -1,7 +1,7 @@
-"""The command line `python -m tests.rules [RULE ...]`: a line for each rule, whether it holds.
+"""The command line `python -m tests.rules [RULE ...]`: for each rule, a line says whether it holds.
 
-Where a rule is broken, the line shows the smallest program, or the test, for which it does not
-hold. The first that is broken is the one to look at: those below rest on it.
+If a rule is broken, its line shows the smallest program, or the test, for which it does not hold.
+Look first at the first broken rule: those below rest on it.
 """
 
 import os

@@ -1,4 +1,4 @@
-"""Changes of a line or two that a reader may try, each with the rule that has to be named first.
+"""Changes of a line or two that a reader may try, each with the rule that must be named first.
 
 What may live here: data. `test_breaks.py` makes each change in a copy of the project, runs
 `pytest tests/rules -x` there, and reads which rule it names.

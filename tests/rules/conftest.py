@@ -1,7 +1,7 @@
-"""The rules speak in the order of `words.py`, and what fails begins with the rule that is broken.
+"""The rules' tests run in the order of `words.py`, and a failure begins with the broken rule.
 
 A test belongs to the rule of its module. A failure that names a rule itself, as those of generated
-programs do, is reported as it is; to any other, the rule of its test is put in front.
+programs do, is reported as it is; any other is reported with the rule of its test in front.
 """
 
 import signal

@@ -1,6 +1,6 @@
-"""Each change of `breaks.py` is named by its own rule, as a reader sees it who makes it.
+"""Each change in `breaks.py` makes its own rule fail first, as for a reader who makes the change.
 
-In the profile `deep` all are tried, otherwise one of some rules: each takes seconds.
+The profile `deep` tries all changes, the others one for each of some rules: each takes seconds.
 """
 
 import os

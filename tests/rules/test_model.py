@@ -1,4 +1,4 @@
-"""All rules at once: what is seen of a program is what the model expects of it."""
+"""All rules at once: a program shows what the model expects of it."""
 
 import doctest
 from itertools import product

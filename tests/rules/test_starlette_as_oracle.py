@@ -1,10 +1,10 @@
 """Starlette as an oracle: a task program leaves the same trace on its lists and on `FailFastTasks`.
 
-The trace is that of a whole response: what the server is sent, what each task sees and when, what
-is raised. Where minibg differs on purpose, a test names the trap and shows both sides of it.
+The trace is that of a whole response: the messages to the server, what each task sees and when, and
+the exceptions. Where minibg differs on purpose, a test names the trap and shows both sides of it.
 
-What may live here: the mechanism, driven in this process. What a trap does to a connection is shown
-in `tests/servers/test_traps.py`.
+What may live here: the mechanism, driven in this process. `tests/servers/test_traps.py` shows what
+a trap does to a connection.
 """
 
 import asyncio

@@ -1,4 +1,4 @@
-"""Whatever fails under `tests/rules` begins with its rule, however and wherever it fails."""
+"""A failure under `tests/rules` begins with its rule, however and wherever it happens."""
 
 import re
 import subprocess

@@ -1,4 +1,4 @@
-"""Each rule is broken on purpose, and its own property says so, by the rule's name.
+"""Each rule is broken on purpose, and its own property reports that by the rule's name.
 
 A saboteur is one change to one function, as a reader would make it by hand. What may live here: the
 saboteurs, and nothing that depends on what a rule's property looks like.

@@ -1,11 +1,11 @@
-"""Rules at once: requests overlap on a few connections, and to each happens what can happen.
+"""Rules at once: requests overlap on a few connections, and everything happens that can happen.
 
-Endpoints, responses and tasks wait before they go on, until the machine lets them. So the machine
-decides what overlaps with what, and each of its steps ends when all requests wait again. The first
-test makes the steps by hand; in the others Hypothesis chooses them.
+Endpoints, responses and tasks wait until the machine lets them go on. So the machine decides what
+overlaps with what, and each of its steps ends when all requests wait again. The first test makes
+the steps by hand; in the others Hypothesis chooses them.
 
 What may live here: the machine, and what can be seen of requests that overlap: seven of the rules.
-What a rule means for one request alone is said by the test of that rule.
+The test of a rule says what it means for one request alone.
 """
 
 import asyncio

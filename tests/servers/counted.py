@@ -1,9 +1,9 @@
 """An application that counts what becomes of its tasks, to be served in a process of its own.
 
-Each request has a number, and leaves a sync task, an async one and a failing one. `Counts` is all
-that is kept, so that the process does not grow by what it is asked.
+Each request has a number, and leaves a sync task, an async one and a failing one. Only `Counts` is
+kept, so that the process does not grow with its requests.
 
-What may live here: counting. How many requests come, and how rudely, is up to the tests.
+What may live here: counting. The tests decide how many requests come, and how rude they are.
 """
 
 import gc

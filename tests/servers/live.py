@@ -1,7 +1,7 @@
 """Real servers in a thread of their own, and a client that writes and reads one connection.
 
 What may live here: starting and ending a server, and talking HTTP/1.1 to it. Every wait has `LIMIT`
-as its time limit. What is served, and what must be seen of it, is said by the tests.
+as its time limit. The tests say what is served, and what must be seen of it.
 """
 
 import asyncio

@@ -1,6 +1,6 @@
 """The content of a stream whose end nobody waits for.
 
-What may live here: content. Who hangs up, and what must be seen then, is said by the tests.
+What may live here: content. The tests say who hangs up, and what must be seen then.
 """
 
 import threading

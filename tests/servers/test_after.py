@@ -1,7 +1,7 @@
 """**after** on a real server: what the client has read, and whether it is there, when a task runs.
 
 What may live here: the moments of a connection at which tasks start, or do not. A server ends when
-all tasks have, so what they did is known once the context of the server has been left.
+all tasks have, so what they did is known after the context of the server.
 """
 
 import logging

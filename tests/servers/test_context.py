@@ -1,6 +1,6 @@
-"""**context**: whose context variables a request sees that is pipelined behind another.
+"""**context**: which request's context variables a pipelined request sees.
 
-What may live here: one fact for each server, and the option by which it is changed.
+What may live here: one fact for each server, and the option that changes it.
 """
 
 from contextvars import ContextVar

@@ -1,4 +1,4 @@
-"""A client that goes away is noticed, whatever it has sent; and to listen for it costs no body.
+"""A client that goes away is noticed, whatever it has sent, and listening for it loses no body.
 
 What may live here: requests with every kind of body, read or not, and clients that hang up. A
 server ends when all requests have, so a stream that goes on would show there as well.

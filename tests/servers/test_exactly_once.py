@@ -1,7 +1,7 @@
 """Under load each task runs exactly once, in order, after its own response, or is named in the log.
 
-What may live here: clients by the thousand, polite and rude. What becomes of their requests is
-counted by `counted.py`, in the server's process.
+What may live here: clients by the thousand, polite and rude. `counted.py` counts, in the server's
+process, what becomes of their requests.
 """
 
 import json

@@ -1,7 +1,7 @@
-"""Hostile bytes on real sockets: what no HTTP library would send, written by hand.
+"""Hostile bytes on real sockets: requests that no HTTP library would send, written by hand.
 
-What a server answers itself is its own business. What may live here: that the application takes no
-harm from what gets through, and that the next client is served.
+How a server itself answers is its own business. What may live here: that the application takes no
+harm from the requests that get through, and that the next client is served.
 """
 
 import re

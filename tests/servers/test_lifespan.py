@@ -1,7 +1,7 @@
 """A lifespan that fails, on servers as their users start them (ASGI specification, "Lifespan").
 
-What may live here: processes that must not serve, or must say why they end. What is sent to a
-server message by message is shown in the framework's tests.
+What may live here: processes that must not serve, or must say why they end. The framework's tests
+show the messages to a server, one by one.
 """
 
 import os

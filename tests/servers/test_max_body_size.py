@@ -1,7 +1,7 @@
 """A body that nobody reads, on real servers: one beyond `max_body_size` above all.
 
-It is refused before it has come, and the client sees the answer though it still sends (RFC 9112,
-section 9.6).
+It is refused before it has come, and the client sees the answer though it is still sending (RFC
+9112, section 9.6).
 
 What may live here: clients that announce or send more than is taken, and clients as people use
 them. One that is not installed is skipped.

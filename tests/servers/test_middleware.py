@@ -2,7 +2,7 @@
 
 What may live here: plain ASGI middleware and Starlette's `BaseHTTPMiddleware`, inside and outside
 of the application, each on real servers. A server ends when all tasks have, so what they did is
-known once the context of the server has been left.
+known after the context of the server.
 """
 
 import logging

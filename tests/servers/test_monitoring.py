@@ -1,7 +1,7 @@
 """Counts and the limit on real servers: what Prometheus scrapes, and what clients get meanwhile.
 
-What may live here: what only a real connection shows. What is counted when, is shown in
-`tests/framework/test_monitoring.py`.
+What may live here: facts that only a real connection shows. `tests/framework/test_monitoring.py`
+shows what is counted when.
 """
 
 import threading

@@ -1,7 +1,7 @@
-"""What becomes of tasks when the process that they run in is told to end, or is killed.
+"""What becomes of tasks when their process is told to end, or is killed.
 
 What may live here: servers as their users start them. A running task holds a connection to the
-test, its line: so the test knows that it runs, when it ends, and tells it to.
+test, its line: so the test knows that the task is running and when it ends, and can tell it to end.
 """
 
 import inspect

@@ -1,6 +1,6 @@
 """**room** on a real server: blocked tasks hold up no endpoint, and blocked endpoints no task.
 
-What may live here: every thread of one kind is blocked, and what goes on meanwhile.
+What may live here: tests that block every thread of one kind, and see what goes on meanwhile.
 """
 
 import threading

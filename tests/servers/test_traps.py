@@ -1,9 +1,9 @@
 """The known traps, each shown on a real server: what minibg does, and that FastAPI falls into it.
 
-Where FastAPI is the host of a list of minibg's, it is said which of them are closed and which not.
+For a list of minibg's in FastAPI, the tests say which traps are closed and which are not.
 
 What may live here: one test for each trap. A server ends when all tasks have, so what a task did is
-known once the context of the server has been left.
+known after the context of the server.
 """
 
 import logging

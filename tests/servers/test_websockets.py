@@ -1,7 +1,7 @@
 """WebSockets on a real server, and a client that knows nothing of ours: the library `websockets`.
 
-What may live here: what only a real connection shows. A server ends when all tasks have, so what a
-task did is known once the context of the server has been left.
+What may live here: facts that only a real connection shows. A server ends when all tasks have, so
+what a task did is known after the context of the server.
 """
 
 import logging

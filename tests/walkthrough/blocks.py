@@ -1,6 +1,6 @@
-"""The blocks of the walkthrough as Markdown, each made of what the project holds.
+"""The blocks of the walkthrough as Markdown, each made from a part of the project.
 
-What may live here: functions that return text. Who writes it where is said by `weave.py`.
+What may live here: functions that return text. `weave.py` writes it to its place.
 """
 
 import json

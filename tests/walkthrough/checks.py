@@ -1,6 +1,6 @@
-"""What can be wrong with the text of the walkthrough: each function gives its complaints.
+"""The mistakes that the text of the walkthrough may not have: each function gives its complaints.
 
-What may live here: functions of a text. Where that comes from is the business of the tests.
+What may live here: functions of a text. The tests know where the text comes from.
 """
 
 import ast

@@ -1,4 +1,4 @@
-"""The figures that the walkthrough names, out of what the benchmarks have measured.
+"""The figures in the walkthrough, taken from the results of the benchmarks.
 
 All are of the run in `results.json`: microseconds of a request in process, its tasks included.
 """

@@ -1,9 +1,9 @@
 """The pictures of the walkthrough: `python -m tests.walkthrough.pictures` draws all of them anew.
 
 Each is a function that returns shapes. The colours are those of Okabe and Ito, which the
-colour-blind tell apart; a style sheet in each file serves light and dark.
+colour-blind can tell apart; a style sheet in each file serves light and dark.
 
-What may live here: what a picture shows, and where. What a shape looks like is said once, in STYLE.
+What may live here: the content of each picture, and its layout. STYLE alone says how shapes look.
 """
 
 import re

@@ -1,9 +1,9 @@
-"""The command line `python -m tests.walkthrough.record [NAME ...]`: what the walkthrough shows.
+"""The command line `python -m tests.walkthrough.record [NAME ...]`: output for the walkthrough.
 
-That is what programs print, and how rules fail that are broken on purpose; a rule's own name will
-do for the latter. Without a name all is recorded anew. Each recording is named when it begins, made
-in a process of its own, and written when it ends. A machine that does nothing else tells most. Then
-the text is to be woven anew.
+It records what programs print, and how rules fail that are broken on purpose; for the latter, the
+name of a rule will do. Without a name, everything is recorded anew. Each recording is named when it
+begins, made in a process of its own, and written when it ends. A machine that does nothing else
+gives the best recordings. Weave the text anew after that.
 """
 
 import gc

@@ -1,4 +1,4 @@
-"""The source of the project, by its symbols: where each stands, and what changes between two files.
+"""The project's source by symbols: where each is defined, and what changes between two files.
 
 What may live here: lines of Python, and nothing about Markdown.
 """

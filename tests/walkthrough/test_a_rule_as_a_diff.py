@@ -1,7 +1,7 @@
-"""The patch that the walkthrough shows adds a rule: applied to a copy, it satisfies every place.
+"""The patch in the walkthrough adds a rule: applied to a copy, it satisfies every place.
 
-What may live here: the copy and its commands. Which places a rule has is asked by
-`tests/rules/test_a_new_rule.py`, in the copy.
+What may live here: the copy and its commands. `tests/rules/test_a_new_rule.py` asks for the places
+of a rule, in the copy.
 """
 
 import os

@@ -1,7 +1,7 @@
 """The names that `walkthrough.md` weaves with: each writes one of the `blocks` into the text.
 
-`python -m tests.walkthrough.weave` weaves all of them anew, and leads each claim that a test checks
-to the line of that test: `[what is claimed](tests/rules/test_order.py "test_name")`.
+`python -m tests.walkthrough.weave` weaves all of them anew, and makes each claim that a test checks
+a link to the line of that test: `[what is claimed](tests/rules/test_order.py "test_name")`.
 """
 
 import re

@@ -1,8 +1,8 @@
-"""What background tasks are often taken for, and what they are: one program for each.
+"""Common misunderstandings of background tasks: one program for each.
 
-`python -m minibg.examples.misunderstandings.NAME` shows how what was misunderstood goes wrong, and
-then what to do instead. In all of them, the endpoints below `/misunderstood` do the former.
+`python -m minibg.examples.misunderstandings.NAME` shows how a misunderstanding goes wrong, and then
+what to do instead. In each program, the endpoints below `/misunderstood` go wrong.
 
 What may live here: such programs, each to be read alone from top to bottom, and the client that
-they share. Each program's output stands in its docstring.
+they share. The docstring of each program shows its output.
 """

@@ -1,8 +1,8 @@
 """The misunderstanding: a task may still change the answer.
 
 The task has the endpoint's own dictionary and the injected response, and changes both. The client
-has read the answer by then. What the answer is to tell is done before `return`. What takes too long
-for that is answered 202, with the place where the client can ask what has become of it.
+has read the answer by then. So do the work that the answer reports before `return`. If that takes
+too long, answer 202, and say where the client can ask for the result.
 
     POST /misunderstood/orders: 200 {"state":"waiting for the bank"}
     the task has changed it to: 201 {'state': 'paid'}
@@ -22,7 +22,7 @@ orders: dict[int, Order] = {}
 
 
 async def charge(order: Order) -> None:
-    """Stands in for a request to a bank."""
+    """Stand in for a request to a bank."""
     order["state"] = "paid"
 
 

@@ -1,4 +1,4 @@
-"""What the programs share: a client in the same process, and a log among what is printed.
+"""What the programs share: a client in the same process, and a log that is printed.
 
 What may live here: nothing that teaches.
 """
@@ -15,13 +15,13 @@ from minibg.types import ASGIApp, Message
 async def ask(app: ASGIApp, method: str, path: str, **content: Any) -> None:
     """Send a request, and print the answer when the client has it. Returns when the tasks have run.
 
-    httpx has a transport for applications too, which hands out the answer only after the tasks.
+    httpx has a transport for applications too, but it returns the answer only after the tasks.
 
     Args:
-        app: What is asked.
+        app: The application.
         method: The request's method.
-        path: What follows the host in its URL.
-        content: What httpx makes its body of: `files`, for example.
+        path: The request's path, and its query, if any.
+        content: The arguments from which httpx makes the body: `files`, for example.
     """
     request = httpx.Request(method, f"http://shop{path}", **content)
     status = 0
@@ -47,14 +47,14 @@ async def ask(app: ASGIApp, method: str, path: str, **content: Any) -> None:
 
 
 class LastLine(logging.Formatter):
-    """Of a traceback, its last line."""
+    """A formatter that keeps only the last line of a traceback."""
 
     def formatException(self, ei: Any) -> str:  # noqa: N802  # logging's name
         return super().formatException(ei).splitlines()[-1]
 
 
 def show_log() -> None:
-    """Print what is logged, among all else."""
+    """Print what is logged between the other lines."""
     handler = logging.StreamHandler(sys.stdout)
     handler.setFormatter(LastLine("the log: %(message)s"))
     logging.basicConfig(handlers=[handler])

@@ -1,8 +1,8 @@
 """The misunderstanding: the tasks of a request run at the same time.
 
-Each starts when the one before has ended, so what three warehouses are asked takes the sum of their
-times. What is to go on at the same time is one task: a function that waits for all in a task group.
-Should one of them fail there, the others are cancelled, and the task has failed.
+Each starts when the one before has ended, so to ask three warehouses takes the sum of their times.
+To ask them at the same time, add one task: a function that asks all of them in a task group. If one
+request fails there, the others are cancelled, and the task has failed.
 
     POST /misunderstood/orders: 202 {"state":"accepted"}
     north is asked

@@ -1,9 +1,10 @@
 """The misunderstanding: background tasks suit every job.
 
 They live in the server's process. When that is killed while both tasks wait for the mail server,
-ada's mail is lost, and the server's log, which would stand below, says nothing of it. Grace's was
-written down before the answer, to be marked when it has been sent: what is not marked, the next
-process sends. If one is killed between the two, a mail is sent twice; the choice is that, or lost.
+ada's mail is lost, and the server's log, which would be shown below, says nothing of it. Grace's
+mail was written down before the answer, and is marked once it has been sent: the next process sends
+the mails that are not marked. If a process is killed after it has sent a mail and before it has
+marked it, the mail is sent twice. The alternative is to lose it.
 
     POST /misunderstood/registrations/ada: 202 {"registered":"ada"}
     the mail server is given: welcome ada
@@ -87,7 +88,7 @@ def read_registrations() -> dict[str, str]:
 
 @contextmanager
 def serving(listener: socket.socket, until: Signals) -> Iterator[None]:
-    """A server in a process of its own, which is ended by that signal."""
+    """Run a server in a process of its own, and end it by a signal."""
     fd = listener.fileno()
     command = [sys.executable, "-m", "uvicorn", f"{__package__}.every_job:app"]
     with Popen([*command, "--fd", str(fd), "--log-level", "warning"], pass_fds=[fd]) as server:

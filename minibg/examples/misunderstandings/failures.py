@@ -1,8 +1,8 @@
 """The misunderstanding: it does not matter if a task fails, for somebody will be told.
 
-The client was told 202 before the task began, and nothing can take that back. Only the log speaks
-of the failure, so to the client order 1 is accepted for ever. A task whose failure concerns the
-client writes it down where the client can ask for it, as for order 2; the log has it all the same.
+The client got its 202 before the task began, and nothing can take that back. Only the log reports
+the failure, so to the client, order 1 is accepted for ever. A task whose failure concerns the
+client records it where the client can ask for it, as for order 2; the log has it all the same.
 
     POST /misunderstood/orders/1?card=expired: 202 {"state":"accepted"}
     the log: background task __main__.charge failed
@@ -29,7 +29,7 @@ orders: dict[int, dict[str, str]] = {}
 
 
 async def charge(card: Card) -> None:
-    """Stands in for a request to a bank."""
+    """Stand in for a request to a bank."""
     if card == "expired":
         raise ValueError("the card has expired")
 
@@ -53,7 +53,7 @@ async def charge_and_record(number: int, card: Card) -> None:
     try:
         await charge(card)
         state = "paid"
-    finally:  # whatever has failed, also where the task is cut off
+    finally:  # whatever has failed, and even if the task is cut off
         orders[number]["state"] = state
 
 

@@ -1,8 +1,8 @@
 """The misunderstanding: a task may use what belongs to the request.
 
-What a `yield` dependency gives, and the files of a form, are closed when the answer has been sent
-and before the first task starts. A task is given data instead, here the number of an order and the
-bytes of a photo, and opens for itself what it needs.
+Resources of `yield` dependencies, and the files of a form, are closed when the answer has been sent
+and before the first task starts. Give a task data instead, here the number of an order and the
+bytes of a photo, and have the task open what it needs.
 
     POST /misunderstood/orders: 202 {"order":1}
     the log: background task __main__.bill failed
@@ -31,7 +31,7 @@ app = MiniBG()
 
 
 def get_session() -> Iterator[sqlite3.Connection]:
-    # It is used in one thread after another, never in two at once.
+    # Several threads use it, one after another.
     with closing(sqlite3.connect(app.state.database, check_same_thread=False)) as session:
         yield session
 

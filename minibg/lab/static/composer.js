@@ -14,7 +14,7 @@ const GROUPS = {
   versions: "Versions of the walkthrough",
 };
 
-/** The form. `onChange` is called whenever what it says has changed. */
+/** The form. `onChange` is called whenever its content has changed. */
 export class Composer {
   constructor({ presets, contenders, onChange }) {
     this.presets = presets;
@@ -65,7 +65,7 @@ export class Composer {
     return this.boxes().filter((box) => box.checked).map((box) => box.value);
   }
 
-  /** What the form says, as a request. */
+  /** The request in the form. */
   get request() {
     const tasks = [...byId("tasks").children].map((row) => ({
       kind: row.querySelector("[name=kind]").value,
@@ -76,13 +76,13 @@ export class Composer {
     return requestOf({ tasks, ...fields, fail_fast: byId("fail_fast").checked });
   }
 
-  /** The preset whose request the form says, if there is one. */
+  /** The preset that has the request in the form, if there is one. */
   get preset() {
     const preset = this.presets.find((one) => one.id === byId("preset").value);
     return preset && same(requestOf(preset.request), this.request) ? preset : null;
   }
 
-  /** What is to be seen, of those that are chosen: FastAPI runs Starlette's list, and as it does. */
+  /** What to look for, with the name of the framework that is chosen: FastAPI's list runs as Starlette's does. */
   get see() {
     const see = this.preset?.see ?? "";
     const [named, other] = see.includes("FastAPI") ? ["FastAPI", "Starlette"] : ["Starlette", "FastAPI"];
@@ -90,12 +90,12 @@ export class Composer {
     return isChosen(other) && !isChosen(named) ? see.replaceAll(named, other) : see;
   }
 
-  /** Whether every field holds what it may hold. */
+  /** Whether the value of every field is allowed. */
   get isValid() {
     return byId("composer").checkValidity();
   }
 
-  /** Say this; `contenders` that are not there are left out. */
+  /** Fill the form in; `contenders` that are not available are left out. */
   say({ preset = "", request, contenders }) {
     byId("preset").value = preset;
     byId("tasks").replaceChildren();
@@ -107,7 +107,7 @@ export class Composer {
     this.changed();
   }
 
-  /** Say what the preset says; returns false if there is none of that id. */
+  /** Fill the form in from a preset; returns false if there is no preset of that id. */
   usePreset(id, contenders) {
     const preset = this.presets.find((one) => one.id === id);
     if (!preset) {

@@ -2,7 +2,7 @@
 
 export const byId = (id) => document.getElementById(id);
 
-/** An element with those properties and children; `aria` and `data` are objects of attributes. */
+/** An element with these properties and children; `aria` and `data` are objects of attributes. */
 export function make(tag, { aria = {}, data = {}, ...properties } = {}, ...children) {
   const element = Object.assign(document.createElement(tag), properties);
   for (const [name, value] of Object.entries(aria)) element.setAttribute(`aria-${name}`, value);
@@ -11,7 +11,7 @@ export function make(tag, { aria = {}, data = {}, ...properties } = {}, ...child
   return element;
 }
 
-/** Text in which `code` stands between backticks, as nodes. */
+/** The nodes of a text that has `code` between backticks. */
 export const prose = (text) =>
   text.split("`").map((part, index) => (index % 2 ? make("code", {}, part) : part));
 

@@ -1,5 +1,5 @@
-// The pictures of a run as one SVG that stands alone, and files for the visitor to keep.
-// A copy is drawn in light colours, with what the style sheet says written into each element.
+// The pictures of a run as one standalone SVG, and files for the visitor to keep.
+// The SVG is a copy in light colours, with the rules of the style sheet written into each element.
 
 import { verdictOf } from "./recording.js";
 import { noteOf } from "./table.js";
@@ -13,7 +13,7 @@ const WRITTEN = [
 const LEFT_OUT = ".veil, .hit";
 const MARGIN = 24;
 
-/** One SVG, as text: the parts' pictures below each other, what differs, and the legend. */
+/** One SVG, as text, with what differs, the pictures of all parts, one below the other, and the legend. */
 export function svgOf(views, { title, request, differences, legend }) {
   const host = document.body.appendChild(document.createElement("div"));
   host.className = "printed";
@@ -95,7 +95,7 @@ function node(tag, attributes, text) {
   return element;
 }
 
-/** Give the visitor a file. */
+/** Have the browser download a file. */
 export function save(name, type, text) {
   const link = document.createElement("a");
   link.href = URL.createObjectURL(new Blob([text], { type }));

@@ -1,5 +1,5 @@
-// The page: it composes a request, has it run, and shows what the server tells of it.
-// What is drawn, and how, is decided in the other modules.
+// The page: it composes a request, has the server run it, and shows the events of the run.
+// The other modules decide what is drawn, and how.
 
 import { Composer } from "./composer.js";
 import { byId, make, prose } from "./dom.js";
@@ -8,16 +8,16 @@ import { fragmentOf, learn, readFragment, requestOf, same, sentenceOf } from "./
 import { Result } from "./result.js";
 import { Refused, getComposition, getContenders, getPresets, getSources, listen, startRun, stopRun } from "./server.js";
 
-/** How many recordings are kept, so that the browser's Back and Forward show them again. */
+/** The number of recordings that are kept for the browser's Back and Forward. */
 const KEPT = 20;
 
 const result = new Result();
-/** What was run, by its id, which the entries of the browser's history hold. */
+/** Recordings by the ids of their runs, which the entries of the browser's history hold. */
 const past = new Map();
 let composer = null;
 let titles = new Map();
 let running = null;
-/** Whether the form says what a link said that has no preset. */
+/** Whether the request in the form came by a link, and is not a preset's. */
 let isSent = false;
 
 function complain(message) {
@@ -91,7 +91,7 @@ const sayFirst = () => composer.usePreset(composer.presets[0]?.id) || composer.s
 
 let isReading = false;
 
-/** Show what the entry of the history says: what was run there, or what its fragment asks for. */
+/** Show an entry of the history: its run or, without one, the request of its fragment. */
 function arrive() {
   const said = readFragment(location.hash);
   isReading = true;
@@ -120,7 +120,7 @@ function show({ recording, caption }) {
   compare();
 }
 
-/** Say what stands in the form, and offer to run it. */
+/** Describe the request in the form, and offer to run it. */
 function invite() {
   const { title } = captionOf(composer.preset);
   byId("invitation-title").textContent = title;
@@ -137,7 +137,7 @@ function onCompose() {
   else invite();
 }
 
-/** Grey what is shown, if it is not what the form says. */
+/** Grey the run that is shown, if the form holds another request. */
 function compare() {
   const { recording } = result;
   const ran = recording.request && { request: recording.request, contenders: recording.titles.map(([id]) => id) };
@@ -147,7 +147,7 @@ function compare() {
   byId("stale").textContent = isStale ? `This is what was run before. Press Run to see “${captionOf(composer.preset).title}”.` : "";
 }
 
-/** The URL says what the form says, so that each address is a link to its request. */
+/** Write the form into the URL, so that each address is a link to its request. */
 function rememberInUrl() {
   if (composer.isValid) history.replaceState(history.state, "", fragmentOfForm());
 }
@@ -158,7 +158,7 @@ function fragmentOfForm() {
   return fragmentOf({ preset: preset?.id, request, contenders: isUsual ? null : chosen });
 }
 
-/** A run is an entry of the history; the one before keeps the address that it had. */
+/** Add an entry to the history for a run; the entry before gets back the address it had. */
 function enterHistory(id, shown, fragment) {
   past.set(id, shown);
   if (past.size > KEPT) past.delete(past.keys().next().value);
@@ -171,7 +171,7 @@ async function share() {
     await navigator.clipboard.writeText(location.href);
     announce("The link is copied.");
   } catch {
-    announce("The browser does not let the page copy: copy the address from its address bar.");
+    announce("The browser does not let the page copy the link: copy it from the address bar.");
   }
 }
 

@@ -1,9 +1,9 @@
-// Where everything of a timeline stands, in pixels. Pure functions: a part in, boxes out.
+// The position of everything in a timeline, in pixels. Pure functions: a part in, boxes out.
 // Nothing may be drawn here.
 //
-// Each lane has a strip for marks, if it has any, and rows for spans. Spans that overlap in time
-// stand in rows of their own; marks that would overlap are moved to the right, in their order. A
-// label stands where there is room for it, and nowhere else: the details say the rest.
+// Each lane has a strip for its marks, if it has any, and rows for spans. Spans that overlap in time
+// are in different rows; marks that would overlap are moved to the right, in their order. A label is
+// shown only where there is room for it: the details say the rest.
 
 import { endOf } from "./recording.js";
 
@@ -17,8 +17,8 @@ const GLYPH = 13;
 const GAP = 6;
 
 /**
- * `scale` is the axis; `now` the time up to which what runs has run, in ms; `measure` returns the
- * width of a label.
+ * `scale` is the axis; spans that are still running end at `now`, in ms; `measure` returns the width
+ * of a label.
  */
 export function layoutOf(part, { width, scale, now, measure }) {
   const left = width < 560 ? 66 : 92;
@@ -72,7 +72,7 @@ function lanesOf(part) {
   return lanes;
 }
 
-/** The client's wait is told by marks: it lasts from the request to what ended it. */
+/** The client's wait as a span: from the request to the mark that ended it. */
 function waitOf({ waited, answered, ended, last }) {
   const end = waited ?? (ended ? last : null);
   const how = end === null ? null : answered === null ? "no answer" : "ended";
@@ -105,7 +105,7 @@ function placeRow(row, y, { x, now, right, measure }, boxes) {
 
 const WEIGHT = ["client", "task", "not recorded", "on_error", "endpoint", "dependency"];
 
-/** Inside the bar if one of its wordings fits there, else beside it, else nowhere. */
+/** Label a bar: inside if one of its wordings fits there, else beside it, else not at all. */
 function label(bar, taken, right, measure) {
   const { span } = bar;
   const room = bar.width - 12 - (span.how === "failed" ? 20 : 0);
@@ -119,14 +119,14 @@ function label(bar, taken, right, measure) {
   return Object.assign(bar, { label: beside, labelX: x, outside: true });
 }
 
-/** Where no words fit, as in a row of short tasks, its number alone. */
+/** Label a bar with its number alone, where no words fit, as in a row of short tasks. */
 function numbered(bar, room, measure) {
   const { kind, task } = bar.span;
   const number = kind === "task" && task !== null ? `${task + 1}` : null;
   return number && measure(number) <= room ? Object.assign(bar, { label: number, labelX: bar.x + 7 }) : bar;
 }
 
-/** What a span may be called, from the fullest down. */
+/** The possible labels of a span, from the longest to the shortest. */
 function wordings(span) {
   if (span.kind === "client") return [span.what, "waits"];
   if (span.kind !== "task") return [span.what];
@@ -162,7 +162,7 @@ function placeMarks(lane, y, { x, left, right, measure }, boxes) {
   });
 }
 
-/** The last cluster may reach beyond the axis: it is moved back. */
+/** Move the last cluster back if it reaches beyond the axis. */
 function keepInside(clusters, right) {
   const last = clusters.at(-1);
   const over = last.end + GLYPH / 2 - right;

@@ -1,5 +1,5 @@
 // The moment that is shown, and the ways to move it: slider, buttons, arrow keys, play.
-// What a moment looks like is not known here.
+// The player does not know what a moment looks like.
 
 import { byId } from "./dom.js";
 
@@ -29,8 +29,8 @@ export class Player {
   }
 
   /**
-   * Take these moments; each has a `t` and a `text`. Begin with the one at `index`. Single steps lead
-   * from one of the `type` to the next; where none is given, from each moment to the next.
+   * Load moments, each with a `t` and a `text`, and begin with the one at `index`. A single step
+   * leads to the next moment of the `type`; without one, to the next moment.
    */
   load(moments, index, type = null) {
     this.pause();
@@ -73,7 +73,7 @@ export class Player {
     this.onMove(moment, this.index);
   }
 
-  /** Move to the moment for which `wanted` holds, if there is one. */
+  /** Move to the first moment for which `wanted` holds, if there is one. */
   find(wanted) {
     const index = this.moments.findIndex(wanted);
     if (index < 0) return;

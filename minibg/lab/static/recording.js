@@ -1,5 +1,5 @@
-// What was recorded, put in order as it arrives: a part for each contender, with its lanes, spans,
-// marks, log records and lines. Nothing about how it is drawn may live here.
+// A recording, put in order as its events arrive: a part for each contender, with its lanes, spans,
+// marks, log records and lines. Nothing about drawing may live here.
 
 /** The contender that is the visitor's own application. */
 export const OWN = "app";
@@ -37,7 +37,7 @@ export class Part {
     this.spans.push({ ...data, end: null, how: null, detail: "" });
   }
 
-  /** What never ended has no time of its end. */
+  /** End a span. One that never ended gets no time of its end. */
   on_finish({ id, t, how, detail }) {
     const span = this.spans.findLast((open) => open.id === id && open.how === null);
     if (span) Object.assign(span, { end: t ?? null, how, detail: detail ?? "" });
@@ -66,12 +66,12 @@ export class Part {
     this.ended = true;
   }
 
-  /** When the client had the whole answer, in ms; null if it never had. */
+  /** When the client had the whole answer, in ms; null if it never got it. */
   get answered() {
     return this.marks.find((mark) => mark.what === "answer complete")?.t ?? null;
   }
 
-  /** When the client's wait was over: with the answer, or with what ended it; null if never. */
+  /** When the client's wait ended, with or without an answer, in ms; null if it did not end. */
   get waited() {
     const isEnd = ({ lane, what }) => lane === "client" && what !== "first byte";
     return this.marks.find(isEnd)?.t ?? null;
@@ -87,19 +87,19 @@ export class Part {
     return (this.outcome?.tasks ?? []).filter((task) => !task.started);
   }
 
-  /** Whether the log names a task: as one that was not run or was cut off, or as one that failed. */
+  /** Whether the log names a task as not run, as cut off or as failed. */
   logNames(task) {
     const { named } = this.outcome.tasks.find((one) => one.task === task);
     return Boolean(named) || this.logs.some(({ message }) => message.includes(`${this.functionOf(task)} failed`));
   }
 
-  /** The name of a task's function: composed tasks are numbered, in functions' names from 1. */
+  /** The name of a task's function. The functions of composed tasks are `task_1`, `task_2` and so on. */
   functionOf(task) {
     if (!this.isOwn) return `task_${task + 1}`;
     return this.spans.find((span) => span.kind === "task" && span.task === task)?.what ?? "";
   }
 
-  /** Tasks by their names: "task 1", "tasks 1 and 3", "tasks 1 to 3"; a visitor's own by their functions. */
+  /** Tasks by their names: "task 1", "tasks 1 and 3", "tasks 1 to 3"; those of a visitor's own application by their functions. */
   named(tasks) {
     const names = tasks.map((task) => (this.isOwn ? this.functionOf(task) : task + 1));
     const isRow = names.length > 2 && names.every((name, index) => name === names[0] + index);
@@ -113,7 +113,7 @@ export class Part {
     return this.isOwn ? text : text[0].toUpperCase() + text.slice(1);
   }
 
-  /** All that happened, in order of time; each moment says what it is and where. */
+  /** All moments in order of time, each with its type and the span, mark, log record or line that it is `of`. */
   get moments() {
     const moments = [
       ...this.spans.map((span) => ({ t: span.t, type: "begin", of: span })),
@@ -162,12 +162,12 @@ export class Recording {
     }
   }
 
-  /** Whether nothing more will come: the last event has, or a visitor's own request is over. */
+  /** Whether nothing more will come: the last event has come, or a request to a visitor's own application is over. */
   get isOver() {
     return this.ended || [...this.parts.values()].every(({ isOwn, ended }) => isOwn && ended);
   }
 
-  /** The times of all that happened, lines left out. */
+  /** The times of all events but lines. */
   get times() {
     return [...this.parts.values()].flatMap(({ spans, marks, logs }) => [
       ...spans.flatMap(({ t, end }) => (end === null ? [t] : [t, end])),
@@ -181,7 +181,7 @@ export class Recording {
   }
 }
 
-/** A time for people: enough digits to tell neighbours apart, and no more. */
+/** A time for people, with just enough digits to tell neighbours apart. */
 export function time(ms) {
   if (ms === null || ms === undefined) return "";
   if (Math.abs(ms) < 10) return `${ms.toFixed(2)} ms`;
@@ -190,13 +190,13 @@ export function time(ms) {
   return `${(ms / 1000).toFixed(1)} s`;
 }
 
-/** How a span ended, as one says it. */
+/** How a span ended, in words. */
 export function endOf(span) {
   if (span.how === null) return "still running";
   return span.detail ? `${span.how}: ${span.detail}` : span.how;
 }
 
-/** What is said more of a mark. The server has taken a message when the application's `send` returns. */
+/** The detail of a mark, in words. The server has taken a message when the application's `send` returns. */
 export const detailOf = ({ detail }) => TAKEN[detail] ?? detail;
 
 const TAKEN = {
@@ -204,7 +204,7 @@ const TAKEN = {
   "last byte taken": "the server has taken the last byte of the answer",
 };
 
-/** What a part shows, in sentences: the answer, what ran and where, what did not, who says so. */
+/** A part's outcome in sentences: the answer, the tasks that ran and where, those that did not, and whether the log says so. */
 export function verdictOf(part) {
   if (part.error) return [{ text: part.error, tone: "bad" }];
   if (!part.outcome) return [];
@@ -214,8 +214,8 @@ export function verdictOf(part) {
 function answerOf(part) {
   const { status } = part.outcome;
   if (part.isOwn) return { text: status ? `Answered with ${status}.` : "Not answered.", tone: status ? "plain" : "bad" };
-  if (!status || part.answered === null) return { text: "The client has no complete answer.", tone: "bad" };
-  return { text: `The client has ${status} after ${time(part.answered)}.`, tone: "plain" };
+  if (!status || part.answered === null) return { text: "The client got no complete answer.", tone: "bad" };
+  return { text: `The client got ${status} after ${time(part.answered)}.`, tone: "plain" };
 }
 
 function ofTasks(part) {
@@ -231,7 +231,7 @@ function ofTasks(part) {
   return sentences;
 }
 
-/** Where the tasks ran that ended: "Task 1 ran on the loop, tasks 2 and 3 in worker thread 1." */
+/** Where the tasks that ended ran: "Task 1 ran on the loop, tasks 2 and 3 in worker thread 1." */
 function places(part, ended) {
   if (!ended.length) return null;
   const lanes = Map.groupBy(ended, (name) => part.outcome.tasks.find(({ task }) => task === name).lane);

@@ -1,12 +1,12 @@
-// A request as data: what can be asked for, its bounds, and its form in the URL's fragment.
+// A request as data: the options, their limits, and the request's form in the URL's fragment.
 // Nothing about the page or the server may live here.
 
-/** What each choice offers, as the server says; the first is the default. */
+/** The options of each choice, as the server lists them; the first is the default. */
 export const CHOICES = {};
-/** How many tasks, milliseconds and contenders there may be. */
+/** How many tasks, milliseconds and contenders there may be at most. */
 export const MOST = {};
 
-/** Take over what the server says can be composed. */
+/** Take over the options and the limits from the server. */
 export function learn({ limits, ...choices }) {
   Object.assign(CHOICES, choices);
   Object.assign(MOST, limits);
@@ -19,7 +19,7 @@ export const taskOf = (given = {}) => ({
   does: CHOICES.does.includes(given.does) ? given.does : "ends",
 });
 
-/** A request whose fields are `given`, or the defaults. What is unknown is left out. */
+/** A request whose fields are `given`, or the defaults. Unknown fields are left out. */
 export function requestOf(given = {}) {
   const chosen = (field) =>
     CHOICES[field].includes(given[field]) ? given[field] : CHOICES[field][0];
@@ -35,13 +35,13 @@ export function requestOf(given = {}) {
 
 export const same = (a, b) => JSON.stringify(a) === JSON.stringify(b);
 
-/** `#preset=ID` or `#run=REQUEST` (JSON as base64url), each with the contenders where given. */
+/** `#preset=ID` or `#run=REQUEST` (JSON as base64url), each with the contenders if they are given. */
 export function fragmentOf({ preset, request, contenders }) {
   const first = preset ? `preset=${encodeURIComponent(preset)}` : `run=${encoded(request)}`;
   return `#${first}${contenders ? `&contenders=${contenders.join(",")}` : ""}`;
 }
 
-/** What a fragment asks for; an `error` where it cannot be read, and null where it is empty. */
+/** The preset or request in a fragment; an `error` if it cannot be read, and null if it is empty. */
 export function readFragment(fragment) {
   const fields = new URLSearchParams(fragment.replace(/^#/, ""));
   const contenders = fields.get("contenders")?.split(",").filter(Boolean);
@@ -50,7 +50,7 @@ export function readFragment(fragment) {
   try {
     return { request: requestOf(JSON.parse(decoded(fields.get("run")))), contenders };
   } catch {
-    return { error: "The link holds no request: after #run= a request is expected, as JSON in base64url." };
+    return { error: "The link holds no request: #run= must be followed by a request, as JSON in base64url." };
   }
 }
 
@@ -87,7 +87,7 @@ export function sentenceOf(request) {
   return parts.join(" ");
 }
 
-/** Choices whose own words do not make a sentence. */
+/** The words of a sentence for options whose own names do not make one. */
 const IN_WORDS = {
   adds: "adds another",
   "hands back": "hands back an awaitable",
@@ -95,14 +95,14 @@ const IN_WORDS = {
   exits: "calls sys.exit",
   cancels: "cancels the run",
   "cancels and fails": "cancels the run and fails",
-  "is given func": "is given a keyword func",
-  raises: "raises after adding them",
-  "own background": "gives the last to its response",
+  "is given func": "is given a keyword argument func",
+  raises: "raises after adding the tasks",
+  "own background": "gives the last task to its response",
   "dependency fails closing": "fails while closing",
   "dependency adds": "adds a task while closing",
   "hangs up before": "hangs up before the answer",
-  "hangs up within": "hangs up within the answer",
+  "hangs up within": "hangs up in the middle of the answer",
   "hangs up after": "hangs up after the answer",
   pipelines: "pipelines a second request",
-  "after 40 others": "asks after 40 others",
+  "after 40 others": "sends its request after 40 others",
 };

@@ -1,5 +1,5 @@
 // A recording on the page: pictures, verdicts, tables, differences, legend, player and source.
-// It draws what it is given; where recordings come from is not known here.
+// It does not know where recordings come from.
 
 import { byId, calm, make, prose } from "./dom.js";
 import { save, svgOf } from "./export.js";
@@ -42,7 +42,7 @@ export class Result {
     byId("save-text").addEventListener("click", () => this.saveText());
   }
 
-  /** Show this recording from now on; `title` names it, `see` says what is to be seen there. */
+  /** Show this recording from now on; `title` names it, `see` says what to look for. */
   show(recording, { title, see = "", preset = null }) {
     this.recording = recording;
     this.title = title;
@@ -106,7 +106,7 @@ export class Result {
     return view;
   }
 
-  /** Draw again what the recording holds by now, in the next frame. */
+  /** Draw the recording again, as far as it has come, in the next frame. */
   redraw() {
     if (!this.recording || this.frame) return;
     this.frame = requestAnimationFrame((at) => {
@@ -143,7 +143,7 @@ export class Result {
     section.classList.toggle("broken", Boolean(part.error));
     if (verdict.textContent === text && text) return;
     const words = sentences.flatMap(({ text: words, tone }) => [make("span", { className: tone }, words), " "]);
-    const waits = part.last ? "runs" : "waits for its turn";
+    const waits = part.last ? "Running…" : "Waiting for its turn…";
     verdict.replaceChildren(...(words.length ? words : [part.ended ? "" : waits]));
   }
 
@@ -209,7 +209,7 @@ export class Result {
     return "This run did not record its lines. Press Step to run the request again, line by line.";
   }
 
-  /** Step through the lines of this view's part; without lines, through all that happened. */
+  /** Step through the moments of this view's part; if it has no lines, through those of all parts. */
   async activate(view) {
     this.active = view;
     for (const one of this.views) {
@@ -244,7 +244,7 @@ export class Result {
     if (moment.lines !== undefined) this.source.light(moment.lines);
   }
 
-  /** Go to what was chosen in a picture; in a stepped run, to the last line before it there. */
+  /** Go to the moment that was chosen in a picture; in a stepped run, to the last line before it in its lane. */
   jump(view, t, lane) {
     if (!this.told) return;
     if (!view.part.lines.length || view !== this.active) {
@@ -291,26 +291,26 @@ const LEGEND = {
 const sample = (shape, name) =>
   `<li><svg class="timeline" width="22" height="16" aria-hidden="true">${shape}</svg>${name}</li>`;
 
-/** Scroll the pictures of a stepped run, where they scroll by themselves; not the page. */
+/** Scroll a part's picture into view, where the pictures scroll apart from the page. */
 function bringIntoView(section) {
   const seen = byId("seen");
   const [box, inner] = [seen.getBoundingClientRect(), section.getBoundingClientRect()];
   if (inner.bottom > box.bottom || inner.top < box.top) seen.scrollTop += inner.top - box.top;
 }
 
-/** Up to where a part has run: while it lasts, as the page's clock says. */
+/** Up to which time a part has run; while it runs, the page's clock says so. */
 function nowOf(part, clock) {
   if (part.ended || part.offset === undefined) return part.last;
   return Math.max(clock - part.offset, part.last);
 }
 
-/** Where a stepped run begins: where the list begins to run, or else with its first line. */
+/** The moment at which stepping begins: the list's first line, or else the first line of all. */
 function firstOf(moments) {
   const runs = moments.findIndex(({ type, of }) => type === "line" && of.function === "BackgroundTasks.__call__");
   return runs < 0 ? Math.max(moments.findIndex(({ type }) => type === "line"), 0) : runs;
 }
 
-/** A part's moments for the player: each with its words, and how many lines have run by then. */
+/** A part's moments for the player, each with its text and the number of lines that have run by then. */
 function momentsOf(part, isOneOfMany) {
   let lines = 0;
   const whose = isOneOfMany ? `${part.title} · ` : "";

@@ -1,4 +1,4 @@
-// The axis of time: where a time stands between 0 and 1, and which times are written below it.
+// The axis of time: the position of a time between 0 and 1, and the times that are written below it.
 // Pure functions; all contenders of a run share one scale.
 
 const APART = 64;
@@ -17,7 +17,7 @@ export function byTime(end) {
   };
 }
 
-/** From each event to the next it is the same width, so that what happens in a moment is seen. */
+/** Each event is as far from the next as any other, so that even those close in time can be told apart. */
 export function byEvents(times, end) {
   const known = [...new Set([0, ...times.map((t) => Math.max(t, 0)), end])].sort((a, b) => a - b);
   const last = known.length - 1;

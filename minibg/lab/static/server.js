@@ -1,7 +1,7 @@
-// The lab's server, as the page sees it: what it has, a run, the events of a run.
-// Nothing about how anything is drawn may live here.
+// The lab's server, as the page sees it: its presets and sources, its runs, and their events.
+// Nothing about drawing may live here.
 
-/** What the server has refused or could not do, in its own words. */
+/** A request was refused or could not be served: the message is the server's, if it sent one. */
 export class Refused extends Error {}
 
 const LOST = "The lab does not answer. Is `python -m minibg.lab` still running?";
@@ -25,7 +25,7 @@ export const getContenders = () => ask("/contenders");
 
 const sources = new Map();
 
-/** The lines of a contender's mechanism; asked for once. */
+/** The lines of a contender's mechanism, fetched only once. */
 export function getSources(contender) {
   if (!sources.has(contender)) {
     sources.set(contender, ask(`/sources/${encodeURIComponent(contender)}`));
@@ -50,8 +50,8 @@ export const stopRun = (id) =>
 /**
  * Listen to a stream of events; returns a function that ends it.
  *
- * After a lost connection the browser asks again, and the server tells all from the start: so
- * `onStart` is called each time, and `onLost` in between.
+ * After a lost connection the browser connects again, and the server sends all events again. So
+ * `onStart` is called for each connection, and `onLost` whenever one is lost.
  */
 export function listen(path, { onStart, onEvent, onLost }) {
   const stream = new EventSource(path);

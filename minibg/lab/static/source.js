@@ -1,12 +1,12 @@
 // The source beside the timeline: which line runs, in which lane, with the list before and after it.
-// Lines come highlighted from the server. Which moment is shown is decided by the player.
+// The server highlights the lines, and the player decides which moment is shown.
 
 import { byId, make } from "./dom.js";
 import { time } from "./recording.js";
 import { getSources } from "./server.js";
 
 export class SourceView {
-  /** `onMoment(line)` is called with the event of a line to go to, `onRan(lines)` with a line's. */
+  /** `onMoment(event)` is called to go to an event of a line, `onRan(events)` with all of a chosen line. */
   constructor({ onMoment, onRan }) {
     this.onMoment = onMoment;
     this.onRan = onRan;
@@ -64,7 +64,7 @@ export class SourceView {
     return row;
   }
 
-  /** Light the line of each lane as they stand after the `count` first lines; the last one most. */
+  /** Light the current line of each lane after the first `count` lines, and the last one most. */
   light(count) {
     for (const row of this.lit) {
       row.classList.remove("now", "held", "loop", "worker");
@@ -96,7 +96,7 @@ export class SourceView {
     bringIntoView(row);
   }
 
-  /** The list before the last line ran, and after: that is, before the next one. */
+  /** Show the list before the last line ran and after it, which is before the next one. */
   tellList(lines, count) {
     byId("list").hidden = !count;
     if (!count) return;
@@ -106,7 +106,7 @@ export class SourceView {
     byId("list").replaceChildren(head, stateOf("before", before, before), stateOf("after", after, before));
   }
 
-  /** Say when the chosen line ran; each time leads there. */
+  /** Say when the chosen line ran; each time is a link to that moment. */
   choose(row) {
     this.chosen?.classList.remove("chosen");
     this.chosen = this.chosen === row ? null : row;
@@ -127,8 +127,8 @@ export class SourceView {
 }
 
 /**
- * How the list stands before each line: null until a line has looked at it. What a run has taken out
- * of its list has started, but for what it has given up; Starlette's run leaves all in its list.
+ * The state of the list before each line; null until a line has read the list. A task that the run has
+ * taken out has started, unless the run gave it up; Starlette's run leaves all tasks in the list.
  */
 function statesOf(part) {
   const given = new Set(part.unstarted.map(({ task }) => `task ${task + 1}`));
@@ -143,10 +143,10 @@ function statesOf(part) {
 
 const times = (count) => (count === 1 ? "once" : `${count} times`);
 
-/** A row of the list as it stands; null where no line has looked at it yet. */
+/** A row that shows a state of the list; the state is null if no line has read the list yet. */
 function stateOf(when, state, before) {
   if (!state) {
-    const unread = make("span", { className: "side none" }, "not looked at yet");
+    const unread = make("span", { className: "side none" }, "not read yet");
     return make("div", { className: "row" }, make("span", { className: "when" }, when), unread);
   }
   const side = (name) => {
@@ -170,5 +170,5 @@ function bringIntoView(row) {
   const [box, inner] = [code.getBoundingClientRect(), row.getBoundingClientRect()];
   if (inner.top >= box.top + 40 && inner.bottom <= box.bottom - 40) return;
   const top = code.scrollTop + inner.top - box.top - box.height / 3;
-  code.scrollTop = top;  // at once: a smooth scroll would lag behind who steps fast
+  code.scrollTop = top;  // at once: a smooth scroll would lag behind a visitor who steps fast
 }

@@ -1,4 +1,4 @@
-// The timeline as a table, for those who do not see pictures, and as text. All in order of time.
+// The timeline as a table, for people who cannot see pictures, and as text; both in order of time.
 
 import { detailOf, endOf, time, verdictOf } from "./recording.js";
 import { make } from "./dom.js";
@@ -38,7 +38,7 @@ export function fillTable(table, part) {
   );
 }
 
-/** The whole recording as plain text: what was asked for, what differs, and each part. */
+/** The whole recording as plain text: the request, the differences, and each part. */
 export function textOf(recording, { title, request, link }) {
   const blocks = [[title, request, link].filter(Boolean).join("\n")];
   for (const difference of recording.differences) blocks.push(noteOf(difference));

@@ -1,13 +1,13 @@
-// The picture of one contender's part, as SVG. It is drawn anew while the run lasts, element by
-// element, so that focus and pointer stay where they are; a step only moves the cursor.
-// Where things stand is decided in layout.js.
+// The picture of one contender's part, as SVG. It is redrawn while the run lasts, element by
+// element, so that the focus and the pointer stay on theirs; a step only moves the cursor.
+// layout.js decides where things are.
 
 import { detailOf, endOf, time } from "./recording.js";
 import { layoutOf } from "./layout.js";
 
 const SVG = "http://www.w3.org/2000/svg";
 
-/** Shapes about (0, 0), so that no mark is told by its colour alone. */
+/** Shapes around (0, 0), so that marks do not differ in colour alone. */
 export const GLYPHS = {
   "request received": "M-4-2 0 3 4-2",
   "http.response.start": "M-3.5-4.5 4.5 0-3.5 4.5Z",
@@ -29,13 +29,13 @@ export const GLYPHS = {
   other: "M-4 0H4M0-4V4",
 };
 
-/** The kind of a mark: what it says without the name of an exception. */
+/** The kind of a mark: its text without the name of an exception. */
 export const kindOf = (what) => (what.startsWith("server gets") ? "server gets" : what);
 
 export const slug = (what) => what.toLowerCase().replace(/[^a-z]+/g, "-");
 
 export class Timeline {
-  /** In `host`; `onChoose(t, lane)` is called for what is chosen, `onDetails` for what is met. */
+  /** Draw in `host`; `onChoose(t, lane)` is called for a chosen element, `onDetails` for one with pointer or focus. */
   constructor(host, { onChoose, onDetails }) {
     this.onChoose = onChoose;
     this.onDetails = onDetails;
@@ -91,12 +91,12 @@ export class Timeline {
     event.stopPropagation();
   }
 
-  /** What can be met, in order of time. */
+  /** The elements that can have the focus, in order of time. */
   items() {
     return [...this.svg.querySelectorAll("[data-key]")].sort((a, b) => a.details.t - b.details.t);
   }
 
-  /** One stop of the tab key for the whole picture: the arrow keys go on from there. */
+  /** Make the whole picture one stop of the tab key: the arrow keys go on from there. */
   rove() {
     const items = this.items();
     const stop = items.find((item) => item.dataset.key === this.current) ?? items[0];
@@ -219,7 +219,7 @@ export class Timeline {
     return element.group.begin();
   }
 
-  /** Move the cursor to the time `t`; what comes after it is veiled. null takes both away. */
+  /** Move the cursor to the time `t`, and veil what comes after it. null removes both. */
   moveTo(t) {
     this.cursor = t;
     const { boxes } = this;
@@ -248,7 +248,7 @@ export class Timeline {
   }
 }
 
-/** The kinds of bars and marks of which one has no label in the picture: a legend names them. */
+/** The kinds of the bars and marks without a label in the picture, which the legend must name. */
 function unnamedOf({ bars, marks }) {
   const kindOfBar = ({ span }) => {
     const isPlain = span.kind !== "task" || !span.how || span.how === "ended";
@@ -260,7 +260,7 @@ function unnamedOf({ bars, marks }) {
   ];
 }
 
-/** Children of an element, each by its key: what is not put again is taken away. */
+/** The children of an element by their keys: `fill` removes those that are not put again. */
 class Group {
   constructor(parent, name) {
     this.element = parent;

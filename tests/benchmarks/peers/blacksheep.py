@@ -1,6 +1,7 @@
 """BlackSheep. It has no background tasks, and no dependency that yields.
 
-A router of its own is what it wants where a process has several applications."""
+It needs a router for each application if a process has several of them.
+"""
 
 from typing import Any
 

@@ -1,6 +1,6 @@
 """Falcon. It has no injection and no list of tasks.
 
-What it schedules starts all at once, not in order, and the application does not wait for it.
+Scheduled tasks all start at once, not in order, and the application does not wait for them.
 """
 
 from functools import partial

@@ -1,4 +1,4 @@
-"""Litestar. It injects no list of tasks, so the row that is about that is not here."""
+"""Litestar. It does not inject a list of tasks, so the row about that is missing here."""
 
 from collections.abc import AsyncGenerator
 from typing import Any

@@ -1,4 +1,4 @@
-"""Starlette. It has no injection, so rows that are about that are not here."""
+"""Starlette. It has no injection, so the rows about that are missing here."""
 
 from starlette.applications import Starlette
 from starlette.background import BackgroundTasks

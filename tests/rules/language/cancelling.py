@@ -1,6 +1,6 @@
-"""Runs that are cancelled from outside, and a task that is caught in its thread meanwhile.
+"""Runs that are cancelled from outside while a task works in its thread.
 
-What may live here: how a run is cancelled. What must come of it is said by the tests.
+What may live here: how a run is cancelled. The tests say what must come of it.
 """
 
 import asyncio

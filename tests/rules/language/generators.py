@@ -1,6 +1,6 @@
-"""Both kinds of a generator, as a stream is made of one, and a dependency with `yield` is.
+"""A generator function in both kinds, sync and async, for a stream or a dependency with `yield`.
 
-What may live here: making the kinds. What must come of them is said by the tests.
+What may live here: making the kinds. The tests say what must come of them.
 """
 
 from collections.abc import AsyncGenerator, Callable, Generator

@@ -1,6 +1,6 @@
-"""What a logger says while a test runs.
+"""The log records of a logger while a test runs.
 
-What may live here: keeping it. What must be said is told by the tests.
+What may live here: keeping them. The tests say what they must be.
 """
 
 import logging

@@ -1,7 +1,7 @@
 """The rules as a program that is small enough to be seen to be right: no event loop, no thread.
 
 Given a task program, it says which events must be seen, and in which order. It may know nothing of
-how minibg is made.
+how minibg works.
 """
 
 from collections import deque

@@ -1,7 +1,7 @@
 """Task programs as inputs: they are generated, run on minibg, and compared with the model.
 
-What may live here: making programs, running them, and showing what was seen of them. What must be
-seen is said by `model.py`.
+What may live here: making programs, running them, and showing what was seen of them. `model.py`
+says what must be seen.
 """
 
 import logging

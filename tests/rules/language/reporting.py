@@ -1,4 +1,4 @@
-"""What pytest reports of a failure, with a text of ours in front."""
+"""pytest's report of a failure, with a text of ours in front."""
 
 from typing import Any
 

@@ -1,8 +1,8 @@
-"""Task functions of the kinds that programs are made of, each doing what one function does.
+"""Task functions of the kinds that programs are made of, each of which does what one function does.
 
 That function, the body, may be a generator: at each `yield` an async task lets the loop turn.
 
-What may live here: making tasks. What must be seen of them is said by the test of each rule.
+What may live here: making tasks. The test of each rule says what must be seen of them.
 """
 
 import asyncio

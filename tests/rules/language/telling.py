@@ -1,6 +1,6 @@
-"""How a broken rule is told: its name first, then the program, then expected and seen side by side.
+"""The report of a broken rule: its name, then the program, then expected and seen side by side.
 
-What may live here: text. Who compares, and who reports, is said by `programs.py` and `conftest.py`.
+What may live here: text. `programs.py` compares, and `conftest.py` reports.
 """
 
 from collections.abc import Iterable, Iterator

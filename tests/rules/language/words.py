@@ -1,7 +1,7 @@
 """The words in which the rules are told: their names, task programs, and what is seen of those.
 
-What may live here: data. What must be seen of a program is said by `model.py`; how programs are
-made and run, by `programs.py`.
+What may live here: data. `model.py` says what must be seen of a program; `programs.py` makes and
+runs programs.
 """
 
 from collections.abc import Iterable, Iterator
