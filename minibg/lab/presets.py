@@ -80,7 +80,7 @@ PRESETS = [
         "place",
         "In which thread does a sync task run?",
         "In a worker thread: the bar of task 1, which is sync, is in the lane of a worker. The bar "
-        "of task 2, which is async, is in the lane of the event loop. minibg and FastAPI agree here; "
+        "of task 2, which is async, is in the lane of the event loop. minibg and FastAPI agree; "
         "the preset “Version 2 calls a sync task on the loop” shows why it matters.",
         ask("sync 120", "async 80"),
         {"minibg": "200: ended, ended", "fastapi": "200: ended, ended"},
@@ -308,7 +308,8 @@ PRESETS = [
         "room",
         "40 slow tasks, and every sync endpoint hangs",
         "The sync tasks of 40 earlier requests, which are not drawn, hold 40 threads. In "
-        "Starlette, the client waits until one of them ends; in minibg, it waits a millisecond or two.",
+        "Starlette, the client waits until one of them ends; in minibg, it waits a millisecond or "
+        "two.",
         ask("sync 1500", client="after 40 others"),
         {"minibg": "200: no task", "starlette": "200: no task"},
         ("room",),

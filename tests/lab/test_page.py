@@ -418,9 +418,9 @@ def test_a_run_is_saved_as_svg_and_as_text(open_page: Callable[..., Page], tmp_p
         assert page.get_by_role("status").first.inner_text() == f"Saved as {file}."
         download.value.save_as(tmp_path / name)
     svg = (tmp_path / "SVG").read_text()
-    words = " ".join(ElementTree.fromstring(svg).itertext())
+    words = " ".join(ElementTree.fromstring(svg).itertext()).replace("\xa0", " ")
     assert "FastAPI" in words
-    assert "task 1 failed" in words
+    assert "Task 1 failed, and the log says so" in words
     assert "Differs (isolate): In FastAPI, the failure of task 1 ends the run" in words
     assert "a task in which they differ" in words
     assert not re.search(r"class=|var\(|<script|light-dark", svg)
