@@ -124,14 +124,13 @@ class Route:
             if may_be_unread and request.has_unread_body:
                 send = request.lingering(send)
             if is_open or response.background or (lists and any(map(tasks_of, lists.values()))):
-                held = resources if is_open else None
                 if lists or response.background:
                     run = scope["router"].runs.begin()
-                gone, given = request.receive_disconnect, lists.values()
+                injected, held = lists.values(), resources if is_open else None
                 await (
-                    _respond_or_refuse(request, response, send, given, held)
+                    _respond_or_refuse(request, response, send, injected, held)
                     if reads
-                    else respond(response, scope, gone, send, given, held)
+                    else respond(response, scope, request.receive_disconnect, send, injected, held)
                 )
             else:
                 await response.send_response(scope, receive, send)

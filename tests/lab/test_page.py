@@ -15,6 +15,7 @@ from urllib.parse import urlsplit
 from urllib.request import urlopen
 from xml.etree import ElementTree
 
+import psutil
 import pytest
 
 from minibg.lab.presets import PRESETS
@@ -178,22 +179,33 @@ def test_a_bar_leads_to_its_lines_and_a_line_to_its_times(open_page: Callable[..
 
 
 def test_a_stepped_run_of_ten_tasks_scrubs_smoothly(open_page: Callable[..., Page]) -> None:
-    """Each moment takes less than a frame, of which a screen shows 60 a second; best of three."""
+    """Each moment takes less than a frame, of which a screen shows 60 a second.
+
+    What counts is the time of the processor, however busy the machine is besides.
+    """
     page = open_page(TEN)
     press(page, "Step")
     script = """() => {
         const slider = document.getElementById("moment");
-        const begin = performance.now();
         for (let at = 0; at <= slider.max; at += 1) {
             slider.value = at;
             slider.dispatchEvent(new Event("input"));
             document.body.getBoundingClientRect();
         }
-        return [Number(slider.max), (performance.now() - begin) / slider.max];
+        return Number(slider.max);
     }"""
-    goes = [page.evaluate(script) for _ in range(3)]
-    assert goes[0][0] > 100
-    assert min(each for _, each in goes) < 16
+    before = processor_time("chrom")
+    moments = page.evaluate(script)
+    assert moments > 100
+    assert (processor_time("chrom") - before) / moments < 0.016
+
+
+def processor_time(name: str) -> float:
+    """The seconds for which processes of that name, which this one has started, have run."""
+    children = psutil.Process().children(recursive=True)
+    times = [child.cpu_times() for child in children if child.name().startswith(name)]
+    assert times
+    return sum(each.user + each.system for each in times)
 
 
 def test_the_slider_and_the_arrow_keys_move_the_moment(open_page: Callable[..., Page]) -> None:
