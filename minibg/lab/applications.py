@@ -32,12 +32,35 @@ TITLES = {
     "fastapi": "FastAPI",
     "app": "your application",
 }
+IDEAS = (
+    "work after send, no list",
+    "a list",
+    "all on the loop",
+    "sync tasks in a thread",
+    "a failure stops no other",
+    "a lost task is named",
+    "a row shares one hop",
+    "threads of its own",
+    "cancelled, it starts no more",
+    "it waits for its thread",
+    "it tells its thread to stop",
+    "no failure is lost",
+    "it awaits what is handed back",
+    "an exit is a failure",
+    "the whole mechanism",
+)
+"""What characterises each version of the walkthrough, in a few words."""
 ACCEPTED = {"accepted": True}
 
 
 def title_of(contender: str) -> str:
     """The name of a contender as people read it."""
     return TITLES.get(contender, f"version {contender.removeprefix('v')}")
+
+
+def idea_of(contender: str) -> str:
+    """What characterises a version of the walkthrough; nothing, if it is none."""
+    return IDEAS[int(contender.removeprefix("v"))] if contender in VERSIONS else ""
 
 
 def why_not(contender: str) -> str:

@@ -128,10 +128,11 @@ def nothing_lost(right: Outcome, wrong: Outcome) -> Found:
     ]
     if not named:
         return None
+    them = "it" if len(named) == 1 else "them"
     what = (
         f"{capital(tasks(named))} {'does' if len(named) == 1 else 'do'} not run to the end in "
-        f"either. {capital(right.title)} logs a WARNING with the name and the reason; "
-        f"{wrong.title} logs nothing."
+        f"either. {capital(right.title)} logs a WARNING with the name and the reason; in "
+        f"{wrong.title}, no log names {them}."
     )
     return what, named
 
@@ -166,11 +167,30 @@ def connection(right: Outcome, wrong: Outcome) -> Found:
         return None
     lost = right.second_status is not None and wrong.second_status is None
     what = (
-        f"In {wrong.title}, the exception reaches the server, which closes the connection though "
+        f"In {wrong.title}, {cause(wrong)} reaches the server, which closes the connection though "
         f"the answer was complete{', and the pipelined request gets no answer' if lost else ''}. "
         f"In {right.title}, the connection stays open for the next request."
     )
     return what, []
+
+
+def cause(outcome: Outcome) -> str:
+    """The exception that reaches the server, and what raised it."""
+    kind = outcome.reaches_server
+    said = next((text for text in outcome.errors if f": {kind}(" in text), "")
+    for number, task in enumerate(outcome.tasks):
+        is_its = f"task {number + 1} fails" in said or kind == "SystemExit"
+        if task.how == "failed" and is_its:
+            return f"the {kind} of {tasks([number])}"
+    if outcome.spec.dependency == "fails closing":
+        return f"the {kind} of the dependency that fails while it closes"
+    awaited = [n for n, task in enumerate(outcome.spec.tasks) if task.kind == "sync"]
+    if "'await' expression" in said:
+        return (
+            f"a {kind} (sync {tasks(awaited[:1])} has ended, and the None that it returned is "
+            "awaited)"
+        )
+    return f"a {kind}"
 
 
 def room(right: Outcome, wrong: Outcome) -> Found:
@@ -180,9 +200,9 @@ def room(right: Outcome, wrong: Outcome) -> Found:
     if wrong.answered < 50 + right.answered:
         return None
     what = (
-        f"In {wrong.title}, sync tasks hold the 40 threads that sync endpoints need too, and the "
-        f"client waits {wrong.answered:.0f} ms. In {right.title}, tasks have threads of their own, "
-        f"and the client waits {right.answered:.0f} ms."
+        f"In {wrong.title}, the tasks of 40 earlier requests hold the 40 threads that sync "
+        f"endpoints need too, and the client waits {wrong.answered:.0f} ms. In {right.title}, "
+        f"tasks have threads of their own, and the client waits {right.answered:.0f} ms."
     )
     return what, []
 

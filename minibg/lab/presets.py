@@ -18,9 +18,9 @@ class Preset(NamedTuple):
 
     Args:
         id: Its name in a link.
-        group: "rules", "traps", "misunderstandings" or "versions".
+        group: "questions", "rules", "traps", "misunderstandings" or "versions".
         rule: The rule that it is about.
-        title: The claim, or the mistaken belief.
+        title: The question, the claim, or the mistaken belief (in quotes).
         see: What to look for in the picture.
         request: The request.
         shows: For each contender, the outcome in one line.
@@ -61,9 +61,9 @@ def _task(text: str) -> TaskSpec:
 PRESETS = [
     Preset(
         "isolate",
-        "rules",
+        "questions",
         "isolate",
-        "The second task, when the first fails",
+        "The first task fails. What happens to the second?",
         "Task 1 fails. In minibg, tasks 2 and 3 run, and the log has the failure; in FastAPI, they "
         "never start, and the server closes the connection.",
         ask("sync 80 fails", "sync 120", "async 80"),
@@ -73,6 +73,35 @@ PRESETS = [
         },
         ("isolate", "connection"),
         f"{RULES}/test_isolate.py::test_a_failing_task_does_not_stop_the_next",
+    ),
+    Preset(
+        "place",
+        "questions",
+        "place",
+        "In which thread does a sync task run?",
+        "In a worker thread: the bar of task 1, which is sync, is in the lane of a worker. The bar "
+        "of task 2, which is async, is in the lane of the event loop. minibg and FastAPI agree; "
+        "the preset “Version 2 calls a sync task on the loop” shows why it matters.",
+        ask("sync 120", "async 80"),
+        {"minibg": "200: ended, ended", "fastapi": "200: ended, ended"},
+        (),
+        f"{RULES}/test_place.py::test_what_is_sync_runs_in_another_thread",
+    ),
+    Preset(
+        "misunderstanding-every-job",
+        "questions",
+        "nothing lost",
+        "What does kill -9 lose?",
+        "All that has not ended. The server is killed while task 1 runs: that task never ends, the "
+        "others never start, and no log names them, in minibg as in FastAPI. So background tasks "
+        "do not suit every job: what must not be lost is written down first.",
+        ask("sync 300", "sync 200", "async 100", server="SIGKILL"),
+        {
+            "minibg": "200: never ended, never started, never started",
+            "fastapi": "200: never ended, never started, never started",
+        },
+        (),
+        f"{MISUNDERSTANDING}::test_a_misunderstanding_prints_what_its_docstring_shows",
     ),
     Preset(
         "order",
@@ -87,18 +116,6 @@ PRESETS = [
         },
         (),
         f"{RULES}/test_order.py::test_each_task_ends_before_the_next_one_starts",
-    ),
-    Preset(
-        "place",
-        "rules",
-        "place",
-        "Where a task runs",
-        "The bar of task 1, which is async, is in the lane of the loop. The bar of task 2, which "
-        "is sync, is in the lane of a worker thread. Version 2 calls both on the loop.",
-        ask("async 80", "sync 120"),
-        {"minibg": "200: ended, ended", "v2": "200: ended, ended"},
-        ("place", "connection"),
-        f"{RULES}/test_place.py::test_what_is_sync_runs_in_another_thread",
     ),
     Preset(
         "capture",
@@ -117,8 +134,8 @@ PRESETS = [
         "rules",
         "after",
         "The answer comes first",
-        "The client has its answer after a few milliseconds. The first task starts when the "
-        "server has taken the last byte.",
+        "The first task starts when the server has sent the answer; the client may read it a "
+        "moment later.",
         ask("async 150", "sync 150"),
         {"minibg": "200: ended, ended", "fastapi": "200: ended, ended"},
         (),
@@ -141,8 +158,8 @@ PRESETS = [
         "rules",
         "nothing lost",
         "A task that does not run is named",
-        "The endpoint raises after it has added its tasks. minibg names them in the log; FastAPI "
-        "drops them without a word.",
+        "The endpoint raises after it has added its tasks. minibg names them in the log; "
+        "FastAPI drops them, and no log names them.",
         ask("sync 80", "async 80", endpoint="raises"),
         {
             "minibg": "500: never started and named, never started and named",
@@ -183,8 +200,9 @@ PRESETS = [
         "rules",
         "room",
         "Tasks have threads of their own",
-        "40 requests have each left a slow sync task behind. Then the client calls a sync "
-        "endpoint: minibg answers at once, FastAPI only when the first task has ended.",
+        "40 earlier requests, which are not drawn, have each left a slow sync task behind. These "
+        "hold 40 threads. Then the client calls a sync endpoint: minibg answers at once, FastAPI "
+        "only when the first task has ended.",
         ask("sync 1500", client="after 40 others"),
         {"minibg": "200: no task", "fastapi": "200: no task"},
         ("room",),
@@ -289,8 +307,9 @@ PRESETS = [
         "traps",
         "room",
         "40 slow tasks, and every sync endpoint hangs",
-        "40 sync tasks hold 40 threads. In Starlette, the client waits until one of them ends; in "
-        "minibg, it waits a millisecond or two.",
+        "The sync tasks of 40 earlier requests, which are not drawn, hold 40 threads. In "
+        "Starlette, the client waits until one of them ends; in minibg, it waits a millisecond or "
+        "two.",
         ask("sync 1500", client="after 40 others"),
         {"minibg": "200: no task", "starlette": "200: no task"},
         ("room",),
@@ -359,26 +378,10 @@ PRESETS = [
         f"{TRAPS}::test_the_tasks_behind_a_stream_that_the_client_leaves",
     ),
     Preset(
-        "misunderstanding-every-job",
-        "misunderstandings",
-        "nothing lost",
-        "Background tasks suit every job",
-        "The server is killed once the client has its answer: task 1 never ends, the others never "
-        "start, and no log says so, in minibg as in FastAPI. Before you answer, write down what "
-        "must not be lost.",
-        ask("sync 300", "sync 200", "async 100", server="SIGKILL"),
-        {
-            "minibg": "200: never ended, never started, never started",
-            "fastapi": "200: never ended, never started, never started",
-        },
-        (),
-        f"{MISUNDERSTANDING}::test_a_misunderstanding_prints_what_its_docstring_shows",
-    ),
-    Preset(
         "misunderstanding-concurrently",
         "misunderstandings",
         "order",
-        "The tasks of a request run at the same time",
+        "“The tasks of a request run at the same time”",
         "They do not: the third starts only when the first two have ended.",
         ask("async 150", "async 150", "async 150"),
         {"minibg": "200: ended, ended, ended"},
@@ -389,8 +392,8 @@ PRESETS = [
         "misunderstanding-failures",
         "misunderstandings",
         "isolate",
-        "If a task fails, somebody will be told",
-        "The client got its 200 before the task began. Only the log reports the failure.",
+        "“If a task fails, somebody will be told”",
+        "Nobody is: the server sends 200 before the task begins. Only the log reports the failure.",
         ask("async 100 fails"),
         {"minibg": "200: failed"},
         (),
@@ -400,8 +403,9 @@ PRESETS = [
         "misunderstanding-resources",
         "misunderstandings",
         "release",
-        "A task may use what belongs to the request",
-        "The dependency is closed before the task starts. So give a task data, not the session.",
+        "“A task may use what belongs to the request”",
+        "It may not: the dependency is closed before the task starts. So give a task data, not the "
+        "session.",
         ask("async 100", dependency="closes"),
         {"minibg": "200: ended"},
         (),
@@ -411,8 +415,8 @@ PRESETS = [
         "misunderstanding-answer",
         "misunderstandings",
         "after",
-        "A task may still change the answer",
-        "The client has the whole answer before the task starts.",
+        "“A task may still change the answer”",
+        "It may not: the server has sent the whole answer before the task starts.",
         ask("async 100"),
         {"minibg": "200: ended"},
         (),
@@ -423,7 +427,7 @@ PRESETS = [
         "versions",
         "after",
         "Version 0: an application goes on after its answer",
-        "The work comes after `send`, so the client has its answer before the work begins.",
+        "The work comes after `send`, so the server sends the answer before the work begins.",
         ask("async 100"),
         {"v0": "200: ended"},
         (),
@@ -493,8 +497,8 @@ PRESETS = [
         "versions",
         "room",
         "Version 6 takes the threads of endpoints",
-        "40 tasks hold 40 threads. In version 6, a sync endpoint waits for one of these; in "
-        "version 7, it does not.",
+        "The tasks of 40 earlier requests, which are not drawn, hold 40 threads. In version 6, a "
+        "sync endpoint waits for one of these; in version 7, it does not.",
         ask("sync 1500", client="after 40 others"),
         {"v7": "200: no task", "v6": "200: no task"},
         ("room",),

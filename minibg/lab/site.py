@@ -21,7 +21,7 @@ from anyio.abc import TaskGroup
 
 from minibg import HTTPException, MiniBG, PlainTextResponse, Request, Response
 from minibg.ext.sse import EventSourceResponse, ServerSentEvent
-from minibg.lab.applications import APPLICATIONS, WITH_DEPENDENCIES, title_of, why_not
+from minibg.lab.applications import APPLICATIONS, WITH_DEPENDENCIES, idea_of, title_of, why_not
 from minibg.lab.composition import LIMITS, RunSpec, choices
 from minibg.lab.experiment import Broadcast, Experiment
 from minibg.lab.hosted import NAME, Hosted
@@ -145,7 +145,7 @@ def create_app(hosted: Hosted | None = None) -> MiniBG:
         return all_
 
     @app.get("/sources/{name}")
-    async def sources(name: str) -> list[dict[str, Any]]:
+    def sources(name: str) -> list[dict[str, Any]]:  # in a thread: it imports the framework
         if why := _unusable(name):
             raise HTTPException(404, why)
         return sources_of(name)
@@ -211,7 +211,14 @@ def contender(name: str) -> dict[str, Any]:
     """A contender as the page gets it."""
     why, title = why_not(name), title_of(name)
     title = title.capitalize() if title.startswith("version") else title
-    return {"id": name, "title": title, "available": not why, "why_not": why, "steps": not why}
+    return {
+        "id": name,
+        "title": title,
+        "idea": idea_of(name),
+        "available": not why,
+        "why_not": why,
+        "steps": not why,
+    }
 
 
 def check(spec: RunSpec) -> None:

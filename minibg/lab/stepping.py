@@ -1,52 +1,68 @@
 """Reports each line of a mechanism when it runs, and the state of its list, by `sys.settrace`.
 
-Only a stepped run is traced, since tracing slows each line, and only the mechanism's files are.
+Only a stepped run is traced, since tracing slows each line, and only the mechanism's code is.
 
-What may live here: the choice of those files, and what is reported of a line.
+What may live here: the choice of that code, and what is reported of a line.
 """
 
 import sys
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
+from functools import reduce
 from importlib import import_module
 from importlib.util import find_spec
+from inspect import unwrap
 from pathlib import Path
-from types import FrameType, TracebackType
+from types import CodeType, FrameType, TracebackType
 from typing import Any, Self
 
 from minibg.lab.applications import VERSIONS
 from minibg.lab.events import Tell, lane
 
-OF_MINIBG = ("minibg.background", "minibg.outcomes", "minibg.concurrency", "minibg.responses")
-SHOWN: dict[str, tuple[str, ...]] = {
-    "minibg.background": (
-        "BackgroundTasks.__call__",
-        "BackgroundTasks._run_row",
-        "BackgroundTasks._react",
-    ),
-    "minibg.outcomes": ("left_of", "failure_of"),
-    "minibg.concurrency": ("_run_in_thread", "_hop", "_Call.make"),
-    "minibg.responses": ("respond", "run_in_turn", "_run_in_turn"),
-    "starlette.background": ("BackgroundTask.__call__", "BackgroundTasks.__call__"),
+FUNCTIONS: dict[str, dict[str, tuple[str, ...]]] = {
+    "minibg": {
+        "minibg.background": (
+            "BackgroundTasks.__call__",
+            "BackgroundTasks._run_row",
+            "BackgroundTasks._react",
+        ),
+        "minibg.outcomes": ("left_of", "failure_of"),
+        "minibg.concurrency": ("_run_in_thread", "_hop", "_Call.make"),
+        "minibg.responses": ("respond", "run_in_turn", "_run_in_turn"),
+    },
+    "starlette": {
+        "starlette.background": ("BackgroundTasks.__call__", "BackgroundTask.__call__"),
+    },
+    "fastapi": {
+        "fastapi.background": ("BackgroundTasks.__call__",),
+        "starlette.background": ("BackgroundTask.__call__",),
+    },
 }
-"""The functions of a module that are shown and stepped through. Other modules are shown whole."""
+"""For each framework, the functions that are shown and stepped through, by the modules that offer
+them. An inherited function is defined in another file. A version is shown whole."""
 
 
-def modules_of(contender: str) -> Sequence[str]:
-    """The modules whose source is the contender's mechanism."""
-    if contender == "minibg":
-        return OF_MINIBG
-    if contender in ("starlette", "fastapi"):
-        return ("starlette.background",)
-    return (VERSIONS[contender],)
+def codes_of(contender: str) -> list[CodeType]:
+    """The code of a framework's functions, from the files that define them."""
+    functions: list[Any] = [
+        reduce(getattr, name.split("."), import_module(module))
+        for module, names in FUNCTIONS[contender].items()
+        for name in names
+    ]
+    return [unwrap(function).__code__ for function in functions]
 
 
-def file_of(module: str) -> Path:
-    """The source file of a module."""
-    spec = find_spec(module)
+def file_of(version: str) -> Path:
+    """The file of a version's source."""
+    spec = find_spec(VERSIONS[version])
     assert spec is not None
     assert spec.origin is not None
     return Path(spec.origin)
+
+
+def shown_as(file: str | Path) -> str:
+    """The name of a file on the page, with its package, since frameworks share names of files."""
+    return "/".join(Path(file).parts[-2:])
 
 
 class Stepper:
@@ -55,10 +71,8 @@ class Stepper:
     def __init__(self, contender: str, tell: Tell) -> None:
         self.tell = tell
         self.before = sys.gettrace(), threading.gettrace()
-        self.codes: dict[str, str] = {}
-        for module in modules_of(contender):
-            import_module(module)
-            self.codes[str(file_of(module))] = module
+        self.codes = set(codes_of(contender)) if contender in FUNCTIONS else set()
+        self.version = str(file_of(contender)) if contender in VERSIONS else ""
 
     def __enter__(self) -> Self:
         threading.settrace(self.trace)
@@ -78,11 +92,8 @@ class Stepper:
     def trace(self, frame: FrameType, event: str, arg: Any) -> Callable[..., Any] | None:
         """Trace the lines of a frame, if its function is one of the mechanism's."""
         code = frame.f_code
-        module = self.codes.get(code.co_filename)
-        if module is None or code.co_name == "<module>":
-            return None
-        shown = SHOWN.get(module)
-        if shown is not None and code.co_qualname not in shown:
+        is_of_version = code.co_filename == self.version and code.co_name != "<module>"
+        if not is_of_version and code not in self.codes:
             return None
         return self.line
 
@@ -92,8 +103,9 @@ class Stepper:
             self.tell(
                 "line",
                 lane=lane(),
-                file=Path(frame.f_code.co_filename).name,
+                file=shown_as(frame.f_code.co_filename),
                 line=frame.f_lineno,
+                function=frame.f_code.co_qualname,
                 list=self._list(frame),
             )
         return self.line

@@ -18,7 +18,7 @@ from minibg.lab.composition import RequestSpec, RunSpec, TaskSpec
 from minibg.lab.contender import main
 from minibg.lab.experiment import Experiment
 from minibg.lab.sources import sources_of
-from minibg.lab.stepping import Stepper
+from minibg.lab.stepping import Stepper, codes_of
 from minibg.responses import respond
 from tests.lab.trying import events_of, said, tried
 from tests.rules.language.model import expected
@@ -215,6 +215,37 @@ def test_the_machine_may_have_no_process_left(monkeypatch: pytest.MonkeyPatch) -
     assert experiment.is_over
 
 
+@pytest.mark.parametrize(
+    ("request_", "contender", "cause"),
+    [
+        (RequestSpec((TaskSpec("sync", 5, "fails"),)), "fastapi", "the ValueError of task 1"),
+        (RequestSpec((TaskSpec("sync", 5, "exits"),)), "v12", "the SystemExit of task 1"),
+        (
+            RequestSpec(TWO, dependency="fails closing"),
+            "fastapi",
+            "the OSError of the dependency that fails while it closes",
+        ),
+        (
+            RequestSpec(TWO[::-1]),
+            "v2",
+            "a TypeError (sync task 2 has ended, and the None that it returned is awaited)",
+        ),
+        (
+            RequestSpec((TaskSpec("sync", 5, "fails, handled"),)),
+            "fastapi",
+            "a RuntimeError",
+        ),
+    ],
+    ids=str,
+)
+def test_what_reaches_the_server_is_named(
+    request_: RequestSpec, contender: str, cause: str
+) -> None:
+    found = events_of(tried(request_, "minibg", contender), "difference")
+    (what,) = (event["what"] for event in found if event["name"] == "connection")
+    assert f" {cause} reaches the server" in what
+
+
 def test_not_more_lines_are_told_than_can_be_shown(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "LINES", 10)
     experiment = tried(RequestSpec(TWO), "minibg", step=True)
@@ -246,7 +277,7 @@ def test_a_run_can_be_stopped() -> None:
     assert [child for child in psutil.Process().children() if "minibg.lab" in str(child)] == []
 
 
-@pytest.mark.parametrize("contender", ["minibg", "starlette", "v0", "v8", "v14"])
+@pytest.mark.parametrize("contender", ["minibg", "starlette", "fastapi", "v0", "v8", "v14"])
 def test_a_stepped_run_tells_each_line_with_the_list(contender: str) -> None:
     request = RequestSpec((TaskSpec("async", 5), TaskSpec("async", 5)))
     experiment = tried(request, contender, step=True)
@@ -266,10 +297,45 @@ def test_a_stepped_run_tells_each_line_with_the_list(contender: str) -> None:
         assert lines[-1]["list"] == {"started": ["task 1", "task 2"], "waiting": []}
 
 
+def text_of(contender: str) -> dict[tuple[str, int], str]:
+    """The text of each line that is shown."""
+    return {
+        (part["file"], part["first"] + index): text.strip()
+        for part in sources_of(contender)
+        for index, text in enumerate(part["text"])
+    }
+
+
+@pytest.mark.parametrize("contender", ["starlette", "fastapi"])
+def test_the_loop_of_a_frameworks_own_list_is_seen_to_run(contender: str) -> None:
+    """It is asked for each task, and the list is told before the first of them and at the end."""
+    request = RequestSpec((TaskSpec("sync", 5), TaskSpec("async", 5)))
+    lines = events_of(tried(request, contender, step=True), "line")
+    texts = text_of(contender)
+    ran = [(texts[line["file"], line["line"]], line["list"]) for line in lines]
+    looks = [list_ for text, list_ in ran if text == "for task in self.tasks:"]
+    assert looks == [
+        {"started": [], "waiting": ["task 1", "task 2"]},
+        {"started": ["task 1"], "waiting": ["task 2"]},
+        {"started": ["task 1", "task 2"], "waiting": []},
+    ]
+    calls = [list_["waiting"] for text, list_ in ran if text == "await task()"]
+    assert calls == [["task 1", "task 2"], ["task 2"]]
+
+
+def test_a_function_is_stepped_through_where_it_is_defined(monkeypatch: pytest.MonkeyPatch) -> None:
+    """FastAPI's list has a loop of its own in some versions, and inherits Starlette's in others."""
+    monkeypatch.delattr("fastapi.background.BackgroundTasks.__call__", raising=False)
+    assert codes_of("fastapi") == codes_of("starlette")
+    assert {part["file"] for part in sources_of.__wrapped__("fastapi")} == {
+        "starlette/background.py"
+    }
+
+
 def test_the_lines_of_a_row_run_in_its_thread() -> None:
     request = RequestSpec((TaskSpec("sync", 5), TaskSpec("sync", 5)))
     lines = events_of(tried(request, "minibg", step=True), "line")
-    lanes = {line["lane"] for line in lines if line["file"] == "outcomes.py"}
+    lanes = {line["lane"] for line in lines if line["file"] == "minibg/outcomes.py"}
     assert lanes == {"worker 1"}
     assert {line["lane"] for line in lines} == {"loop", "worker 1"}
 

@@ -18,6 +18,7 @@ from xml.etree import ElementTree
 import psutil
 import pytest
 
+from minibg.lab.presets import PRESETS
 from tests.lab.trying import served
 
 playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
@@ -63,7 +64,7 @@ def open_page(browser: Any, lab: str) -> Iterator[Callable[..., Page]]:
         page.on("pageerror", lambda error: wrong.append(str(error)))
         page.on("request", lambda request: hosts.add(urlsplit(request.url).netloc))
         page.goto(f"{address}{fragment}")
-        page.get_by_role("checkbox", name="minibg").wait_for()
+        page.locator("[name=contender]").first.wait_for(state="attached")
         return page
 
     hosts: set[str] = set()
@@ -93,6 +94,7 @@ def link(contenders: str, *tasks: tuple[str, int, str], **fields: str) -> str:
     return f"#run={packed}&contenders={contenders}"
 
 
+QUESTIONS = [preset.title for preset in PRESETS if preset.group == "questions"]
 FAILS = link("minibg,fastapi", ("sync", 40, "fails"), ("async", 60, "ends"), ("sync", 40, "ends"))
 ALONE = FAILS.replace(",fastapi", "")
 TEN = link("minibg", *[("sync", 5, "ends"), ("async", 5, "ends")] * 5)
@@ -112,13 +114,13 @@ def verdict(page: Page, contender: str) -> str:
 def test_a_newcomer_needs_one_click(open_page: Callable[..., Page]) -> None:
     """The question is on the page; the click answers it in words, in pictures and in tables."""
     page = open_page()
-    page.get_by_role("button", name="The first task fails. What happens to the second?").click()
+    page.get_by_role("button", name=QUESTIONS[0]).click()
     until_drawn(page)
     assert "Task 2 ran in worker thread 1" in verdict(page, "minibg")
-    assert "Tasks 2 and 3 never started. Nothing says so." in verdict(page, "FastAPI")
+    assert "Tasks 2 and 3 never started, and no log names them." in verdict(page, "FastAPI")
     assert any("task 2: sync, 120 ms begins" in row for row in rows(page, "minibg"))
-    assert any("task 2 never starts named nowhere" in row for row in rows(page, "FastAPI"))
-    assert page.get_by_role("button", name="task 2 never started").is_visible()
+    assert any("task 2 never starts no log names it" in row for row in rows(page, "FastAPI"))
+    assert page.get_by_role("button", name="task 2 never started, no log names it").is_visible()
     assert "isolate" in page.get_by_role("list", name="What differs").inner_text()
 
 
@@ -140,10 +142,10 @@ def test_a_request_is_composed_and_run(open_page: Callable[..., Page]) -> None:
 
 def test_no_more_than_three_contenders_can_be_chosen(open_page: Callable[..., Page]) -> None:
     page = open_page("#preset=isolate&contenders=minibg,starlette,fastapi")
-    page.get_by_text("Versions of the walkthrough").click()
-    assert page.get_by_role("checkbox", name="Version 1", exact=True).is_disabled()
+    page.locator("summary").click()
+    assert page.get_by_role("checkbox", name="Version 1: a list").is_disabled()
     page.get_by_role("checkbox", name="Starlette").uncheck()
-    assert page.get_by_role("checkbox", name="Version 1", exact=True).is_enabled()
+    assert page.get_by_role("checkbox", name="Version 1: a list").is_enabled()
 
 
 def test_a_stepped_run_shows_each_line_and_who_runs_it(open_page: Callable[..., Page]) -> None:
@@ -171,9 +173,9 @@ def test_a_bar_leads_to_its_lines_and_a_line_to_its_times(open_page: Callable[..
     now = source.locator("[aria-current=step]")
     playwright.expect(now.locator("code")).to_contain_text("await (call(task)")
     now.get_by_role("button").click()
-    playwright.expect(source.locator("#when")).to_contain_text("background.py ran")
+    playwright.expect(source.locator("#when")).to_contain_text("minibg/background.py ran")
     source.locator("#when").get_by_role("button").first.click()
-    playwright.expect(page.locator("#now")).to_contain_text("loop · background.py")
+    playwright.expect(page.locator("#now")).to_contain_text("loop · minibg/background.py")
 
 
 def test_a_stepped_run_of_ten_tasks_scrubs_smoothly(open_page: Callable[..., Page]) -> None:
@@ -214,9 +216,14 @@ def test_the_slider_and_the_arrow_keys_move_the_moment(open_page: Callable[..., 
     slider.press("Home")
     assert slider.input_value() == "0"
     assert page.locator("line.cursor").count() == 1
-    page.get_by_role("heading", name="minibg lab").click()
+    page.locator("#run-title").click()
     page.keyboard.press("ArrowRight")
     assert slider.input_value() == "1"
+    page.get_by_role("button", name="Next event").click()
+    assert slider.input_value() == "2"
+    page.get_by_role("button", name="Previous event").click()
+    assert slider.input_value() == "1"
+    assert "slowed down" in page.locator("#speed").inner_text()
     for _ in range(3):
         page.get_by_role("button", name="Faster").click(force=True)
     page.get_by_role("button", name="Play").click()
@@ -231,6 +238,10 @@ def test_all_can_be_done_by_keyboard(open_page: Callable[..., Page]) -> None:
     focused = "document.activeElement"
     page.keyboard.press("Tab")
     assert "Skip" in page.evaluate(f"{focused}.textContent")
+    page.keyboard.press("Enter")
+    assert page.evaluate(f"{focused}.id") == "main"
+    assert page.url.endswith(ALONE)
+    page.locator("a.skip").focus()
     for _ in range(60):
         page.keyboard.press("Tab")
         width = page.evaluate(f"getComputedStyle({focused}).outlineWidth")
@@ -264,10 +275,140 @@ def test_a_link_carries_the_whole_request(open_page: Callable[..., Page]) -> Non
     assert said[0].evaluate(values) == said[1].evaluate(values)
 
 
-def test_a_link_to_a_preset_says_what_is_to_be_seen(open_page: Callable[..., Page]) -> None:
+def test_an_invalid_number_does_not_change_the_link(open_page: Callable[..., Page]) -> None:
+    page = open_page("#preset=place")
+    page.get_by_label("Task 1, milliseconds").fill("99999")
+    page.get_by_label("Task 1, milliseconds").press("Tab")
+    assert page.url.endswith("#preset=place")
+
+
+def test_a_link_says_what_is_to_be_seen_and_offers_to_run(open_page: Callable[..., Page]) -> None:
     page = open_page("#preset=place")
     assert page.get_by_role("combobox", name="Preset").input_value() == "place"
-    assert "lane of the loop" in page.locator("#see").inner_text()
+    assert "In a worker thread" in page.locator("#see").inner_text()
+    assert page.get_by_role("heading", name=QUESTIONS[1]).is_visible()
+    other = open_page(ALONE)
+    assert other.get_by_role("heading", name="A request somebody sent you").is_visible()
+    other.get_by_role("button", name="Run this request").click()
+    until_drawn(other)
+    assert "Task 2 ran on the loop" in verdict(other, "minibg")
+
+
+def test_a_text_names_the_framework_that_is_chosen(open_page: Callable[..., Page]) -> None:
+    page = open_page("#preset=isolate&contenders=minibg,starlette")
+    assert "in Starlette, they never start" in page.locator("#see").inner_text()
+    page.get_by_role("checkbox", name="FastAPI").check()
+    assert "in FastAPI, they never start" in page.locator("#see").inner_text()
+
+
+def test_a_question_has_the_same_words_wherever_it_stands(open_page: Callable[..., Page]) -> None:
+    """On its card, as a preset (where the questions come first), and above what was run."""
+    page = open_page()
+    group = page.locator("#preset optgroup").first
+    assert group.get_attribute("label") == "Questions"
+    assert group.locator("option").all_inner_texts() == QUESTIONS
+    page.get_by_role("button", name=QUESTIONS[1]).click()
+    until_drawn(page)
+    assert page.get_by_role("heading", name=QUESTIONS[1]).is_visible()
+    assert page.locator("#preset option:checked").inner_text() == QUESTIONS[1]
+    assert {"minibg", "FastAPI"} <= {*page.get_by_role("heading", level=3).all_inner_texts()}
+
+
+def test_back_shows_the_page_before(open_page: Callable[..., Page]) -> None:
+    """Each run is an entry of the history, and what it has shown is shown again."""
+    page = open_page()
+    page.get_by_role("button", name=QUESTIONS[0]).press("Enter")
+    until_drawn(page)
+    assert page.evaluate("document.activeElement.id") == "main"
+    following = page.get_by_role("navigation", name="Questions")
+    following.get_by_role("button", name=QUESTIONS[1]).click()
+    playwright.expect(page.get_by_role("heading", name=QUESTIONS[1])).to_be_visible()
+    until_drawn(page)
+    page.go_back()
+    until_drawn(page)
+    assert page.get_by_role("heading", name=QUESTIONS[0]).is_visible()
+    assert "Tasks 2 and 3 never started" in verdict(page, "FastAPI")
+    assert page.get_by_role("combobox", name="Preset").input_value() == "isolate"
+    page.go_back()
+    playwright.expect(page.get_by_role("button", name=QUESTIONS[2])).to_be_visible()
+    assert not page.get_by_role("region", name="FastAPI").count()
+    page.go_forward()
+    until_drawn(page)
+    page.get_by_role("link", name="minibg lab").click()
+    playwright.expect(page.get_by_role("heading", name="See what happens")).to_be_visible()
+    page.go_back()
+    playwright.expect(page.get_by_role("heading", name=QUESTIONS[0])).to_be_visible()
+
+
+def test_what_was_run_is_greyed_when_the_form_changes(open_page: Callable[..., Page]) -> None:
+    """Run stays where it is, however long the text of the preset is."""
+    page = open_page(ALONE)
+    press(page)
+    place = page.get_by_role("button", name="Run", exact=True).bounding_box()
+    page.get_by_role("combobox", name="Preset").select_option("trap-open")
+    note = page.locator("#stale")
+    assert "Press Run to see “A session is open while tasks run”" in note.inner_text()
+    assert page.locator("#parts").evaluate("parts => getComputedStyle(parts).opacity") == "0.4"
+    assert page.get_by_role("button", name="Run", exact=True).bounding_box() == place
+    press(page)
+    playwright.expect(note).to_be_hidden()
+
+
+def test_a_stepped_run_begins_where_the_list_runs(open_page: Callable[..., Page]) -> None:
+    """Single steps lead from line to line, and the other contender is shown whole meanwhile."""
+    page = open_page(FAILS)
+    press(page, "Step")
+    code = page.locator("[aria-current=step] code")
+    playwright.expect(code).to_contain_text("run: TaskInfo")
+    page.get_by_role("button", name="Next line").click()
+    playwright.expect(code).to_contain_text("call = self.call_task")
+    page.get_by_role("button", name="Previous line").click()
+    playwright.expect(code).to_contain_text("run: TaskInfo")
+    assert page.locator("line.cursor").count() == 1
+    page.get_by_role("button", name="Change the request").click()
+    assert page.get_by_label("Task 1, milliseconds").is_visible()
+    page.get_by_role("button", name="Back to the lines").click()
+    assert page.get_by_label("Task 1, milliseconds").is_hidden()
+    source = page.get_by_role("region", name="Source")
+    source.get_by_role("button", name="FastAPI").click()
+    loop = source.locator(".line.ran", has_text="for task in self.tasks:")
+    playwright.expect(loop).to_have_attribute("aria-current", "step")
+    playwright.expect(source.get_by_role("group", name="The list")).to_contain_text("task 1")
+
+
+def test_where_it_is_narrow_the_questions_come_first(open_page: Callable[..., Page]) -> None:
+    """The form is folded, and a stepped run leads to its source."""
+    page = open_page(viewport=NARROW, reduced_motion="reduce")
+    preset = page.get_by_role("combobox", name="Preset")
+    for question in QUESTIONS:
+        card = page.get_by_role("button", name=question).bounding_box()
+        assert card["y"] + card["height"] < preset.bounding_box()["y"]
+    assert page.get_by_label("Task 1, milliseconds").is_hidden()
+    page.get_by_role("button", name="Change the request").click()
+    assert page.get_by_label("Task 1, milliseconds").is_visible()
+    press(page, "Step")
+    playwright.expect(page.get_by_role("region", name="Source")).to_be_in_viewport(ratio=0.5)
+
+
+def test_a_log_mark_keeps_the_type_of_its_exception(open_page: Callable[..., Page]) -> None:
+    page = open_page(link("v2", ("sync", 20, "ends")), viewport=NARROW)
+    press(page)
+    labels = page.locator("text.label").all_text_contents()
+    assert any(label.endswith("TypeError") for label in labels)
+
+
+def test_the_legend_names_what_has_no_label(open_page: Callable[..., Page]) -> None:
+    """And nothing else: each of these marks is there once."""
+    page = open_page(link("minibg", ("sync", 300, "ends")))
+    press(page)
+    for viewport in (WIDE, NARROW):
+        page.set_viewport_size(viewport)
+        page.evaluate(DRAWN)
+        legend = page.locator("#legend").text_content()
+        labels = page.locator("text.label").all_text_contents()
+        assert "task" not in legend
+        for mark in ("request received", "first byte", "application has returned"):
+            assert any(mark in label for label in labels) != (mark in legend)
 
 
 @pytest.mark.parametrize("fragment", ["#run=%25", "#preset=none"])
@@ -284,11 +425,16 @@ def test_a_run_is_saved_as_svg_and_as_text(open_page: Callable[..., Page], tmp_p
     for name in ("SVG", "text"):
         with page.expect_download() as download:
             page.get_by_role("button", name=f"Save as {name}").click()
+        file = download.value.suggested_filename
+        assert file.startswith("minibg-lab-a-request-somebody-sent-you.")
+        assert page.get_by_role("status").first.inner_text() == f"Saved as {file}."
         download.value.save_as(tmp_path / name)
     svg = (tmp_path / "SVG").read_text()
-    words = " ".join(ElementTree.fromstring(svg).itertext())
+    words = " ".join(ElementTree.fromstring(svg).itertext()).replace("\xa0", " ")
     assert "FastAPI" in words
-    assert "task 1 failed" in words
+    assert "Task 1 failed, and the log says so" in words
+    assert "Differs (isolate): In FastAPI, the failure of task 1 ends the run" in words
+    assert "a task in which they differ" in words
     assert not re.search(r"class=|var\(|<script|light-dark", svg)
     assert "paint-order" in svg  # without it, the halo of a label covers the label
     text = (tmp_path / "text").read_text()
@@ -384,6 +530,7 @@ def test_a_lost_connection_is_told(open_page: Callable[..., Page]) -> None:
     page.route("**/runs", lambda route: route.abort())
     page.get_by_role("button", name="Run", exact=True).click()
     playwright.expect(page.get_by_role("alert")).to_contain_text("does not answer")
+    assert page.get_by_role("alert").locator("code").inner_text() == "python -m minibg.lab"
 
 
 def test_a_run_is_drawn_within_100_ms_of_its_last_event(open_page: Callable[..., Page]) -> None:

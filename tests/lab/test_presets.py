@@ -59,9 +59,11 @@ def test_there_is_a_preset_for_everything() -> None:
         for path in Path(misunderstandings[0]).glob("*.py")
         if path.stem not in ("__init__", "client")
     ]
-    shown = [preset.rule for preset in groups["rules"]]
+    shown = [preset.rule for preset in groups["questions"] + groups["rules"]]
     assert {*shown, *NOT_SHOWN} == set(RULES), "minibg/lab/presets.py: PRESETS, or NOT_SHOWN"
     assert len(groups["traps"]) == len(table)
-    assert len(groups["misunderstandings"]) == len(programs)
+    believed = [preset for preset in PRESETS if preset.id.startswith("misunderstanding-")]
+    assert len(believed) == len(programs)
+    assert all(preset.title.startswith("“") for preset in groups["misunderstandings"])
     assert [preset.id for preset in groups["versions"]] == [*VERSIONS]
     assert len({preset.id for preset in PRESETS}) == len(PRESETS)

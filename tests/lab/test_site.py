@@ -14,7 +14,7 @@ import psutil
 import pytest
 
 from minibg.lab.__main__ import main
-from minibg.lab.applications import why_not
+from minibg.lab.applications import IDEAS, VERSIONS, why_not
 from minibg.lab.composition import RequestSpec, RunSpec
 from minibg.lab.site import KEPT, Runs
 from tests.lab.trying import (
@@ -175,13 +175,15 @@ def test_the_page_is_told_what_there_is(lab: Lab) -> None:
         "Version 0",
     ]
     assert all(one["available"] for one in contenders)
+    ideas = {one["id"]: one["idea"] for one in contenders if one["idea"]}
+    assert ideas == dict(zip(VERSIONS, IDEAS, strict=True))
     presets = lab.ask("GET", "/presets").json
     composition = lab.ask("GET", "/composition").json
     for preset in presets:
         assert preset["request"]["endpoint"] in composition["endpoint"]
     assert composition["limits"]["tasks"] == 10
     source = lab.ask("GET", "/sources/fastapi").json
-    assert {part["file"] for part in source} == {"background.py"}
+    assert all(part["file"].endswith("/background.py") for part in source)
     for part in source:
         assert len(part["html"]) == len(part["text"]) == part["last"] - part["first"] + 1
     assert lab.ask("GET", "/sources/django").status == 404

@@ -7,10 +7,11 @@ import { CHOICES, MOST, requestOf, same, taskOf } from "./request.js";
 
 const CHOSEN = ["endpoint", "dependency", "client", "server"];
 const GROUPS = {
-  rules: "The rules",
-  traps: "The traps",
-  misunderstandings: "The misunderstandings",
-  versions: "The versions of the walkthrough",
+  questions: "Questions",
+  rules: "Rules",
+  traps: "Traps",
+  misunderstandings: "Misunderstandings, in quotes",
+  versions: "Versions of the walkthrough",
 };
 
 /** The form. `onChange` is called whenever its content has changed. */
@@ -46,7 +47,8 @@ export class Composer {
     const box = (contender) => {
       const input = make("input", { type: "checkbox", name: "contender", value: contender.id, disabled: !contender.available });
       const why = contender.available ? null : make("small", {}, contender.why_not);
-      return make("label", { className: "check", title: contender.title }, input, make("span", {}, contender.title, why ? " " : null, why));
+      const name = contender.idea ? `${contender.title}: ${contender.idea}` : contender.title;
+      return make("label", { className: "check" }, input, make("span", {}, name, why ? " " : null, why));
     };
     byId("contenders").append(...this.contenders.filter((one) => !isVersion(one)).map(box));
     const versions = this.contenders.filter(isVersion);
@@ -78,6 +80,19 @@ export class Composer {
   get preset() {
     const preset = this.presets.find((one) => one.id === byId("preset").value);
     return preset && same(requestOf(preset.request), this.request) ? preset : null;
+  }
+
+  /** What to look for, with the name of the framework that is chosen: FastAPI's list runs as Starlette's does. */
+  get see() {
+    const see = this.preset?.see ?? "";
+    const [named, other] = see.includes("FastAPI") ? ["FastAPI", "Starlette"] : ["Starlette", "FastAPI"];
+    const isChosen = (name) => this.chosen.includes(name.toLowerCase());
+    return isChosen(other) && !isChosen(named) ? see.replaceAll(named, other) : see;
+  }
+
+  /** Whether the value of every field is allowed. */
+  get isValid() {
+    return byId("composer").checkValidity();
   }
 
   /** Fill the form in; `contenders` that are not available are left out. */
@@ -152,7 +167,7 @@ export class Composer {
     }
     const { preset } = this;
     if (!preset) byId("preset").value = "";
-    byId("see").replaceChildren(...prose(preset?.see ?? ""));
+    byId("see").replaceChildren(...prose(this.see));
     byId("see").hidden = !preset;
     this.onChange();
   }

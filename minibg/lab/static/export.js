@@ -2,6 +2,8 @@
 // The SVG is a copy in light colours, with the rules of the style sheet written into each element.
 
 import { verdictOf } from "./recording.js";
+import { noteOf } from "./table.js";
+import { measure } from "./timeline.js";
 
 const SVG = "http://www.w3.org/2000/svg";
 const WRITTEN = [
@@ -11,8 +13,8 @@ const WRITTEN = [
 const LEFT_OUT = ".veil, .hit";
 const MARGIN = 24;
 
-/** One SVG, as text, with the pictures of all parts, one below the other. */
-export function svgOf(views, { title, request }) {
+/** One SVG, as text, with what differs, the pictures of all parts, one below the other, and the legend. */
+export function svgOf(views, { title, request, differences, legend }) {
   const host = document.body.appendChild(document.createElement("div"));
   host.className = "printed";
   const width = Math.max(...views.map(({ timeline }) => timeline.svg.width.baseVal.value));
@@ -27,6 +29,7 @@ export function svgOf(views, { title, request }) {
   };
   write(title, "title", 20);
   write(request, "tick", 18);
+  for (const difference of differences) write(noteOf(difference).replaceAll("`", ""), "label", 16);
   for (const { part, timeline } of views) {
     y += 18;
     write(part.title, "title", 18);
@@ -38,12 +41,27 @@ export function svgOf(views, { title, request }) {
     svg.append(group);
     y += timeline.svg.height.baseVal.value;
   }
+  y = writeLegend(svg, legend, y + 12, width);
   svg.setAttribute("height", y + MARGIN);
   svg.setAttribute("viewBox", `0 0 ${width + 2 * MARGIN} ${y + MARGIN}`);
   svg.prepend(node("title", {}, title));
   writeStyles(svg);
   host.remove();
   return new XMLSerializer().serializeToString(svg);
+}
+
+/** The samples of the legend, in rows; returns where the last ends. */
+function writeLegend(svg, legend, top, width) {
+  let [x, y] = [MARGIN, top];
+  for (const item of legend) {
+    const reach = 28 + measure(item.textContent) + 18;
+    if (x + reach > MARGIN + width && x > MARGIN) [x, y] = [MARGIN, y + 20];
+    const group = svg.appendChild(node("g", { transform: `translate(${x} ${y})` }));
+    group.append(...[...item.firstElementChild.children].map((shape) => shape.cloneNode(true)));
+    group.append(node("text", { class: "label", x: 28, y: 12 }, item.textContent));
+    x += reach;
+  }
+  return legend.length ? y + 16 : top;
 }
 
 function writeStyles(svg) {

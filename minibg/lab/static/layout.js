@@ -10,6 +10,7 @@ import { endOf } from "./recording.js";
 const STRIP = 20;
 const BAR = 20;
 const ROW = BAR + 3;
+const CHIP = BAR + 9;
 const PAD = 6;
 const AXIS = 22;
 const GLYPH = 13;
@@ -26,13 +27,13 @@ export function layoutOf(part, { width, scale, now, measure }) {
   const frame = { left, right, x, now: part.killed ?? now, measure };
   const boxes = { lanes: [], bars: [], marks: [], labels: [], chips: [], x, left, right };
   let y = 8;
-  for (const lane of lanesOf(part)) {
-    if (!lane.chips) boxes.timed = place(lane, y, frame, boxes);
-    y = lane.chips ? place(lane, y, frame, boxes) : boxes.timed;
-  }
-  boxes.bottom = y;
+  const lanes = lanesOf(part);
+  for (const lane of lanes.filter(({ chips }) => !chips)) y = place(lane, y, frame, boxes);
+  boxes.timed = y;
+  y += AXIS;
+  for (const lane of lanes.filter(({ chips }) => chips)) y = place(lane, y, frame, boxes);
   boxes.ticks = scale.ticks(right - left).map((t) => ({ t, x: x(t), text: String(t) }));
-  boxes.height = y + AXIS;
+  boxes.height = y;
   boxes.answered = part.answered === null ? null : x(part.answered);
   boxes.killed = part.killed === null ? null : x(part.killed);
   return boxes;
@@ -107,16 +108,22 @@ const WEIGHT = ["client", "task", "not recorded", "on_error", "endpoint", "depen
 /** Label a bar: inside if one of its wordings fits there, else beside it, else not at all. */
 function label(bar, taken, right, measure) {
   const { span } = bar;
-  const room = bar.width - 12 - (span.how === "failed" ? 16 : 0);
+  const room = bar.width - 12 - (span.how === "failed" ? 20 : 0);
   const words = wordings(span);
-  const shortest = span.kind === "task" && span.task !== null ? [`${span.task + 1}`] : [];
-  const inside = [...words, ...shortest].find((text) => measure(text) <= room);
+  const inside = words.find((text) => measure(text) <= room);
   if (inside) return Object.assign(bar, { label: inside, labelX: bar.x + 7 });
   const x = bar.x + bar.width + 4;
   const beside = words.find((text) => isFree(x, x + measure(text) + GAP, taken, right));
-  if (!beside) return bar;
+  if (!beside) return numbered(bar, room, measure);
   taken.push([x, x + measure(beside) + GAP]);
   return Object.assign(bar, { label: beside, labelX: x, outside: true });
+}
+
+/** Label a bar with its number alone, where no words fit, as in a row of short tasks. */
+function numbered(bar, room, measure) {
+  const { kind, task } = bar.span;
+  const number = kind === "task" && task !== null ? `${task + 1}` : null;
+  return number && measure(number) <= room ? Object.assign(bar, { label: number, labelX: bar.x + 7 }) : bar;
 }
 
 /** The possible labels of a span, from the longest to the shortest. */
@@ -170,18 +177,20 @@ function labelCluster(cluster, before, next, y, measure, boxes) {
   const isLog = cluster.marks.at(-1).mark.log;
   cluster.reach = cluster.end + GLYPH;
   const right = cluster.end + GLYPH - 3;
+  const isAll = (index) => index < 2 || names.length === 1;
   const cut = isLog ? shortened(names.at(-1), next - right - GAP, measure) : "";
-  for (const text of [names.join(" · "), short.join(" · "), names.at(-1), short.at(-1), cut]) {
-    if (text && right + measure(text) <= next) {
-      boxes.labels.push({ text, x: right, y, anchor: "start" });
-      cluster.reach = right + measure(text) + GAP;
-      return;
-    }
-    const left = cluster.marks[0].x - GLYPH + 3;
-    if (text && text === names.join(" · ") && left - measure(text) >= before) {
-      boxes.labels.push({ text, x: left, y, anchor: "end" });
-      return;
-    }
+  const left = cluster.marks[0].x - GLYPH + 3;
+  const cutLeft = isLog ? shortened(names.at(-1), left - before, measure) : "";
+  const wordings = [names.join(" · "), short.join(" · "), names.at(-1), short.at(-1), cut, cutLeft];
+  for (const [index, text] of wordings.entries()) {
+    const mayBeLeft = index === 0 || index === wordings.length - 1;
+    const isRight = text && right + measure(text) <= next;
+    const isLeft = text && mayBeLeft && left - measure(text) >= before;
+    if (!isRight && !isLeft) continue;
+    boxes.labels.push({ text, x: isRight ? right : left, y, anchor: isRight ? "start" : "end" });
+    if (isRight) cluster.reach = right + measure(text) + GAP;
+    for (const placed of isAll(index) ? cluster.marks : cluster.marks.slice(-1)) placed.isNamed = true;
+    return;
   }
 }
 
@@ -193,6 +202,9 @@ function nameOf(mark) {
 const SAYS_MORE = new Set(["connection closed"]);
 
 function shortened(text, room, measure) {
+  const exception = text.match(/: (\w+)\(.*\)$/)?.[1];
+  const short = [text.replace(/\(.*\)$/, ""), exception].find((words) => exception && measure(words) <= room);
+  if (short) return short;
   if (room < 60) return "";
   let length = Math.floor((text.length * room) / measure(text));
   while (length > 4 && measure(`${text.slice(0, length)}…`) > room) length -= 1;
@@ -203,9 +215,9 @@ function placeChips(tasks, top, { left, right, measure }, boxes) {
   let x = left;
   let y = top;
   for (const { task, isNamed } of tasks) {
-    const text = `task ${task + 1}, ${isNamed ? "named in the log" : "named nowhere"}`;
+    const text = `task ${task + 1}: ${isNamed ? "the log names it" : "no log names it"}`;
     const width = measure(text) + 16;
-    if (x + width > right && x > left) [x, y] = [left, y + ROW];
+    if (x + width > right && x > left) [x, y] = [left, y + CHIP];
     boxes.chips.push({ task, isNamed, text, x, y, width, height: BAR });
     x += width + GAP;
   }

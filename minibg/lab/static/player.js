@@ -4,6 +4,7 @@
 import { byId } from "./dom.js";
 
 const SPEEDS = [0.25, 0.5, 1, 2, 4];
+/** How long play stays at a moment, in ms. */
 const DWELL = 300;
 
 export class Player {
@@ -27,10 +28,17 @@ export class Player {
     this.pace(0);
   }
 
-  /** Load moments, each with a `t` and a `text`, and begin with the one at `index`. */
-  load(moments, index) {
+  /**
+   * Load moments, each with a `t` and a `text`, and begin with the one at `index`. A single step
+   * leads to the next moment of the `type`; without one, to the next moment.
+   */
+  load(moments, index, type = null) {
     this.pause();
     this.moments = moments;
+    this.type = type;
+    byId("back").lastElementChild.textContent = `Previous ${type ?? "event"}`;
+    byId("on").lastElementChild.textContent = `Next ${type ?? "event"}`;
+    this.pace(0);
     byId("player").hidden = moments.length < 2;
     byId("moment").max = Math.max(moments.length - 1, 0);
     if (moments.length) this.moveTo(index);
@@ -46,7 +54,9 @@ export class Player {
 
   step(by) {
     this.pause();
-    this.moveTo(this.index + by);
+    let to = this.index + by;
+    while (this.type && this.moments[to] && this.moments[to].type !== this.type) to += by;
+    this.moveTo(to);
   }
 
   moveTo(index) {
@@ -91,8 +101,18 @@ export class Player {
   pace(by) {
     const at = Math.min(Math.max(SPEEDS.indexOf(this.speed) + by, 0), SPEEDS.length - 1);
     this.speed = SPEEDS[at];
-    byId("speed").textContent = `${this.speed}×`;
+    byId("speed").textContent = this.moments.length < 2 ? "" : paceOf(this.moments, this.speed);
     byId("slower").disabled = at === 0;
     byId("faster").disabled = at === SPEEDS.length - 1;
   }
 }
+
+/** How fast play is beside what was recorded, in words. */
+function paceOf(moments, speed) {
+  const recorded = Math.max(moments.at(-1).t - moments[0].t, 0.001);
+  const slowed = ((moments.length - 1) * DWELL) / speed / recorded;
+  if (slowed > 1.25) return `slowed down ${rounded(slowed)} times`;
+  return slowed < 0.8 ? `sped up ${rounded(1 / slowed)} times` : "as fast as it ran";
+}
+
+const rounded = (factor) => (factor < 10 ? Number(factor.toPrecision(2)) : Math.round(factor));

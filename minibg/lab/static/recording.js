@@ -196,6 +196,14 @@ export function endOf(span) {
   return span.detail ? `${span.how}: ${span.detail}` : span.how;
 }
 
+/** The detail of a mark, in words. The server has taken a message when the application's `send` returns. */
+export const detailOf = ({ detail }) => TAKEN[detail] ?? detail;
+
+const TAKEN = {
+  "piece taken": "the server has taken a piece of the answer",
+  "last byte taken": "the server has taken the last byte of the answer",
+};
+
 /** A part's outcome in sentences: the answer, the tasks that ran and where, those that did not, and whether the log says so. */
 export function verdictOf(part) {
   if (part.error) return [{ text: part.error, tone: "bad" }];
@@ -238,7 +246,7 @@ function failures(part, failed) {
   const what = part.sentence(`${part.named(failed)} failed`);
   if (failed.every((task) => part.logNames(task))) return { text: `${what}, and the log says so.`, tone: "warn" };
   const isLogged = part.logs.some(({ level }) => level === "ERROR");
-  return { text: isLogged ? `${what}, and the server logs an exception.` : `${what}, and nothing says so.`, tone: "bad" };
+  return { text: isLogged ? `${what}, and the server logs an exception.` : `${what}, and no log says so.`, tone: "bad" };
 }
 
 function lost(part, cut, unstarted) {
@@ -248,7 +256,7 @@ function lost(part, cut, unstarted) {
   const what = part.sentence(clauses.join("; "));
   const tasks = [...cut, ...unstarted];
   const silent = tasks.filter((task) => !part.logNames(task));
-  if (!silent.length) return { text: `${what}. The log says so.`, tone: "warn" };
-  if (silent.length === tasks.length) return { text: `${what}. Nothing says so.`, tone: "bad" };
-  return { text: `${what}. The log does not mention ${part.named(silent)}.`, tone: "bad" };
+  if (!silent.length) return { text: `${what}, and the log names ${tasks.length > 1 ? "them" : "it"}.`, tone: "warn" };
+  if (silent.length < tasks.length) return { text: `${what}. No log names ${part.named(silent)}.`, tone: "bad" };
+  return { text: `${what}, and no log names ${tasks.length > 1 ? "them" : "it"}.`, tone: "bad" };
 }

@@ -71,6 +71,10 @@ export function sentenceOf(request) {
     const more = does === "ends" ? "" : `, ${IN_WORDS[does] ?? does}`;
     return `${index + 1} ${kind} ${ms} ms${more}`;
   });
+  if (request.client === "after 40 others") {
+    const left = tasks.length ? `left these tasks: ${tasks.join("; ")}` : "left no task";
+    return `40 requests come first, each of which has ${left}. Then the client asks a sync endpoint, which has no task.`;
+  }
   const parts = [
     tasks.length ? `Tasks: ${tasks.join("; ")}.` : "No tasks.",
     `The endpoint ${IN_WORDS[request.endpoint] ?? request.endpoint}.`,
@@ -78,7 +82,7 @@ export function sentenceOf(request) {
   const { dependency, client, server } = request;
   if (dependency !== "none") parts.push(`A dependency ${IN_WORDS[`dependency ${dependency}`] ?? dependency}.`);
   if (client !== "stays") parts.push(`The client ${IN_WORDS[client] ?? client}.`);
-  if (server !== "goes on") parts.push(`The server gets ${server}.`);
+  if (server !== "goes on") parts.push(`The server gets ${server}${server === "SIGKILL" ? " (kill -9)" : ""}.`);
   if (request.fail_fast) parts.push("The first failure ends the list.");
   return parts.join(" ");
 }

@@ -43,21 +43,41 @@ export class Result {
   }
 
   /** Show this recording from now on; `title` names it, `see` says what to look for. */
-  show(recording, { title, see = "" }) {
+  show(recording, { title, see = "", preset = null }) {
     this.recording = recording;
     this.title = title;
+    this.preset = preset;
     this.player.load([], 0);
     this.told = false;
-    byId("empty").hidden = true;
-    byId("result").hidden = false;
     byId("run-title").textContent = title;
     byId("run-request").textContent = recording.request ? sentenceOf(recording.request) : "";
     byId("run-request").hidden = byId("share").hidden = !recording.request;
     byId("see-run").replaceChildren(...prose(see));
+    const since = recording.request ? "the client sent its request" : "the request arrived";
+    byId("axis-note").textContent = `Milliseconds since ${since}. This is one run: the order counts, not the exact times.`;
     byId("source").hidden = true;
-    byId("page").classList.remove("stepped");
+    this.leave();
     this.layOut();
     this.redraw();
+  }
+
+  /** Something else is shown, or will be. */
+  leave() {
+    this.player.pause();
+    byId("page").classList.remove("stepped", "stepping");
+  }
+
+  /** Turn from the lines of a stepped run to the form, or back; returns whether it is the lines. */
+  toggleLines() {
+    const isLines = byId("page").classList.toggle("stepped");
+    this.sayEdit();
+    this.redraw();
+    return isLines;
+  }
+
+  sayEdit() {
+    const isLines = byId("page").classList.contains("stepped");
+    byId("edit").textContent = isLines ? "Change the request" : "Back to the lines";
   }
 
   layOut() {
@@ -132,24 +152,26 @@ export class Result {
     const { differences, titles } = this.recording;
     if (list.children.length === differences.length) return;
     const names = new Map(titles);
-    const items = differences.map(({ contenders, name, what }) => {
+    const items = differences.map(({ contenders, name, rule, what }) => {
       const who = contenders.map((id) => names.get(id) ?? id).join(", ");
-      return make("li", {}, make("strong", {}, name), make("p", {}, titles.length > 2 ? make("small", {}, `${who}: `) : null, ...prose(what)));
+      const label = make("div", {}, make("strong", {}, name), make("small", {}, name === rule ? "a rule" : `rule: ${rule}`));
+      label.title = "The rules are listed in README.md and walkthrough.md.";
+      return make("li", {}, label, make("p", {}, titles.length > 2 ? make("small", {}, `${who}: `) : null, ...prose(what)));
     });
     list.replaceChildren(...items);
   }
 
   drawLegend() {
-    const bars = BARS.filter(([className]) => document.querySelector(`#parts .bar.${className.replace(" ", ".")}`));
-    const present = new Set(this.views.flatMap(({ part }) => [...part.marks.map(({ what }) => kindOf(what)), ...part.logs.map(({ level }) => level)]));
-    const marks = Object.keys(GLYPHS).filter((what) => present.has(what));
+    const unnamed = this.views.flatMap(({ timeline }) => timeline.unnamed);
+    const bars = BARS.filter(([className]) => unnamed.includes(className));
+    const marks = Object.keys(GLYPHS).filter((what) => unnamed.includes(what));
     const key = JSON.stringify([bars, marks, this.recording.differences.length]);
     if (this.legend === key && byId("legend").children.length) return;
     this.legend = key;
     byId("legend").innerHTML = [
       ...bars.map(([className, name]) => sample(`<g class="bar ${className.includes(" ") ? className : `${className} ended`}"><rect class="box" x="1" y="2" width="20" height="12" rx="3"/></g>`, name)),
       ...marks.map((what) => sample(`<g class="mark ${slug(what)}"><path class="glyph" d="${GLYPHS[what]}" transform="translate(11 8)"/></g>`, LEGEND[what] ?? what)),
-      ...(this.recording.differences.length ? [sample('<rect class="differs" x="2" y="2" width="18" height="12" rx="4"/>', "differs")] : []),
+      ...(this.views.some(({ part }) => part.differing.size) ? [sample('<rect class="differs" x="2" y="2" width="18" height="12" rx="4"/>', "a task in which they differ")] : []),
     ].join("");
   }
 
@@ -160,7 +182,10 @@ export class Result {
     if (performance.getEntriesByName("last event").length) performance.measure("drawn", "last event");
     byId("source").hidden = false;
     this.drawSwitch();
-    this.activate(this.views.find(({ part }) => part.lines.length) ?? this.views[0]);
+    this.activate(this.views.find(({ part }) => part.lines.length) ?? this.views[0]).then(() => {
+      const isStepped = byId("page").classList.contains("stepping");
+      if (isStepped && matchMedia("(max-width: 880px)").matches) byId("stepping").scrollIntoView();
+    });
   }
 
   drawSwitch() {
@@ -172,18 +197,20 @@ export class Result {
     byId("source-of").replaceChildren(...buttons);
     byId("source-of").hidden = stepped.length < 2;
     byId("page").classList.toggle("stepped", stepped.length > 0);
+    byId("page").classList.toggle("stepping", stepped.length > 0);
+    this.sayEdit();
     byId("source-hint").textContent = this.sourceHint(stepped.length);
     byId("code").hidden = byId("list").hidden = !stepped.length;
   }
 
   sourceHint(isStepped) {
-    if (isStepped) return "Choose a bar to see its lines, or a line to see when it ran. Recording each line has slowed this run.";
+    if (isStepped) return "Choose a bar to see its lines, or a line to see when it ran. Arrow keys go from line to line.";
     if (!this.recording.request) return "The lines of your own application's requests are not recorded.";
     return "This run did not record its lines. Press Step to run the request again, line by line.";
   }
 
   /** Step through the moments of this view's part; if it has no lines, through those of all parts. */
-  activate(view) {
+  async activate(view) {
     this.active = view;
     for (const one of this.views) {
       one.button?.setAttribute("aria-pressed", String(one === view));
@@ -195,15 +222,25 @@ export class Result {
       return;
     }
     const moments = momentsOf(view.part, false);
-    this.source.show(view.part).then(
-      () => this.player.load(moments, Math.max(moments.findIndex(({ type }) => type === "line"), 0)),
-      (refused) => (byId("source-hint").textContent = refused.message),
-    );
+    try {
+      await this.source.show(view.part);
+    } catch (refused) {
+      byId("source-hint").textContent = refused.message;
+      return;
+    }
+    if (this.active !== view) return;
+    this.player.load(moments, firstOf(moments), "line");
+    bringIntoView(view.section);
   }
 
+  /** A moment of a stepped run is one of the active part alone: the others are shown whole. */
   move(moment) {
-    const isLast = !this.active.part.lines.length && this.player.index === this.player.moments.length - 1;
-    for (const { timeline } of this.views) timeline.moveTo(isLast ? null : moment.t);
+    const isStepped = this.active.part.lines.length > 0;
+    const isLast = this.player.index === this.player.moments.length - 1;
+    for (const view of this.views) {
+      const isWhole = isLast || (isStepped && view !== this.active);
+      view.timeline.moveTo(isWhole ? null : moment.t);
+    }
     if (moment.lines !== undefined) this.source.light(moment.lines);
   }
 
@@ -221,17 +258,32 @@ export class Result {
 
   saveSvg() {
     const request = this.recording.request ? sentenceOf(this.recording.request) : "";
-    save("minibg-lab.svg", "image/svg+xml", svgOf(this.views, { title: this.title, request }));
+    const { differences } = this.recording;
+    const legend = [...byId("legend").children];
+    this.keep("svg", "image/svg+xml", svgOf(this.views, { title: this.title, request, differences, legend }));
   }
 
   saveText() {
     const request = this.recording.request ? sentenceOf(this.recording.request) : "";
-    save("minibg-lab.txt", "text/plain", textOf(this.recording, { title: this.title, request, link: this.link?.() }));
+    this.keep("txt", "text/plain", textOf(this.recording, { title: this.title, request, link: this.link?.() }));
+  }
+
+  /** Save a file that is named after the preset, and say so. */
+  keep(ending, type, text) {
+    const name = `minibg-lab-${this.preset ?? slug(this.title)}.${ending}`;
+    save(name, type, text);
+    this.announce?.(`Saved as ${name}.`);
   }
 }
 
 const LEGEND = {
+  "request received": "request received by the application",
+  "http.response.start": "http.response.start: the server has taken status and headers",
+  "http.response.body": "http.response.body: the server has taken bytes to send",
+  "http.disconnect": "http.disconnect: the application hears that the client has gone",
+  "first byte": "first byte at the client",
   "answer complete": "the client has the answer",
+  "server gets": "an exception reaches the server",
   ERROR: "ERROR in the log",
   WARNING: "WARNING in the log",
 };
@@ -239,10 +291,23 @@ const LEGEND = {
 const sample = (shape, name) =>
   `<li><svg class="timeline" width="22" height="16" aria-hidden="true">${shape}</svg>${name}</li>`;
 
+/** Scroll a part's picture into view, where the pictures scroll apart from the page. */
+function bringIntoView(section) {
+  const seen = byId("seen");
+  const [box, inner] = [seen.getBoundingClientRect(), section.getBoundingClientRect()];
+  if (inner.bottom > box.bottom || inner.top < box.top) seen.scrollTop += inner.top - box.top;
+}
+
 /** Up to which time a part has run; while it runs, the page's clock says so. */
 function nowOf(part, clock) {
   if (part.ended || part.offset === undefined) return part.last;
   return Math.max(clock - part.offset, part.last);
+}
+
+/** The moment at which stepping begins: the list's first line, or else the first line of all. */
+function firstOf(moments) {
+  const runs = moments.findIndex(({ type, of }) => type === "line" && of.function === "BackgroundTasks.__call__");
+  return runs < 0 ? Math.max(moments.findIndex(({ type }) => type === "line"), 0) : runs;
 }
 
 /** A part's moments for the player, each with its text and the number of lines that have run by then. */

@@ -57,7 +57,7 @@ export class SourceView {
       { className: events.length ? "line ran" : "line" },
       number,
       make("span", { className: "count", aria: { hidden: "true" } }, events.length ? `${events.length}×` : ""),
-      make("code", { innerHTML: code || " " }),
+      indented(make("code", { innerHTML: code || " " })),
       make("span", { className: "who" }),
     );
     Object.assign(row, { events, file, number: line });
@@ -102,7 +102,7 @@ export class SourceView {
     if (!count) return;
     const before = this.states[count - 1];
     const after = this.states[count] ?? before;
-    const head = make("div", { className: "row head" }, make("span"), make("span", {}, "has started"), make("span", {}, "has not started"));
+    const head = make("div", { className: "row head" }, make("span", {}, "this line"), make("span", {}, "tasks that have started"), make("span", {}, "tasks still in the list"));
     byId("list").replaceChildren(head, stateOf("before", before, before), stateOf("after", after, before));
   }
 
@@ -156,6 +156,12 @@ function stateOf(when, state, before) {
     return make("span", { className: "side" }, ...(chips.length ? chips : [make("span", { className: "none" }, "none")]));
   };
   return make("div", { className: "row" }, make("span", { className: "when" }, when), side("started"), side("waiting"));
+}
+
+/** What does not fit into a line goes on below it, further in. */
+function indented(code) {
+  code.style.setProperty("--depth", `${code.textContent.search(/\S|$/)}ch`);
+  return code;
 }
 
 /** Scroll the code, not the page. */

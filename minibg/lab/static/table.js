@@ -1,13 +1,16 @@
 // The timeline as a table, for people who cannot see pictures, and as text; both in order of time.
 
-import { endOf, time, verdictOf } from "./recording.js";
+import { detailOf, endOf, time, verdictOf } from "./recording.js";
 import { make } from "./dom.js";
+
+/** What differs, as plain text. */
+export const noteOf = ({ name, what }) => `Differs (${name}): ${what}`;
 
 /** Rows of a part: when, where, what happened, how. */
 export function rowsOf(part) {
   const rows = part.moments.filter(({ type }) => type !== "line").map(({ t, type, of }) => ({ t, ...ROWS[type](of) }));
   for (const { task } of part.unstarted) {
-    const how = part.logNames(task) ? "named in the log" : "named nowhere";
+    const how = part.logNames(task) ? "named in the log" : "no log names it";
     rows.push({ t: null, where: "", what: `task ${task + 1} never starts`, how });
   }
   return rows;
@@ -16,7 +19,7 @@ export function rowsOf(part) {
 const ROWS = {
   begin: (span) => ({ where: span.lane, what: span.what, how: "begins" }),
   finish: (span) => ({ where: span.lane, what: span.what, how: endOf(span) }),
-  mark: (mark) => ({ where: mark.lane, what: mark.what, how: mark.what.endsWith(mark.detail) ? "" : mark.detail }),
+  mark: (mark) => ({ where: mark.lane, what: mark.what, how: mark.what.endsWith(mark.detail) ? "" : detailOf(mark) }),
   log: (log) => ({ where: "log", what: log.message, how: `${log.level} of ${log.logger}` }),
 };
 
@@ -38,7 +41,7 @@ export function fillTable(table, part) {
 /** The whole recording as plain text: the request, the differences, and each part. */
 export function textOf(recording, { title, request, link }) {
   const blocks = [[title, request, link].filter(Boolean).join("\n")];
-  for (const { name, what } of recording.differences) blocks.push(`Differs (${name}): ${what}`);
+  for (const difference of recording.differences) blocks.push(noteOf(difference));
   for (const part of recording.parts.values()) {
     const verdict = verdictOf(part).map(({ text }) => text).join(" ");
     blocks.push([part.title, "=".repeat(part.title.length), verdict, "", ...columns(part)].join("\n"));

@@ -2,7 +2,7 @@
 // element, so that the focus and the pointer stay on theirs; a step only moves the cursor.
 // layout.js decides where things are.
 
-import { endOf, time } from "./recording.js";
+import { detailOf, endOf, time } from "./recording.js";
 import { layoutOf } from "./layout.js";
 
 const SVG = "http://www.w3.org/2000/svg";
@@ -106,6 +106,7 @@ export class Timeline {
   draw(part, { width, scale, now }) {
     const boxes = layoutOf(part, { width, scale, now, measure });
     this.boxes = boxes;
+    this.unnamed = unnamedOf(boxes);
     this.svg.setAttribute("viewBox", `0 0 ${width} ${boxes.height}`);
     this.svg.setAttribute("width", width);
     this.svg.setAttribute("height", boxes.height);
@@ -119,14 +120,14 @@ export class Timeline {
     this.rove();
   }
 
-  drawBack({ lanes, ticks, bottom, timed, right, answered, killed }, width) {
+  drawBack({ lanes, ticks, timed, right, answered, killed }, width) {
     const back = this.groups.back;
     back.fill(() => {
       for (const tick of ticks) {
         back.put(`grid ${tick.t}`, "line", { class: "grid", x1: tick.x, x2: tick.x, y1: 8, y2: timed });
-        back.put(`tick ${tick.t}`, "text", { class: "tick", x: tick.x, y: bottom + 16, "text-anchor": "middle" }, tick.text);
+        back.put(`tick ${tick.t}`, "text", { class: "tick", x: tick.x, y: timed + 16, "text-anchor": "middle" }, tick.text);
       }
-      back.put("unit", "text", { class: "tick", x: 0, y: bottom + 16 }, "ms");
+      back.put("unit", "text", { class: "tick", x: 0, y: timed + 16 }, "ms");
       for (const lane of lanes) {
         back.put(`lane ${lane.name}`, "line", { class: "between", x1: 0, x2: width, y1: lane.y + lane.height, y2: lane.y + lane.height });
         back.put(`name ${lane.name}`, "text", { class: "lane", x: 0, y: lane.middle + 4 }, lane.name);
@@ -174,7 +175,7 @@ export class Timeline {
 
   drawChip(part, { task, isNamed, text, x, y, width, height }) {
     const differs = part.differing.has(task);
-    const named = isNamed ? "named in the log" : "named nowhere";
+    const named = isNamed ? "the log names it" : "no log names it";
     const details = {
       t: part.last,
       lane: "loop",
@@ -247,6 +248,18 @@ export class Timeline {
   }
 }
 
+/** The kinds of the bars and marks without a label in the picture, which the legend must name. */
+function unnamedOf({ bars, marks }) {
+  const kindOfBar = ({ span }) => {
+    const isPlain = span.kind !== "task" || !span.how || span.how === "ended";
+    return isPlain ? slug(span.kind) : `task ${slug(span.how)}`;
+  };
+  return [
+    ...bars.filter(({ label }) => !label).map(kindOfBar),
+    ...marks.filter(({ isNamed }) => !isNamed).map(({ mark }) => kindOf(mark.what)),
+  ];
+}
+
 /** The children of an element by their keys: `fill` removes those that are not put again. */
 class Group {
   constructor(parent, name) {
@@ -311,8 +324,8 @@ export function detailsOfSpan(span, differs = false) {
 }
 
 export function detailsOfMark(mark) {
-  const rows = [["lane", mark.lane], ["at", time(mark.t)], ["detail", mark.detail]].filter(([, value]) => value);
-  const spoken = `${mark.what}, ${mark.lane}, at ${time(mark.t)}${mark.detail ? `, ${mark.detail}` : ""}`;
+  const rows = [["lane", mark.lane], ["at", time(mark.t)], ["detail", detailOf(mark)]].filter(([, value]) => value);
+  const spoken = `${mark.what}, ${mark.lane}, at ${time(mark.t)}${mark.detail ? `, ${detailOf(mark)}` : ""}`;
   return { t: mark.t, lane: mark.lane, title: mark.what, rows, spoken };
 }
 
