@@ -419,9 +419,10 @@ def test_a_link_that_cannot_be_read_is_told(open_page: Callable[..., Page], frag
 
 
 def test_a_run_is_saved_as_svg_and_as_text(open_page: Callable[..., Page], tmp_path: Path) -> None:
-    """The SVG stands alone: no class, variable or script is left in it."""
+    """When the run is over. The SVG stands alone: no class, variable or script is left in it."""
     page = open_page(FAILS)
-    press(page)
+    page.get_by_role("button", name="Run", exact=True).click()
+    playwright.expect(page.get_by_role("button", name="Save as SVG")).to_be_disabled()
     for name in ("SVG", "text"):
         with page.expect_download() as download:
             page.get_by_role("button", name=f"Save as {name}").click()

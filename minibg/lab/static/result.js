@@ -122,6 +122,7 @@ export class Result {
 
   draw(at) {
     this.drawn = at;
+    byId("save-svg").disabled = byId("save-text").disabled = this.isLive;
     const clock = performance.now();
     const nows = this.views.map(({ part }) => nowOf(part, clock));
     const end = Math.max(...nows, this.recording.last, 1) * 1.02;
