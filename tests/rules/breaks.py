@@ -341,8 +341,8 @@ BREAKS = [
         "release",
         "hold nothing",
         ROUTING,
-        "held = resources if is_open else None",
-        "held = None",
+        "resources if is_open else None",
+        "None",
     ),
     # --- nothing lost ---
     Break(
