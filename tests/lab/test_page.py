@@ -443,6 +443,18 @@ def test_a_run_is_saved_as_svg_and_as_text(open_page: Callable[..., Page], tmp_p
     assert "Differs (isolate)" in text
 
 
+def test_the_fields_stay_where_they_are_when_a_preset_is_changed(
+    open_page: Callable[..., Page],
+) -> None:
+    page = open_page()
+    below = page.get_by_role("button", name="Add a task")
+    before = below.bounding_box()
+    page.get_by_role("spinbutton", name="Task 1, milliseconds").fill("90")
+    page.keyboard.press("Tab")
+    playwright.expect(page.get_by_text("changed from the preset")).to_be_visible()
+    assert below.bounding_box() == before
+
+
 def test_words_can_be_read_in_light_and_dark(open_page: Callable[..., Page]) -> None:
     """Every text has the contrast to its background that WCAG 2.2 asks for (1.4.3: 4.5 to 1)."""
     page = open_page(FAILS, reduced_motion="reduce")

@@ -150,6 +150,19 @@ export class Composer {
     this.changed();
   }
 
+  /** Say what is to be seen; if the preset is changed, the fields stay where the pointer is. */
+  saySee() {
+    const see = byId("see");
+    if (this.preset) {
+      see.style.minHeight = "";
+      see.replaceChildren(...prose(this.see));
+    } else if (see.textContent) {
+      see.style.minHeight = `${see.offsetHeight}px`;
+      see.replaceChildren("Your own request, changed from the preset.");
+    }
+    see.hidden = !see.textContent;
+  }
+
   changed() {
     [...byId("tasks").children].forEach((row, index) => {
       const name = `Task ${index + 1}`;
@@ -167,8 +180,7 @@ export class Composer {
     }
     const { preset } = this;
     if (!preset) byId("preset").value = "";
-    byId("see").replaceChildren(...prose(this.see));
-    byId("see").hidden = !preset;
+    this.saySee();
     this.onChange();
   }
 }
