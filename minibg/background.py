@@ -42,7 +42,7 @@ LONGEST_ROW = 0.05
 """The seconds after which a row gives its thread to others that wait for one (**room**)."""
 
 around_tasks = ContextVar[Callable[[Call, "BackgroundTask"], Any] | None]("around", default=None)
-"""A middleware sets it to a function: that is called per task, with `call_task` and the task."""
+"""A function that a middleware may set. Each task is then run by `function(call_task, task)`."""
 
 
 class BackgroundTask:
@@ -87,7 +87,10 @@ class BackgroundTasks:
     """
 
     def __init__(self, tasks: Iterable[Background] | None = None) -> None:
-        """Begin with `tasks`. Any other async callable, including a list, becomes one task."""
+        """Begin with `tasks`.
+
+        An async callable that is not a plain `BackgroundTask`, such as a list, becomes one task.
+        """
         self.tasks: deque[BackgroundTask] = deque()
         for task in tasks or ():
             plain = task if type(task) is BackgroundTask else BackgroundTask(task)

@@ -264,7 +264,8 @@ def _cancel_again(cancelled: BaseException) -> None:
 def told_in_thread() -> Callable[[], object]:
     """Return a function that tells a worker thread whether the current task is cancelled.
 
-    That function raises if the thread was told. trio may tell it late, so it asks the task too.
+    The function raises if anyio has told its thread. trio may tell a thread late, so on trio the
+    function asks the task as well.
     """
     if _asyncio_task() is not None:
         return from_thread.check_cancelled
@@ -291,9 +292,10 @@ def is_cancelled() -> bool:
 
 
 def asyncios_cancellation() -> Callable[[], bool]:
-    """Return a function that tells, from any task, whether asyncio has cancelled the current one.
+    """Return a function that tells whether asyncio has cancelled the task that is current now.
 
-    On trio the function always returns False: a scope there waits for the tasks it cancels.
+    It may be called from any task. On trio the function always returns False: a scope there
+    waits for the tasks it cancels.
     """
     task = _asyncio_task()
     return lambda: task is not None and task.cancelling() > 0

@@ -96,8 +96,8 @@ def _split(exc: BaseException) -> tuple[BaseException | None, BaseException | No
 def within(context: AbstractContextManager[Any], call: Callable[[], Any]) -> Any:
     """For `call_task`: make the call in a context that is left when the task has ended.
 
-    If a sync task returns an awaitable, it ends on the loop. So the context is then left in another
-    thread than it was entered in, and with other context variables.
+    If a sync task returns an awaitable, it ends on the loop. So the context is then left in a
+    different thread from the one in which it was entered, and with other context variables.
     """
     with ExitStack() as stack:
         stack.enter_context(context)

@@ -145,7 +145,7 @@ class DeadLetters(BackgroundTasks):
 class Delayed(BackgroundTasks):
     """`add_task_after(seconds, func, /, *args, **kwargs)` adds a task that waits `seconds` first.
 
-    The turn of a task comes when the task before it has ended; the tasks behind it wait as well
+    The wait begins when the task before it has ended, and the tasks behind it wait as well
     (**order**). During the wait, neither the loop nor a thread is held. The task has not started
     yet, so if the run is cancelled during the wait, the log names the task (**nothing lost**).
     """
