@@ -212,7 +212,10 @@ class Journal:
             raise sqlite3.OperationalError(f"{self.path} is being written to")
         try:
             if self._connection is None:
-                raise sqlite3.ProgrammingError(f"{self.path} is not open: use the lifespan")
+                raise sqlite3.ProgrammingError(
+                    f"{self.path} is not open: enter `DurableTasks.lifespan(app)` in the lifespan of "
+                    "the application (in tests: `with TestClient(app):`)"
+                )
             execute = self._connection.execute
             if wait is not self._waits:  # a note waits neither for others nor for the disk
                 execute(f"PRAGMA busy_timeout = {round(1000 * WAIT) if wait else 0}")

@@ -303,7 +303,7 @@ def test_a_journal_that_is_not_open_is_named(tasks_class: type[DurableTasks]) ->
     app.get("/")(endpoint)
     answer = ask(app, fails=sqlite3.ProgrammingError)
     assert answer.status == 500
-    assert "tasks.sqlite is not open: use the lifespan" in str(answer.error)
+    assert "tasks.sqlite is not open: enter `DurableTasks.lifespan(app)`" in str(answer.error)
 
 
 def test_a_class_with_a_journal_of_its_own_takes_up_as_itself(
