@@ -213,8 +213,8 @@ class Journal:
         try:
             if self._connection is None:
                 raise sqlite3.ProgrammingError(
-                    f"{self.path} is not open: enter `DurableTasks.lifespan(app)` in the lifespan of "
-                    "the application (in tests: `with TestClient(app):`)"
+                    f"{self.path} is not open: enter `DurableTasks.lifespan(app)` in the "
+                    "application's lifespan (in tests: `with TestClient(app):`)"
                 )
             execute = self._connection.execute
             if wait is not self._waits:  # a note waits neither for others nor for the disk
