@@ -230,8 +230,8 @@ BREAKS = [
         "share the tasks by a mutable default",
         BACKGROUND,
         "tasks: Iterable[Background] | None = None) -> None:\n"
-        '        """Begin with `tasks`. Any other async callable, including a list, '
-        'becomes one task."""\n'
+        '        """Begin with `tasks`.\n\n        An async callable that is not a plain '
+        '`BackgroundTask`, such as a list, becomes one task.\n        """\n'
         "        self.tasks: deque[BackgroundTask] = deque()\n",
         "tasks: Iterable[Background] | None = None, own: Any = deque()) -> None:\n"
         "        self.tasks: deque[BackgroundTask] = own\n",
