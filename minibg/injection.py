@@ -101,7 +101,8 @@ class RequestResources:
         """Make the stacks: the form is closed after all they hold, and the shield left last."""
         self.stacks = {lifetime: AsyncExitStack() for lifetime in LIFETIMES}
         self.is_cancelled = asyncios_cancellation()
-        self.connection.scope["router"].runs.add(self._is_left_alone)
+        self.runs = self.connection.scope["router"].runs
+        self.runs.add(self._is_left_alone)
         self.shield = self.stacks["request"].enter_context(CancelScope())
         if isinstance(self.connection, Request):
             self.stacks["request"].push_async_callback(self.connection.close)
@@ -168,7 +169,7 @@ class RequestResources:
             except BaseException as raised:  # noqa: BLE001  # the caller raises it
                 exc = raised
             if not self.stacks:
-                self.connection.scope["router"].runs.remove(self._is_left_alone)
+                self.runs.remove(self._is_left_alone)
         return exc
 
     async def __aenter__(self) -> None: ...

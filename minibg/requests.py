@@ -354,6 +354,8 @@ class Request(HTTPConnection):
         raises.
         """
         kept, received, is_reading = self._body, 0, False
+        if self._is_refused:
+            kept = b""  # what is read now answers the refusal
 
         async def receive() -> Message:
             nonlocal kept, received, is_reading

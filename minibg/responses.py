@@ -474,7 +474,9 @@ def run_in_turn(lists: list[BackgroundTasks]) -> Awaitable[None]:
 
     Each list keeps its own policy. A failure that one of them raises ends the whole run.
     """
-    return lists[0]() if len(lists) == 1 else _run_in_turn(lists)
+    if len(lists) == 1 and type(lists[0]).__call__ is BackgroundTasks.__call__:
+        return lists[0]()
+    return _run_in_turn(lists)
 
 
 async def _run_in_turn(lists: list[BackgroundTasks]) -> None:

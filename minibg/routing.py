@@ -106,6 +106,7 @@ class Route:
         """Serve one request: endpoint, response, release, background."""
         request = Request(scope, receive)
         resources = RequestResources(request)
+        runs = scope["router"].runs  # an application that is returned may replace the router
         answered = run = None
         try:
             try:
@@ -124,8 +125,8 @@ class Route:
             if may_be_unread and request.has_unread_body:
                 send = request.lingering(send)
             if is_open or response.background or (lists and any(map(tasks_of, lists.values()))):
-                if lists or response.background:
-                    run = scope["router"].runs.begin()
+                if lists or response.background or reads:
+                    run = runs.begin()
                 injected, held = lists.values(), resources if is_open else None
                 await (
                     _respond_or_refuse(request, response, send, injected, held)
@@ -138,7 +139,7 @@ class Route:
                     await run_in_turn([*lists.values()])
         finally:
             if run is not None:
-                scope["router"].runs.remove(run)
+                runs.remove(run)
             if request.has_inbox:
                 request.inbox.close()
             if answered is not None:
@@ -188,7 +189,7 @@ async def _respond_or_refuse(
     The application does not know the limit. So it is told that the client has gone, and when it has
     ended, the refusal is sent in its place.
     """
-    receive_again = request.receive_again()
+    receive_again, recover = request.receive_again(), request.scope["router"].recover
     refusal: HTTPException | None = None
     has_begun = False
 
@@ -203,7 +204,7 @@ async def _respond_or_refuse(
 
     async def send_unless_refused(message: Message) -> None:
         nonlocal has_begun
-        if refusal is not None and not has_begun:
+        if refusal is not None:
             raise ClientDisconnect("the body was refused")
         has_begun = True
         await send(message)
@@ -213,10 +214,15 @@ async def _respond_or_refuse(
     except Exception:  # it may take the disconnect for a failure
         if refusal is None or has_begun:
             raise
-    if refusal is not None and not has_begun:
-        answer = await request.scope["router"].recover(request, refusal)
-        await answer.send_response(request.scope, request.receive_disconnect, send)
-        let_go(refusal)
+    if refusal is not None:
+        try:
+            if not has_begun:
+                answer = await recover(request, refusal)
+                reads = answer.reads_body
+                gone = request.receive_again() if reads else request.receive_disconnect
+                await respond(answer, request.scope, gone, send)
+        finally:
+            let_go(refusal)
 
 
 class WebSocketRoute(Route):
@@ -248,11 +254,12 @@ class WebSocketRoute(Route):
                 return
             gone = exc
         await resources.close_all(gone)
-        run = scope["router"].runs.begin()
+        runs = scope["router"].runs
+        run = runs.begin()
         try:
             await run_in_turn(list(resources.lists.values()))
         finally:
-            scope["router"].runs.remove(run)
+            runs.remove(run)
 
 
 def compile_path(path: str) -> tuple[re.Pattern[str], dict[str, Callable[[str], Any]]]:

@@ -21,6 +21,8 @@ from dataclasses import dataclass
 from inspect import signature
 from typing import Annotated, Any, ClassVar, Generic, TypeVar, cast
 
+from anyio import CancelScope
+
 from minibg.background import BackgroundTasks
 from minibg.naming import name_of, reason_of
 from minibg.types import Background
@@ -112,14 +114,23 @@ class _Entering(Generic[T]):
 
     async def __call__(self, connection: HTTPConnection, background: fastapi.BackgroundTasks) -> T:
         context = self.cls()
+        tasks = await context.__aenter__()
+
+        async def hand_over(*details: Any) -> None:
+            with CancelScope(shield=True):  # the sessions have committed
+                await context.__aexit__(*details)
+
+        async def run_what_was_added(cls: Any, exc: BaseException | None, traceback: Any) -> None:
+            if exc is None:
+                await tasks()
+
+        connection.scope["fastapi_inner_astack"].push_async_exit(run_what_was_added)
         stack: AsyncExitStack = connection.scope["fastapi_function_astack"]
         entered_before = stack.pop_all()
-        try:
-            tasks: T = await stack.enter_async_context(context)
-        finally:
-            stack.push_async_exit(entered_before)
+        stack.push_async_exit(hand_over)
+        stack.push_async_exit(entered_before)
         fastapi.BackgroundTasks.add_task(background, tasks)
-        return tasks
+        return cast(T, tasks)
 
 
 Tasks = Annotated[BackgroundTasks, tasks_of(BackgroundTasks)]

@@ -11,6 +11,7 @@ from typing import Annotated, Any
 import anyio
 import fastapi
 import pytest
+from anyio.lowlevel import checkpoint
 
 from minibg import BackgroundTasks, Depends, MiniBG, Response, WebSocket
 from minibg.ext.fastapi import BackgroundRoute, tasks_of
@@ -340,6 +341,52 @@ def test_a_commit_that_fails_hands_nothing_over(session_first: bool) -> None:
     assert seen == ["session commits", *ANSWER]
     (warning,) = log.warnings
     assert "the endpoint raised ConnectionError" in warning
+
+
+@has_scopes
+def test_fastapi_hands_over_what_is_added_while_the_request_is_released() -> None:
+    mine = Annotated[Sent, tasks_of(Sent)]
+
+    async def dependency(tasks: mine) -> AsyncIterator[None]:
+        yield
+        tasks.add_task(job, "late")
+        tasks.add_task(job, "kept")
+
+    async def endpoint(value: Annotated[None, fastapi.Depends(dependency)]) -> None: ...
+
+    assert in_fastapi(endpoint) == 202
+    assert seen == [*ANSWER, "late handed over", "kept ran here"]
+
+
+@has_scopes
+def test_a_cancellation_does_not_part_a_commit_from_its_tasks() -> None:
+    scopes: list[anyio.CancelScope] = []
+    session = closing("it")
+
+    class Slowly(Sent):
+        async def hand_over(self) -> None:
+            scopes[0].cancel()
+            await checkpoint()
+            await super().hand_over()
+
+    async def endpoint(tasks: Annotated[Slowly, tasks_of(Slowly)], session: session) -> None:
+        tasks.add_task(job, "its task")
+
+    app = fastapi.FastAPI()
+    app.post("/")(endpoint)
+
+    async def receive() -> Message:
+        return {"type": "http.request", "body": b"", "more_body": False}
+
+    async def send(message: Message) -> None: ...
+
+    async def main() -> None:
+        with anyio.CancelScope() as scope:
+            scopes.append(scope)
+            await app(http_scope("POST"), receive, send)
+
+    anyio.run(main)
+    assert seen == ["it commits", "its task handed over"]
 
 
 @pytest.mark.skipif(HAS_SCOPES, reason="FastAPI 0.121 or newer")

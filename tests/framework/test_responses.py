@@ -28,6 +28,7 @@ from minibg import (
     ClientDisconnect,
     Depends,
     HTMLResponse,
+    HTTPException,
     JSONResponse,
     MiniBG,
     PlainTextResponse,
@@ -1072,3 +1073,78 @@ def test_a_sync_callable_is_content_and_no_response() -> None:
         return Callable1()
 
     assert ask(app).body == b'{"a":1}'
+
+
+def test_a_returned_application_may_be_one_of_ours(backend: str) -> None:
+    """It has a router of its own; what goes on is noted, and refused, by the one that was asked."""
+    inner, app = MiniBG(), MiniBG(max_body_size=5)
+    log: list[str] = []
+
+    @inner.post("/")
+    async def read(request: Request) -> int:
+        return len(await request.body())
+
+    async def held() -> AsyncIterator[None]:
+        yield
+        log.append("released")
+
+    @app.exception_handler(413)
+    async def handler(request: Request, exc: HTTPException) -> Response:
+        return PlainTextResponse("ours", 413, background=BackgroundTask(log.append, "audited"))
+
+    @app.post("/")
+    async def endpoint(tasks: BackgroundTasks, held: None = Depends(held)) -> Any:
+        tasks.add_task(log.append, "task")
+        return inner
+
+    assert ask(app, "POST", body=[b"1234"], backend=backend).body == b"4"
+    assert log == ["released", "task"]
+    log.clear()
+    answer = ask(app, "POST", body=[b"1234", b"5678"], backend=backend)
+    assert (answer.status, answer.body) == (413, b"ours")
+    assert log == ["audited"]
+    assert not app.router.runs._going_on
+
+
+@pytest.mark.parametrize("reads_first", [False, True])
+def test_a_refusal_may_be_answered_by_an_application_that_reads(
+    reads_first: bool, backend: str
+) -> None:
+    """There is nothing more to read, and it does not wait for it."""
+    app = MiniBG(max_body_size=5)
+
+    @app.exception_handler(413)
+    async def handler(request: Request, exc: HTTPException) -> Any:
+        return echo
+
+    @app.post("/")
+    async def endpoint(request: Request) -> Any:
+        if reads_first:
+            await request.body()
+        return echo
+
+    answer = ask(app, "POST", body=[b"1234", b"5678"], gone_after=2, backend=backend)
+    assert (answer.status, answer.body) == (201, b"")
+
+
+def test_an_answer_begun_before_the_refusal_is_broken_off(backend: str) -> None:
+    """Not ended, as if it were whole; the tasks are named."""
+    app = MiniBG(max_body_size=5)
+    ran: list[str] = []
+
+    async def transforming(scope: Scope, receive: Receive, send: Send) -> None:
+        await send({"type": "http.response.start", "status": 201, "headers": []})
+        while (await receive()).get("more_body"):
+            pass
+        await send({"type": "http.response.body", "body": b""})
+
+    @app.post("/")
+    async def endpoint(tasks: BackgroundTasks) -> Any:
+        tasks.add_task(ran.append, "task")
+        return transforming
+
+    with logged() as named:
+        answer = ask(app, "POST", body=[b"1234", b"5678"], backend=backend)
+    assert not answer.complete
+    assert not ran
+    assert len(named.warnings) == 1
