@@ -41,7 +41,7 @@ class Function(NamedTuple):
             raise TypeError(f"{self.path}: {exc}") from exc
         try:
             written = _write(given.arguments).decode()
-        except (TypeError, ValueError):
+        except Exception:
             refuse_what_is_not_written(self.path, given.arguments, _write)
             raise
         copies = self.read(written)

@@ -165,6 +165,14 @@ class DurableTasks(HandedOverTasks):
         written = [row for row in rows if row is not None and row.id]
         if written and reason.startswith("cancelled"):  # by `reason_of`: the client has its answer
             self.leave(reason)
+        elif written and reason.startswith("not handed over"):  # the others have been, and answered
+            added = [task for task in self.tasks if not _row_of(task).id]
+            for task in added:
+                self.tasks.remove(task)
+            self.leave(reason)
+            self.tasks.extend(added)
+            self.changes = [change for change in self.changes if change[0] is not ADD]
+            super().abandon(reason)
         else:
             self.changes = [change for change in self.changes if change[0] is not ADD]
             self.journal.note(*((END, row) for row in written))

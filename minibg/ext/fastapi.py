@@ -76,8 +76,7 @@ class _Giving(Generic[T]):
     cls: type[T]
 
     async def __call__(self, background: fastapi.BackgroundTasks) -> AsyncIterator[T]:
-        funcs = [task.func for task in background.tasks]
-        tasks = next((func for func in funcs if type(func) is self.cls), None)
+        tasks = _given_before(self.cls, background)
         if tasks is None:  # below `Security`, FastAPI before 0.123 calls equal dependencies twice
             tasks = self.cls()
             fastapi.BackgroundTasks.add_task(background, tasks)  # a route may replace `add_task`
@@ -87,6 +86,12 @@ class _Giving(Generic[T]):
         finally:
             _abandon_after_failure(tasks, outside)
         await tasks()  # if FastAPI has not run it, or dependencies added tasks while they closed
+
+
+def _given_before(cls: type[Any], background: fastapi.BackgroundTasks) -> Any:
+    """The request's list of that class, if there is one by now."""
+    funcs = [task.func for task in background.tasks]
+    return next((func for func in funcs if type(func) is cls), None)
 
 
 def _abandon_after_failure(tasks: BackgroundTasks, outside: BaseException | None) -> None:
@@ -113,6 +118,8 @@ class _Entering(Generic[T]):
     cls: type[Any]
 
     async def __call__(self, connection: HTTPConnection, background: fastapi.BackgroundTasks) -> T:
+        if (given := _given_before(self.cls, background)) is not None:  # as in `_Giving`
+            return cast(T, given)
         context = self.cls()
         tasks = await context.__aenter__()
 

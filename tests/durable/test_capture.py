@@ -127,7 +127,14 @@ def test_what_would_come_back_as_something_else_is_refused(
     assert not tasks.tasks
 
 
-@pytest.mark.parametrize("value", [Path("a"), [Path("a")], object()])
+def nested(depth: int) -> Any:
+    value: Any = []
+    for _ in range(depth):
+        value = [value]
+    return value
+
+
+@pytest.mark.parametrize("value", [Path("a"), [Path("a")], object(), nested(100_000)])
 def test_what_cannot_be_written_is_named_with_a_way_out(value: Any) -> None:
     kind = type(value).__name__
     with pytest.raises(TypeError, match=f"argument 'plain' of .*takes is a {kind} and cannot") as e:

@@ -294,6 +294,34 @@ def test_a_list_that_nobody_runs_is_named_and_taken_out(
     tasks_class.journal.close()
 
 
+def test_a_second_hand_over_that_fails_takes_no_promise_back(
+    tasks_class: type[DurableTasks],
+    caplog: pytest.LogCaptureFixture,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A dependency has added a task while it closed, and the file is locked by then."""
+
+    def locked(journal: Journal, rows: Any) -> None:
+        raise sqlite3.OperationalError("database is locked")
+
+    tasks_class.journal.open()
+    tasks = tasks_class([BackgroundTask(work, "promised")])
+    anyio.run(tasks.hand_over)
+    tasks.add_task(work, "added")
+    with monkeypatch.context() as patch:
+        patch.setattr(Journal, "write", locked)
+        with pytest.raises(sqlite3.OperationalError):
+            anyio.run(tasks)
+    reason = "(not handed over, OperationalError): tests.durable.program.work"
+    waits, lost = caplog.messages
+    assert waits == f"background tasks wait for the next start {reason}"
+    assert lost == f"background tasks not run {reason}"
+    tasks_class.journal.close()
+    assert seen == []
+    start(tasks_class)
+    assert seen == ["promised"]
+
+
 def test_a_journal_that_is_not_open_is_named(tasks_class: type[DurableTasks]) -> None:
     app = MiniBG()
 

@@ -26,7 +26,7 @@ from anyio.abc import TaskGroup, TaskStatus
 from anyio.from_thread import BlockingPortal, start_blocking_portal
 from hypothesis import Phase, settings
 from hypothesis import strategies as st
-from hypothesis.errors import FlakyFailure
+from hypothesis.errors import Flaky, FlakyStrategyDefinition
 from hypothesis.stateful import (
     RuleBasedStateMachine,
     precondition,
@@ -625,9 +625,14 @@ def _unseen(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_a_broken_rule_shows_among_whole_requests(backend: str, how: str) -> None:
     """Maybe by the name of another one: where requests share a list, tasks get lost too."""
     [saboteur] = [saboteur for saboteur in SABOTEURS if saboteur.how == how]
-    with at_work(saboteur), pytest.raises((AssertionError, FlakyFailure)) as raised:
-        run_machine(backend, phases=[Phase.generate], max_examples=500)
-    failure = "".join(format_exception(raised.value))
+    failure = ""
+    # What a thread does against a rule differs from run to run, and Hypothesis may see that first.
+    for _ in range(3):
+        with at_work(saboteur), pytest.raises((AssertionError, Flaky)) as raised:
+            run_machine(backend, phases=[Phase.generate], max_examples=500)
+        failure = "".join(format_exception(raised.value))
+        if not isinstance(raised.value, FlakyStrategyDefinition):
+            break
     assert re.search(r"AssertionError: the rule \*\*.+\*\* is broken", failure)
 
 
