@@ -177,6 +177,7 @@ def test_what_a_task_adds_is_written_when_that_one_is_taken_out(
 
     async def serve() -> None:
         async with tasks_class.lifespan():
+            await started(tasks_class)
             async with tasks_class() as tasks:
                 tasks.add_task(async_work, "a")
             await tasks()
@@ -200,6 +201,7 @@ def test_a_cancelled_run_leaves_its_rest_for_the_next_start(
 ) -> None:
     async def serve() -> None:
         async with tasks_class.lifespan():
+            await started(tasks_class)
             async with tasks_class() as tasks:
                 tasks.add_task(async_work, "cut off")
                 tasks.add_task(work, "not started")

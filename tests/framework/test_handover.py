@@ -325,6 +325,28 @@ def test_fastapi_hands_over_when_all_sessions_have_committed(
 
 
 @has_scopes
+def test_fastapi_gives_one_list_beneath_security_too() -> None:
+    """FastAPI asks its dependencies again there (before 0.123)."""
+    lists: list[BackgroundTasks] = []
+    mine = Annotated[Sent, tasks_of(Sent)]
+
+    def asking(tasks: mine) -> None:
+        lists.append(tasks)
+
+    async def endpoint(
+        tasks: mine,
+        one: Annotated[None, fastapi.Security(asking, scopes=["one"])],
+        other: Annotated[None, fastapi.Security(asking, scopes=["other"])],
+    ) -> None:
+        tasks.add_task(job, "it")
+        lists.append(tasks)
+
+    assert in_fastapi(endpoint) == 202
+    assert len(set(map(id, lists))) == 1
+    assert seen == ["it handed over", *ANSWER]
+
+
+@has_scopes
 @pytest.mark.parametrize("session_first", [False, True])
 def test_a_commit_that_fails_hands_nothing_over(session_first: bool) -> None:
     mine, session = Annotated[Sent, tasks_of(Sent)], closing("session", fails=True)
