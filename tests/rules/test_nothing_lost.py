@@ -326,6 +326,30 @@ class NeverRun(BackgroundTasks):
         pytest.fail("there is nothing to run")
 
 
+class FailingBefore(BackgroundTasks):
+    """A subclass whose run fails before it has begun."""
+
+    async def __call__(self) -> None:
+        raise LookupError
+
+
+def test_a_run_that_fails_before_it_begins_names_its_tasks(backend: str) -> None:
+    """At once and with the reason, not when the list is freed."""
+    app = MiniBG()
+    kept: list[BackgroundTasks] = []
+
+    @app.get("/")
+    async def endpoint(tasks: FailingBefore) -> None:
+        tasks.add_task(print)
+        kept.append(tasks)
+
+    with logged() as log:
+        with pytest.raises(LookupError):
+            anyio.run(Exchange(), app, backend=backend)
+        (warning,) = log.warnings
+    assert warning.endswith("not run (an earlier failure, LookupError): builtins.print")
+
+
 def test_a_list_that_stays_empty_is_not_run(backend: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Nor is the request one for which a server that ends would be kept waiting."""
     monkeypatch.setattr(Runs, "begin", lambda runs: pytest.fail("nothing goes on"))
