@@ -68,7 +68,15 @@ def resource():
 
 def test_has_no_resource(resource): ...
 """
-WORKERS = pytest.mark.parametrize("options", [(), ("-n", "1")], ids=["alone", "with workers"])
+TOGETHER = [  # each of these lets the next one run
+    "compares",
+    "generates",
+    "exits",
+    "has_no_resource",
+    "hangs",
+    "stops_for_each_input",
+]
+OPTIONS = {"alone": [], "with workers": ["-n", "1"]}
 
 
 @pytest.fixture(scope="module")
@@ -80,11 +88,11 @@ def directory(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return directory
 
 
-def printed(directory: Path, test: str, *options: str) -> str:
-    """What pytest prints about that test."""
+def printed(directory: Path, tests: str, *options: str) -> str:
+    """What pytest prints about those tests."""
     always = ["-q", "-p", "no:cacheprovider", "--timeout=2", *options]
     done = subprocess.run(
-        [sys.executable, "-m", "pytest", "tests/rules/test_order.py", "-k", test, *always],
+        [sys.executable, "-m", "pytest", "tests/rules/test_order.py", "-k", tests, *always],
         check=False,
         cwd=directory,
         stdout=subprocess.PIPE,
@@ -95,39 +103,38 @@ def printed(directory: Path, test: str, *options: str) -> str:
     return done.stdout
 
 
-@WORKERS
-@pytest.mark.parametrize(
-    "test", ["compares", "generates", "exits", "no_resource", "hangs", "stops_for_each_input"]
-)
-def test_a_failure_begins_with_the_rule_of_its_module(
-    directory: Path, test: str, options: tuple[str, ...]
-) -> None:
-    report = re.split("^___.*\n", printed(directory, test, *options), flags=re.MULTILINE)[1]
-    lines = [line for line in report.splitlines() if not line.startswith("[gw")]
+@pytest.fixture(scope="module", params=OPTIONS)
+def reports(directory: Path, request: pytest.FixtureRequest) -> dict[str, str]:
+    """What is said of each test in `TOGETHER`, by its name."""
+    text = printed(directory, " or ".join(TOGETHER), *OPTIONS[request.param])
+    pieces = re.split(r"^___.* test_(\w+) _+\n", text, flags=re.MULTILINE)
+    return dict(zip(pieces[1::2], pieces[2::2], strict=True))
+
+
+@pytest.mark.parametrize("test", TOGETHER)
+def test_a_failure_begins_with_the_rule_of_its_module(reports: dict[str, str], test: str) -> None:
+    lines = [line for line in reports[test].splitlines() if not line.startswith("[gw")]
     assert lines[:2] == [headline("order"), "told in:  walkthrough.md#order"]
 
 
-@WORKERS
-def test_the_rule_is_named_where_the_process_is_ended(
-    directory: Path, options: tuple[str, ...]
-) -> None:
+def test_a_comparison_is_shown_side_by_side(reports: dict[str, str]) -> None:
+    assert re.search(r"^shows:    What it shows\.$", reports["compares"], re.MULTILINE)
+    assert re.search(r"^  expected: +seen:\n  1 +1\n> 2 +3$", reports["compares"], re.MULTILINE)
+
+
+def test_generated_inputs_are_shown_as_code(reports: dict[str, str]) -> None:
+    assert re.search(r"^program: +kinds=\[0, 0, 0\],", reports["generates"], re.MULTILINE)
+
+
+@pytest.mark.parametrize("options", OPTIONS)
+def test_the_rule_is_named_where_the_process_is_ended(directory: Path, options: str) -> None:
     """As pytest-timeout's method `thread` does it, which no test can outlive."""
-    text = printed(directory, "hangs", "--timeout-method=thread", *options)
+    text = printed(directory, "hangs", "--timeout-method=thread", *OPTIONS[options])
     assert headline("order") in text
 
 
 def test_the_rule_is_named_where_all_tests_are_interrupted(directory: Path) -> None:
     assert headline("order") in printed(directory, "is_interrupted")
-
-
-def test_a_comparison_is_shown_side_by_side(directory: Path) -> None:
-    text = printed(directory, "compares")
-    assert re.search(r"^shows:    What it shows\.$", text, re.MULTILINE)
-    assert re.search(r"^  expected: +seen:\n  1 +1\n> 2 +3$", text, re.MULTILINE)
-
-
-def test_generated_inputs_are_shown_as_code(directory: Path) -> None:
-    assert re.search(r"^program: +kinds=\[0, 0, 0\],", printed(directory, "generates"), re.M)
 
 
 def test_the_smallest_so_far_is_told_where_time_is_over(directory: Path) -> None:
