@@ -67,16 +67,22 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
 
 @pytest.hookimpl(wrapper=True)
 def pytest_collection() -> Generator[None, object, object]:
-    """Keep the garbage collector from searching what was imported: none of it is ever freed.
-
-    Many a test collects garbage, and would take a tenth of a second each time.
-    """
+    """Collect no garbage while modules are imported: they hardly make any."""
     gc.disable()
     try:
         return (yield)
     finally:
-        gc.freeze()
         gc.enable()
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _garbage_of_one_module() -> None:
+    """Keep the garbage collector from searching what was there before the tests of this module.
+
+    Many a test collects garbage, and would search for a tenth of a second each time.
+    """
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture(params=["asyncio", "trio"])
