@@ -5,7 +5,7 @@ nothing after its end. The tests say what an answer must be.
 """
 
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Awaitable, Callable, Iterable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field
@@ -62,17 +62,17 @@ class Answer:
         self.messages.append(message)
 
 
-_loop: ContextVar[BlockingPortal | None] = ContextVar("the loop of many requests", default=None)
+_loop: ContextVar[tuple[str, BlockingPortal] | None] = ContextVar("the loop", default=None)
 
 
 @contextmanager
-def one_loop() -> Iterator[None]:
-    """Let one asyncio loop, with its threads, serve all that is asked until the context is left.
+def one_loop(backend: str = "asyncio") -> Iterator[None]:
+    """Let one event loop, with its threads, serve all that is asked until the context is left.
 
     To make both anew takes several times as long as a small request.
     """
-    with start_blocking_portal() as portal:
-        token = _loop.set(portal)
+    with start_blocking_portal(backend) as portal:
+        token = _loop.set((backend, portal))
         try:
             yield
         finally:
@@ -121,17 +121,22 @@ def ask(
         with anyio.fail_after(LIMIT):
             await app(http_scope(method, path, headers, **scope), receive, send)
 
-    portal = _loop.get()
-    if portal is not None:
-        assert (backend, fails) == ("asyncio", None)
-        portal.call(converse)
-    elif fails is None:
-        anyio.run(converse, backend=backend)
+    if fails is None:
+        _run(converse, backend)
     else:
         with pytest.raises(fails) as raised:
-            anyio.run(converse, backend=backend)
+            _run(converse, backend)
         answer.error = raised.value
     return answer
+
+
+def _run(converse: Callable[[], Awaitable[None]], backend: str) -> None:
+    match _loop.get():
+        case None:
+            anyio.run(converse, backend=backend)
+        case (of_the_loop, portal):
+            assert of_the_loop == backend
+            portal.call(converse)
 
 
 def http_scope(

@@ -399,6 +399,7 @@ def test_a_name_that_no_cookie_can_have_is_a_value_error(name: str) -> None:
 # --- streams -------------------------------------------------------------------------------------
 
 
+@pytest.mark.usefixtures("on_one_loop")
 @given(content=chunks)
 @every_kind
 def test_a_stream_is_sent_piece_by_piece(
@@ -887,6 +888,7 @@ async def giving_up(scope: Scope, receive: Receive, send: Send) -> None:
 READERS = [echo, Starlette(routes=[Mount("/", echo)]), answering_whatever_came, giving_up]
 
 
+@pytest.mark.usefixtures("on_one_loop")
 @pytest.mark.parametrize("app", READERS, ids=["raises", "Starlette", "answers", "gives up"])
 @pytest.mark.parametrize("method", ["GET", "POST"])
 @given(
