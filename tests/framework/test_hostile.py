@@ -527,7 +527,7 @@ def test_no_step_of_reading_a_body_holds_the_loop_for_50_ms(kind: str, size: int
     def step() -> float:
         return longest_step(served(pieces, by=digesting), "POST", path, headers)
 
-    assert min(step() for _ in range(3)) < 0.05
+    assert any(step() < 0.05 for _ in range(3))
 
 
 @untraced
@@ -545,7 +545,7 @@ def test_no_step_of_reading_a_head_holds_the_loop_for_50_ms(unit: bytes) -> None
         {"headers": [(b"host", text)]},
         {"headers": [(unit, b"")] * (64 * KIB // len(unit))},
     ):
-        assert min(longest_step(digesting, **sent) for _ in range(3)) < 0.05
+        assert any(longest_step(digesting, **sent) < 0.05 for _ in range(3))
 
 
 SLACK = 256 * KIB
