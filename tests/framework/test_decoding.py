@@ -383,9 +383,9 @@ def body_of(kind: str, numbers: list[int]) -> bytes:
 def test_values_chosen_to_collide_are_refused_at_little_cost(kind: str, last: str) -> None:
     """Values that were chosen to collide are refused at little cost.
 
-    A set of 20,000 of them takes many seconds, and one of all that a body may hold, days.
+    A set of 10,000 of them takes some seconds, and one of all that a body may hold, days.
     """
-    body = body_of(kind, one_hash(20_000))
+    body = body_of(kind, one_hash(10_000))
     if last and body.endswith(b"]"):
         body = body[:-1] + b', "%b"]' % last.encode()
     start = process_time()
