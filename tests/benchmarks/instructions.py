@@ -62,8 +62,17 @@ def a_request(peer: str, row: str) -> float:
 
 def count(peer: str, row: str, requests: int) -> int:
     """How many instructions a process takes that serves so many requests."""
-    command = ["valgrind", "--tool=callgrind", f"--callgrind-out-file={os.devnull}"]
-    command += [sys.executable, "-m", "tests.benchmarks.instructions", peer, row, str(requests)]
+    return counted(serving(peer, row, requests))
+
+
+def serving(peer: str, row: str, requests: int) -> list[str]:
+    """The command that serves so many requests."""
+    return [sys.executable, "-m", "tests.benchmarks.instructions", peer, row, str(requests)]
+
+
+def counted(program: list[str]) -> int:
+    """How many instructions the process of a command takes."""
+    command = ["valgrind", "--tool=callgrind", f"--callgrind-out-file={os.devnull}", *program]
     environment = {**os.environ, "PYTHONHASHSEED": "0"}  # else dicts differ from run to run
     done = run(command, env=environment, check=True, capture_output=True, text=True)
     found = re.search(r"Collected : (\d+)", done.stderr)

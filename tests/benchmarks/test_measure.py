@@ -1,6 +1,9 @@
 """The definitions of costs and ratios, and that the measured contenders take turns."""
 
 import asyncio
+import gc
+import subprocess
+import sys
 from typing import Literal
 
 import pytest
@@ -104,9 +107,25 @@ def test_a_request_takes_the_slope_between_few_and_many(monkeypatch: pytest.Monk
 
 
 @pytest.mark.skipif(not instructions.is_possible(), reason=instructions.MISSING)
-@pytest.mark.timeout(300)
 def test_callgrind_counts_a_process() -> None:
-    assert instructions.count("minibg", "no task", 1) > 1_000_000
+    program = [sys.executable, "-S", "-c", "pass"]  # fifty times as slow there
+    assert instructions.counted(program) > 1_000_000
+
+
+def test_the_process_that_is_counted_does_nothing_but_serve() -> None:
+    done = subprocess.run(
+        instructions.serving("minibg", "no task", 1), check=True, capture_output=True, text=True
+    )
+    assert (done.stdout, done.stderr) == ("", "")
+
+
+def test_as_many_requests_are_served_as_are_to_be_counted() -> None:
+    work.ran.clear()
+    try:
+        asyncio.run(instructions.serve("minibg", "1 async task", 3))
+    finally:
+        gc.enable()
+    assert len(work.ran) == 3
 
 
 def test_a_crowd_is_measured_of_minibg_and_of_starlette() -> None:

@@ -11,11 +11,13 @@ import re
 import shutil
 import sys
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from functools import partial
 from importlib.util import find_spec
+from math import ceil
 from pathlib import Path
-from subprocess import PIPE, Popen, run
+from signal import SIGINT
+from subprocess import PIPE, STDOUT, Popen, TimeoutExpired
 from threading import Timer
 from time import perf_counter, sleep
 
@@ -59,11 +61,10 @@ class Server:
         print(file=self.process.stdin, flush=True)
         return int(self.process.stdout.readline())
 
-    def load(self, connections: int, seconds: int) -> float:
+    def load(self, connections: int, seconds: float) -> float:
         """Load the server, and return how many seconds it took for one request."""
         ran_before = self.ran()
-        command = ["wrk", "-t1", f"-c{connections}", f"-d{seconds}s", "--latency", self.url]
-        told = run(command, check=True, capture_output=True, text=True).stdout
+        told = told_by_wrk(self.url, connections, seconds)
         if "Non-2xx" in told:
             raise RuntimeError(told)
         requests, took = find(r"(\d+) requests in ([\d.]+)(\w+)", told)
@@ -78,6 +79,19 @@ class Server:
             {"answered": requests / took, "done": 1 / cost, "p50": median, "p99": worst}
         )
         return cost
+
+
+def told_by_wrk(url: str, connections: int, seconds: float) -> str:
+    command = ["wrk", "-t1", f"-c{connections}", f"-d{ceil(seconds)}s", "--latency", url]
+    with Popen(command, stdout=PIPE, stderr=STDOUT, text=True) as wrk:
+        if seconds % 1:  # of which wrk knows nothing: when it is interrupted, it tells what it has
+            with suppress(TimeoutExpired):
+                wrk.wait(seconds)
+            wrk.send_signal(SIGINT)
+        told, _ = wrk.communicate()
+    if wrk.returncode != 0:
+        raise RuntimeError(told)
+    return told
 
 
 def find(pattern: str, told: str) -> list[float]:
@@ -122,7 +136,7 @@ def measure_row(
     peers: Iterable[str],
     connections: Iterable[int],
     rounds: int,
-    seconds: int,
+    seconds: float,
     server: str = "uvicorn",
 ) -> list[measure.Row]:
     """A row of the table for each number of connections."""

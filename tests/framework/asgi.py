@@ -5,12 +5,15 @@ nothing after its end. The tests say what an answer must be.
 """
 
 import sys
-from collections.abc import Iterable
+from collections.abc import Awaitable, Callable, Iterable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass, field
 from typing import Any
 
 import anyio
 import pytest
+from anyio.from_thread import BlockingPortal, start_blocking_portal
 from anyio.lowlevel import checkpoint
 
 from minibg.types import ASGIApp, Message, Scope
@@ -59,6 +62,23 @@ class Answer:
         self.messages.append(message)
 
 
+_loop: ContextVar[tuple[str, BlockingPortal] | None] = ContextVar("the loop", default=None)
+
+
+@contextmanager
+def one_loop(backend: str = "asyncio") -> Iterator[None]:
+    """Let one event loop, with its threads, serve all that is asked until the context is left.
+
+    To make both anew takes several times as long as a small request.
+    """
+    with start_blocking_portal(backend) as portal:
+        token = _loop.set((backend, portal))
+        try:
+            yield
+        finally:
+            _loop.reset(token)
+
+
 def ask(
     app: ASGIApp,
     method: str = "GET",
@@ -102,12 +122,21 @@ def ask(
             await app(http_scope(method, path, headers, **scope), receive, send)
 
     if fails is None:
-        anyio.run(converse, backend=backend)
+        _run(converse, backend)
     else:
         with pytest.raises(fails) as raised:
-            anyio.run(converse, backend=backend)
+            _run(converse, backend)
         answer.error = raised.value
     return answer
+
+
+def _run(converse: Callable[[], Awaitable[None]], backend: str) -> None:
+    match _loop.get():
+        case None:
+            anyio.run(converse, backend=backend)
+        case (of_the_loop, portal):
+            assert of_the_loop == backend
+            portal.call(converse)
 
 
 def http_scope(

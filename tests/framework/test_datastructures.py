@@ -146,14 +146,14 @@ def test_a_query_string_is_parsed_as_browsers_parse_it(
 @pytest.mark.parametrize("encoded", ["%41", "%41a", "%41aa", "%zz", "%C3%BC", "+"])
 def test_to_decode_a_parameter_takes_a_few_times_its_memory(encoded: str) -> None:
     """The standard library's decoder takes 75 times as much."""
-    query = encoded.encode() * 100_000
+    query = encoded.encode() * 20_000
     tracemalloc.start()
     try:
         params = QueryParams(query)
         assert tracemalloc.get_traced_memory()[1] < 6 * len(query)
     finally:
         tracemalloc.stop()
-    assert list(params) == [unquote_plus(encoded * 100_000)]
+    assert list(params) == [unquote_plus(encoded * 20_000)]
 
 
 @given(pairs=st.lists(st.tuples(texts, texts)))

@@ -31,7 +31,7 @@ from minibg import BackgroundTasks, MiniBG, Request, Route, UploadFile, WebSocke
 from minibg.formparsers import MAX_LENGTH_ON_THE_LOOP, MAX_MEMORY_FILE_SIZE, plain_filename
 from minibg.types import ASGIApp, Message, Receive, Scope, Send
 from tests.framework import hostile
-from tests.framework.asgi import Answer, ask, http_scope, untraced
+from tests.framework.asgi import Answer, ask, http_scope, one_loop, untraced
 
 IS_DEEP = settings().max_examples >= 500
 INPUTS = settings().max_examples * (16 if IS_DEEP else 5)
@@ -344,7 +344,8 @@ def test_whatever_a_client_sends_is_served_or_refused(attack: str) -> None:
     def each(sent: Any) -> None:
         outcomes[outcome_of(sent)] += 1
 
-    each()
+    with one_loop():
+        each()
     assert outcomes.total() >= INPUTS
     assert all(outcomes[outcome] >= INPUTS // 100 for outcome in frequent), outcomes
 
@@ -526,7 +527,7 @@ def test_no_step_of_reading_a_body_holds_the_loop_for_50_ms(kind: str, size: int
     def step() -> float:
         return longest_step(served(pieces, by=digesting), "POST", path, headers)
 
-    assert min(step() for _ in range(3)) < 0.05
+    assert any(step() < 0.05 for _ in range(3))
 
 
 @untraced
@@ -544,7 +545,7 @@ def test_no_step_of_reading_a_head_holds_the_loop_for_50_ms(unit: bytes) -> None
         {"headers": [(b"host", text)]},
         {"headers": [(unit, b"")] * (64 * KIB // len(unit))},
     ):
-        assert min(longest_step(digesting, **sent) for _ in range(3)) < 0.05
+        assert any(longest_step(digesting, **sent) < 0.05 for _ in range(3))
 
 
 SLACK = 256 * KIB
