@@ -50,12 +50,12 @@ class Effort(NamedTuple):
     rounds: int
     slice_seconds: float
     load_rounds: int
-    load_seconds: float
+    load_seconds: int
     growth_rounds: int
 
 
 THOROUGH = Effort(20, 0.05, 3, 2, 5)
-QUICK = Effort(3, 0.002, 1, 0.3, 1)
+QUICK = Effort(3, 0.002, 1, 1, 1)
 
 
 def in_process_rows(

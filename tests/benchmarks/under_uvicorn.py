@@ -11,13 +11,11 @@ import re
 import shutil
 import sys
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import ExitStack, contextmanager
 from functools import partial
 from importlib.util import find_spec
-from math import ceil
 from pathlib import Path
-from signal import SIGINT
-from subprocess import PIPE, STDOUT, Popen, TimeoutExpired
+from subprocess import PIPE, Popen, run
 from threading import Timer
 from time import perf_counter, sleep
 
@@ -61,10 +59,11 @@ class Server:
         print(file=self.process.stdin, flush=True)
         return int(self.process.stdout.readline())
 
-    def load(self, connections: int, seconds: float) -> float:
+    def load(self, connections: int, seconds: int) -> float:
         """Load the server, and return how many seconds it took for one request."""
         ran_before = self.ran()
-        told = told_by_wrk(self.url, connections, seconds)
+        command = ["wrk", "-t1", f"-c{connections}", f"-d{seconds}s", "--latency", self.url]
+        told = run(command, check=True, capture_output=True, text=True).stdout
         if "Non-2xx" in told:
             raise RuntimeError(told)
         requests, took = find(r"(\d+) requests in ([\d.]+)(\w+)", told)
@@ -79,19 +78,6 @@ class Server:
             {"answered": requests / took, "done": 1 / cost, "p50": median, "p99": worst}
         )
         return cost
-
-
-def told_by_wrk(url: str, connections: int, seconds: float) -> str:
-    command = ["wrk", "-t1", f"-c{connections}", f"-d{ceil(seconds)}s", "--latency", url]
-    with Popen(command, stdout=PIPE, stderr=STDOUT, text=True) as wrk:
-        if seconds % 1:  # of which wrk knows nothing: when it is interrupted, it tells what it has
-            with suppress(TimeoutExpired):
-                wrk.wait(seconds)
-            wrk.send_signal(SIGINT)
-        told, _ = wrk.communicate()
-    if wrk.returncode != 0:
-        raise RuntimeError(told)
-    return told
 
 
 def find(pattern: str, told: str) -> list[float]:
@@ -136,7 +122,7 @@ def measure_row(
     peers: Iterable[str],
     connections: Iterable[int],
     rounds: int,
-    seconds: float,
+    seconds: int,
     server: str = "uvicorn",
 ) -> list[measure.Row]:
     """A row of the table for each number of connections."""
