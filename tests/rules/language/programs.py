@@ -286,7 +286,8 @@ class Player:
             def on_error(tasks, task: BackgroundTask, exc: Exception) -> None:  # noqa: N805  # closure
                 label = self.labels[id(task.func)]
                 self.events.append(("error", label, type(exc).__name__))
-                if policy == "report":
+                # A report fails only where a rule is broken, and would be reported without end.
+                if policy == "report" and not label.endswith("!"):
                     self.add(tasks, f"{label}!", Task())
                 super().on_error(task, exc)
 
