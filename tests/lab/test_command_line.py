@@ -9,7 +9,7 @@ import sqlite3
 import subprocess
 import sys
 import sysconfig
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from http.client import HTTPConnection
 from pathlib import Path
@@ -17,6 +17,7 @@ from typing import NamedTuple
 
 import pytest
 
+from minibg.__main__ import main
 from minibg.lab.receiver import MAX_PAYLOAD
 from tests.lab.trying import (
     TIMEOUT,
@@ -132,16 +133,13 @@ def test_without_a_payload_a_push_event_is_delivered(delivered: Delivered) -> No
     assert payload.startswith('{"ref": "refs/heads/main"')
 
 
-def test_the_users_own_payload_is_delivered_as_it_is(tmp_path: Path) -> None:
+def test_the_payload_and_the_port_are_the_users_own(tmp_path: Path) -> None:
+    """The payload is delivered as it is."""
     (tmp_path / "own.json").write_text('{ "name" : "Zoë" }\n', encoding="utf-8")
-    done = minibg("--payload", "own.json", directory=tmp_path)
+    with reserved_port() as port:
+        done = minibg("--payload", "own.json", "--port", str(port), directory=tmp_path)
     assert done.returncode == 0
     assert stored_payloads(tmp_path) == ['{ "name" : "Zoë" }\n']
-
-
-def test_the_port_is_the_one_that_was_asked_for(tmp_path: Path) -> None:
-    with reserved_port() as port:
-        done = minibg("--port", str(port), directory=tmp_path)
     assert done.stdout.startswith(f"POST http://127.0.0.1:{port}/webhook, ")
 
 
@@ -164,8 +162,10 @@ def test_a_terminal_gets_colours_unless_they_are_declined(tmp_path: Path) -> Non
     ],
     ids=" ".join,
 )
-def test_a_mistake_is_named_in_one_line(tmp_path: Path, arguments: list[str], line: str) -> None:
-    assert_refused(minibg(*arguments, directory=tmp_path), line)
+def test_a_mistake_is_named_in_one_line(
+    assert_refuses: Callable[..., None], arguments: list[str], line: str
+) -> None:
+    assert_refuses(main, arguments, line)
 
 
 @pytest.mark.parametrize(
@@ -178,17 +178,20 @@ def test_a_mistake_is_named_in_one_line(tmp_path: Path, arguments: list[str], li
     ],
     ids=["empty", "a form", "not UTF-8", "too deep"],
 )
-def test_a_payload_that_is_not_json_is_refused(tmp_path: Path, content: bytes, reason: str) -> None:
+def test_a_payload_that_is_not_json_is_refused(
+    tmp_path: Path, assert_refuses: Callable[..., None], content: bytes, reason: str
+) -> None:
     (tmp_path / "payload.json").write_bytes(content)
-    done = minibg("--payload", "payload.json", directory=tmp_path)
-    assert_refused(done, f"payload.json: not JSON: {reason}")
+    line = f"payload.json: not JSON: {reason}"
+    assert_refuses(main, ["--payload", "payload.json"], line)
 
 
-def test_a_payload_larger_than_github_sends_is_refused(tmp_path: Path) -> None:
+def test_a_payload_larger_than_github_sends_is_refused(
+    tmp_path: Path, assert_refuses: Callable[..., None]
+) -> None:
     (tmp_path / "payload.json").write_bytes(b'"%b"' % (b"x" * MAX_PAYLOAD))
-    done = minibg("--payload", "payload.json", directory=tmp_path)
-    size = MAX_PAYLOAD + 2
-    assert_refused(done, f"payload.json: {size} bytes, and GitHub sends {MAX_PAYLOAD} at most")
+    line = f"payload.json: {MAX_PAYLOAD + 2} bytes, and GitHub sends {MAX_PAYLOAD} at most"
+    assert_refuses(main, ["--payload", "payload.json"], line)
 
 
 def test_a_port_in_use_is_refused(tmp_path: Path) -> None:
@@ -204,17 +207,14 @@ def test_a_missing_package_is_named_with_what_installs_it(tmp_path: Path, packag
     assert_refused(done, f"{package} is not installed: pip install 'minibg[standard]'")
 
 
-def test_help_gives_an_example(tmp_path: Path) -> None:
-    done = minibg("--help", directory=tmp_path)
-    assert (done.returncode, done.stderr) == (0, "")
-    assert "example: python -m minibg --requests 100" in done.stdout
-
-
-def test_the_command_that_is_installed_is_the_same(tmp_path: Path) -> None:
+def test_help_gives_an_example_however_it_is_asked_for(tmp_path: Path) -> None:
+    """The command that is installed is the same as `python -m minibg`."""
     command = Path(sysconfig.get_path("scripts")) / "minibg"
     done = python(str(command), "--help", directory=tmp_path)
     assert (done.returncode, done.stderr) == (0, "")
-    assert done.stdout == minibg("--help", directory=tmp_path).stdout
+    assert "example: python -m minibg --requests 100" in done.stdout
+    same = minibg("--help", directory=tmp_path)
+    assert (same.returncode, same.stdout, same.stderr) == (0, done.stdout, "")
 
 
 @contextmanager

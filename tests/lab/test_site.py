@@ -4,7 +4,7 @@ import os
 import signal
 import subprocess
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from http.client import HTTPConnection
 from pathlib import Path
 from typing import Any
@@ -278,8 +278,10 @@ def test_the_browser_is_opened_unless_it_is_declined(
     ],
     ids=str,
 )
-def test_a_mistake_is_named_in_one_line(tmp_path: Path, arguments: list[str], line: str) -> None:
-    assert_refused(python("-m", "minibg.lab", *arguments, directory=tmp_path), line)
+def test_a_mistake_is_named_in_one_line(
+    assert_refuses: Callable[..., None], arguments: list[str], line: str
+) -> None:
+    assert_refuses(main, arguments, line)
 
 
 @pytest.mark.parametrize("package", ["rich", "uvicorn", "pygments"])
