@@ -113,7 +113,7 @@ def test_with_fail_fast_the_later_tasks_are_shown_as_not_run(tmp_path: Path) -> 
 
 
 def test_many_deliveries_are_summed_up(tmp_path: Path) -> None:
-    done = minibg("--requests", "5", directory=tmp_path)
+    done = minibg("--requests", "5", "--save", "run.txt", directory=tmp_path)
     assert (done.returncode, done.stderr) == (0, "")
     for line in (
         r"answered   .+ 5/5",
@@ -126,6 +126,7 @@ def test_many_deliveries_are_summed_up(tmp_path: Path) -> None:
     ):
         assert re.search(rf"^{line} *$", done.stdout, re.MULTILINE), line
     assert len(stored_payloads(tmp_path)) == 5
+    assert "deliveries   5" in (tmp_path / "run.txt").read_text()
 
 
 def test_without_a_payload_a_push_event_is_delivered(delivered: Delivered) -> None:

@@ -12,6 +12,7 @@ from fastapi import BackgroundTasks as FastAPITasks
 from fastapi import FastAPI
 
 from minibg import BackgroundTasks, MiniBG
+from minibg.__main__ import main
 from minibg.lab.picture import record
 from minibg.lab.recorder import Recording, RecordingMiddleware
 from tests.lab.trying import TIMEOUT, minibg, served
@@ -136,7 +137,8 @@ def test_the_command_line_saves_its_picture(tmp_path: Path) -> None:
     assert (done.returncode, done.stderr) == (0, "")
     assert done.stdout.splitlines()[-1].endswith("python -m minibg.lab")
     assert "call_downstream" in (tmp_path / "run.svg").read_text()
-    done = minibg("--requests", "2", "--save", "run.txt", directory=tmp_path)
-    assert "deliveries   2" in (tmp_path / "run.txt").read_text()
-    refused = minibg("--save", "run.png", directory=tmp_path)
-    assert "argument --save: 'run.png' ends neither in .svg nor in .txt" in refused.stderr
+
+
+def test_a_picture_of_another_format_is_refused(assert_refuses: Callable[..., None]) -> None:
+    line = "argument --save: 'run.png' ends neither in .svg nor in .txt"
+    assert_refuses(main, ["--save", "run.png"], line)
