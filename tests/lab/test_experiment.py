@@ -274,7 +274,8 @@ def test_a_run_can_be_stopped() -> None:
         return seen
 
     assert anyio.run(main)[-1] == "end"
-    assert [child for child in psutil.Process().children() if "minibg.lab" in str(child)] == []
+    commands = [child.as_dict(["cmdline"])["cmdline"] for child in psutil.Process().children()]
+    assert [command for command in commands if "minibg.lab.contender" in (command or [])] == []
 
 
 @pytest.mark.parametrize("contender", ["minibg", "starlette", "fastapi", "v0", "v8", "v14"])

@@ -47,14 +47,14 @@ def browser() -> Iterator[Any]:
 
 
 @pytest.fixture(scope="module")
-def pages(browser: Any) -> list[Page]:
-    """The pages that have been opened, for the next test to use: a new one costs half a second."""
+def pages() -> list[Page]:
+    """The pages that the next test may use: a new one is a new process of the browser's."""
     return []
 
 
 @pytest.fixture
 def open_page(browser: Any, lab: str, pages: list[Page]) -> Iterator[Callable[..., Page]]:
-    """Opens the lab as a visitor who has not been there; in the end nothing must have gone wrong."""
+    """Opens the lab as a new visitor does; in the end nothing must have gone wrong there."""
     used, wrong, expected = [], [], []
 
     def opened(
@@ -70,6 +70,7 @@ def open_page(browser: Any, lab: str, pages: list[Page]) -> Iterator[Callable[..
         page = pages.pop() if pages else browser.new_context().new_page()
         used.append(page)
         page.set_default_timeout(LIMIT)
+        page.mouse.move(0, 0)  # where it hovers over nothing
         page.set_viewport_size(viewport)
         page.emulate_media(color_scheme="light", reduced_motion=reduced_motion)
         for event, listen in listeners.items():
