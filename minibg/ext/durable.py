@@ -4,11 +4,12 @@ A request's list is written to the file before the answer leaves, and a task lea
 has ended. So the tasks of a dead process are known, and another process takes them up: at its
 start or, if it is running already and shares the file, with its next request.
 
-A task that was running is run again. So a task runs at least once, and perhaps twice; no more can
-be promised. A task that must not take effect twice needs a key as an argument, to recognise a
-repetition. A task that was running when `attempts` processes died is *set aside*: it is left in the
-file, and named in the log. Lists that were taken up run one after another, so that few tasks are
-running if one of them kills the process.
+A task that was running is run again. So is one that had ended if the file does not say so yet: an
+end is noted at once or, while others are writing, with the next note. So a task runs at least once,
+and perhaps twice; no more can be promised. A task that must not take effect twice needs a key as an
+argument, to recognise a repetition. A task that was running when `attempts` processes died is *set
+aside*: it is left in the file, and named in the log. Lists that were taken up run one after
+another, so that few tasks are running if one of them kills the process.
 
 A task that a running one adds is written in the transaction that takes the running one out. So if
 the process dies before that, the running one runs again, and adds the other again.

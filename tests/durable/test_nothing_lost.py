@@ -102,7 +102,7 @@ def kill_three_times(server: Killable, moment: random.Random) -> Killed:
 
 @pytest.mark.parametrize("seed", range(ROUNDS))
 def test_three_kills_lose_none_of_200_tasks(server: Killable, seed: int) -> None:
-    """At random moments. At most those start twice that were running when the process died."""
+    """At random moments. At most those start twice whose end the file did not hold by then."""
     accepted, in_flight, marks = kill_three_times(server, random.Random(seed))
     assert len(accepted) == 200
     assert accepted <= marks.ended.keys()
