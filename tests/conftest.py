@@ -85,6 +85,11 @@ def _garbage_of_one_module() -> None:
     gc.freeze()
 
 
+def pytest_unconfigure() -> None:
+    """Let pytest's last collection find what was lost after it had been frozen."""
+    gc.unfreeze()
+
+
 @pytest.fixture(params=["asyncio", "trio"])
 def backend(request: pytest.FixtureRequest) -> str:
     """The event loop that a test runs on: pass it to `anyio.run(..., backend=backend)`."""

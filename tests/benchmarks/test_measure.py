@@ -2,7 +2,6 @@
 
 import asyncio
 import gc
-import subprocess
 import sys
 from typing import Literal
 
@@ -108,21 +107,20 @@ def test_a_request_takes_the_slope_between_few_and_many(monkeypatch: pytest.Monk
 
 @pytest.mark.skipif(not instructions.is_possible(), reason=instructions.MISSING)
 def test_callgrind_counts_a_process() -> None:
-    program = [sys.executable, "-S", "-c", "pass"]  # fifty times as slow there
+    program = [sys.executable, "-S", "-c", "pass"]  # one that serves would take fifty times as long
     assert instructions.counted(program) > 1_000_000
 
 
-def test_the_process_that_is_counted_does_nothing_but_serve() -> None:
-    done = subprocess.run(
-        instructions.serving("minibg", "no task", 1), check=True, capture_output=True, text=True
-    )
-    assert (done.stdout, done.stderr) == ("", "")
-
-
-def test_as_many_requests_are_served_as_are_to_be_counted() -> None:
+def test_what_is_counted_serves_as_many_requests_as_asked(monkeypatch: pytest.MonkeyPatch) -> None:
+    programs: list[list[str]] = []
+    monkeypatch.setattr(instructions, "counted", lambda program: programs.append(program) or 7)
+    assert instructions.count("minibg", "1 async task", 3) == 7
+    ((*python, module, peer, row, requests),) = programs
+    assert (python, module) == ([sys.executable, "-m"], instructions.__name__)
+    monkeypatch.setattr(sys, "argv", [module, peer, row, requests])
     work.ran.clear()
     try:
-        asyncio.run(instructions.serve("minibg", "1 async task", 3))
+        instructions.main()
     finally:
         gc.enable()
     assert len(work.ran) == 3

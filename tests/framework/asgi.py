@@ -69,7 +69,9 @@ _loop: ContextVar[tuple[str, BlockingPortal] | None] = ContextVar("the loop", de
 def one_loop(backend: str = "asyncio") -> Iterator[None]:
     """Let one event loop, with its threads, serve all that is asked until the context is left.
 
-    To make both anew takes several times as long as a small request.
+    To make both anew takes several times as long as a small request. Applications must behave: no
+    time limit ends one that holds the loop, what is no `Exception` ends the loop itself, and a task
+    that is left behind lives on.
     """
     with start_blocking_portal(backend) as portal:
         token = _loop.set((backend, portal))
@@ -134,8 +136,8 @@ def _run(converse: Callable[[], Awaitable[None]], backend: str) -> None:
     match _loop.get():
         case None:
             anyio.run(converse, backend=backend)
-        case (of_the_loop, portal):
-            assert of_the_loop == backend
+        case (kind, portal):
+            assert kind == backend, "the loop is of another kind"
             portal.call(converse)
 
 

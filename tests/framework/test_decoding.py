@@ -171,8 +171,12 @@ TEXTS = [
         "{" * 36,
     ),
 ]
-OF_NUMBERS_AND_TIMES = st.text("0123456789TZ:.+eP- \n\u0661", min_size=1, max_size=30)
-texts = st.sampled_from(NUMBERS + TEXTS) | st.text(max_size=40) | OF_NUMBERS_AND_TIMES
+around = st.text(max_size=3)
+texts = (
+    st.sampled_from(NUMBERS + TEXTS)
+    | st.text(max_size=40)
+    | st.tuples(around, st.text("0123456789TZ:.+eP-", min_size=1), around).map("".join)
+)
 
 
 @pytest.mark.parametrize("scalar", SCALARS, ids=str)
@@ -383,15 +387,15 @@ def body_of(kind: str, numbers: list[int]) -> bytes:
 def test_values_chosen_to_collide_are_refused_at_little_cost(kind: str, last: str) -> None:
     """Values that were chosen to collide are refused at little cost.
 
-    A set of 10,000 of them takes some seconds, and one of all that a body may hold, days.
+    A set of 20,000 of them takes two seconds to forty, and four times as long with twice as many.
     """
-    body = body_of(kind, one_hash(10_000))
+    body = body_of(kind, one_hash(20_000))
     if last and body.endswith(b"]"):
         body = body[:-1] + b', "%b"]' % last.encode()
     start = process_time()
     with pytest.raises(msgspec.ValidationError, match="values with one hash"):
         json_decoder(COLLIDING[kind][0])(body)
-    assert process_time() - start < 2
+    assert process_time() - start < 1
 
 
 def test_values_of_a_query_that_collide_are_refused() -> None:

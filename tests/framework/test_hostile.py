@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from datetime import date, datetime, timedelta
 from decimal import Decimal
 from enum import Enum
+from functools import partial
 from http import HTTPStatus
 from itertools import chain, count, repeat
 from time import thread_time
@@ -468,6 +469,10 @@ async def digest_form(request: Request) -> None:
     await request.form()
 
 
+LIMIT_OF_A_STEP = 0.05
+"""For how many seconds a step of reading may hold the event loop."""
+
+
 def longest_step(*request: Any, **scope: Any) -> float:
     """For how many seconds of processor time such a request holds the event loop at the most."""
     steps: list[float] = []
@@ -481,6 +486,14 @@ def longest_step(*request: Any, **scope: Any) -> float:
     with patch.object(asyncio.Handle, "_run", timed):
         assert outcome_of(ask(*request, **scope))[0] in "24"
     return max(steps)
+
+
+def shortest(step: Callable[[], float]) -> float:
+    """The time of the shortest of three, or of the first that is short enough to need no other."""
+    found: list[float] = []
+    while len(found) < 3 and min(found, default=1) >= LIMIT_OF_A_STEP:
+        found.append(step())
+    return min(found)
 
 
 FIELD = b'--xXx\r\nContent-Disposition: form-data; name="a"'
@@ -527,7 +540,7 @@ def test_no_step_of_reading_a_body_holds_the_loop_for_50_ms(kind: str, size: int
     def step() -> float:
         return longest_step(served(pieces, by=digesting), "POST", path, headers)
 
-    assert any(step() < 0.05 for _ in range(3))
+    assert shortest(step) < LIMIT_OF_A_STEP
 
 
 @untraced
@@ -545,7 +558,7 @@ def test_no_step_of_reading_a_head_holds_the_loop_for_50_ms(unit: bytes) -> None
         {"headers": [(b"host", text)]},
         {"headers": [(unit, b"")] * (64 * KIB // len(unit))},
     ):
-        assert any(longest_step(digesting, **sent) < 0.05 for _ in range(3))
+        assert shortest(partial(longest_step, digesting, **sent)) < LIMIT_OF_A_STEP
 
 
 SLACK = 256 * KIB

@@ -112,7 +112,7 @@ class _Looking(list[Event]):
 
 @given(program=PROGRAMS["nothing lost"])
 def test_each_task_is_in_one_state_at_every_moment(backend: str, program: AnyProgram) -> None:
-    """At every moment of any program; that tasks are counted changes nothing of what they do."""
+    """At every moment of any program. That tasks are counted changes nothing of what they do."""
     player = MonitoringPlayer()
     events = anyio.run(player.play, program, backend=backend)
     for event, found in player.events.seen:

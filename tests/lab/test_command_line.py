@@ -135,7 +135,7 @@ def test_without_a_payload_a_push_event_is_delivered(delivered: Delivered) -> No
 
 
 def test_the_payload_and_the_port_are_the_users_own(tmp_path: Path) -> None:
-    """The payload is delivered as it is."""
+    """The payload is delivered as it is, to that port."""
     (tmp_path / "own.json").write_text('{ "name" : "Zoë" }\n', encoding="utf-8")
     with reserved_port() as port:
         done = minibg("--payload", "own.json", "--port", str(port), directory=tmp_path)

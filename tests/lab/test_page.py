@@ -47,13 +47,13 @@ def browser() -> Iterator[Any]:
 
 
 @pytest.fixture(scope="module")
-def pages() -> list[Page]:
+def idle_pages() -> list[Page]:
     """The pages that the next test may use: a new one is a new process of the browser's."""
     return []
 
 
 @pytest.fixture
-def open_page(browser: Any, lab: str, pages: list[Page]) -> Iterator[Callable[..., Page]]:
+def open_page(browser: Any, lab: str, idle_pages: list[Page]) -> Iterator[Callable[..., Page]]:
     """Opens the lab as a new visitor does; in the end nothing must have gone wrong there."""
     used, wrong, expected = [], [], []
 
@@ -67,7 +67,7 @@ def open_page(browser: Any, lab: str, pages: list[Page]) -> Iterator[Callable[..
     ) -> Page:
         addresses.add(urlsplit(address).netloc)
         expected.extend([None] * refusals)
-        page = pages.pop() if pages else browser.new_context().new_page()
+        page = idle_pages.pop() if idle_pages else browser.new_context().new_page()
         used.append(page)
         page.set_default_timeout(LIMIT)
         page.mouse.move(0, 0)  # where it hovers over nothing
@@ -93,7 +93,7 @@ def open_page(browser: Any, lab: str, pages: list[Page]) -> Iterator[Callable[..
             page.remove_listener(event, listen)
         page.unroute_all()
         page.context.clear_cookies()
-    pages.extend(used)
+    idle_pages.extend(used)
     assert len(wrong) == len(expected), wrong
     assert hosts - {""} == addresses  # a blob that is saved has no host
 

@@ -76,7 +76,7 @@ TOGETHER = [  # each of these lets the next one run
     "hangs",
     "stops_for_each_input",
 ]
-OPTIONS = {"alone": [], "with workers": ["-n", "1"]}
+WAYS = {"alone": [], "with workers": ["-n", "1"]}
 
 
 @pytest.fixture(scope="module")
@@ -103,12 +103,14 @@ def printed(directory: Path, tests: str, *options: str) -> str:
     return done.stdout
 
 
-@pytest.fixture(scope="module", params=OPTIONS)
+@pytest.fixture(scope="module", params=WAYS)
 def reports(directory: Path, request: pytest.FixtureRequest) -> dict[str, str]:
     """What is said of each test in `TOGETHER`, by its name."""
-    text = printed(directory, " or ".join(TOGETHER), *OPTIONS[request.param])
+    text = printed(directory, " or ".join(TOGETHER), *WAYS[request.param])
     pieces = re.split(r"^___.* test_(\w+) _+\n", text, flags=re.MULTILINE)
-    return dict(zip(pieces[1::2], pieces[2::2], strict=True))
+    found = dict(zip(pieces[1::2], pieces[2::2], strict=True))
+    assert found.keys() == {*TOGETHER}, text
+    return found
 
 
 @pytest.mark.parametrize("test", TOGETHER)
@@ -126,10 +128,10 @@ def test_generated_inputs_are_shown_as_code(reports: dict[str, str]) -> None:
     assert re.search(r"^program: +kinds=\[0, 0, 0\],", reports["generates"], re.MULTILINE)
 
 
-@pytest.mark.parametrize("options", OPTIONS)
+@pytest.mark.parametrize("options", WAYS)
 def test_the_rule_is_named_where_the_process_is_ended(directory: Path, options: str) -> None:
     """As pytest-timeout's method `thread` does it, which no test can outlive."""
-    text = printed(directory, "hangs", "--timeout-method=thread", *OPTIONS[options])
+    text = printed(directory, "hangs", "--timeout-method=thread", *WAYS[options])
     assert headline("order") in text
 
 

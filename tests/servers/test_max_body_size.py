@@ -13,7 +13,6 @@ import shutil
 import subprocess
 import threading
 from collections.abc import Callable, Iterator
-from functools import partial
 from typing import Any
 
 import httpx
@@ -26,7 +25,6 @@ from starlette.responses import PlainTextResponse
 from starlette.routing import Route
 
 from minibg import BackgroundTasks, MiniBG, Request, requests
-from tests.processes import spawned
 from tests.servers.live import LIMIT, SERVERS, Connection, Server, on_each
 from tests.servers.test_middleware import dispatch
 
@@ -180,70 +178,50 @@ def by_curl_without_expect(url: str, size: int, chunked: bool) -> Refusal:
 
 CURL = ["curl", "-sS", "--data-binary", "@-", "-w", "\n%{http_code}"]
 
-NODE = """
+FETCH = """
+const [url, size, chunked] = process.argv.slice(1);
+let left = +size;
+const stream = () => new ReadableStream({ pull(to) {
+  if (left <= 0) return to.close();
+  to.enqueue(new Uint8Array(Math.min(left, 65536)));
+  left -= 65536;
+} });
+const body = +chunked ? stream() : new Uint8Array(+size);
+const answer = await fetch(url, { method: "POST", body, duplex: "half" });
+process.stdout.write(await answer.text() + "\\n" + answer.status);
+"""
+
+NODES_HTTP = """
 import http from "node:http";
-import readline from "node:readline";
-
-const fetched = async (url, size, chunked) => {
-  let left = size;
-  const stream = () => new ReadableStream({ pull(to) {
-    if (left <= 0) return to.close();
-    to.enqueue(new Uint8Array(Math.min(left, 65536)));
-    left -= 65536;
-  } });
-  const body = chunked ? stream() : new Uint8Array(size);
-  const answer = await fetch(url, { method: "POST", body, duplex: "half" });
-  return [answer.status, await answer.text()];
-};
-
-const requested = (url, size, chunked) => new Promise((resolve, reject) => {
-  let left = size;
-  const headers = chunked ? {} : { "content-length": size };
-  const request = http.request(url, { method: "POST", headers }, async (answer) => {
-    let text = "";
-    for await (const piece of answer) text += piece;
-    resolve([answer.statusCode, text]);
-    request.destroy();
-  });
-  request.on("error", reject);
-  const send = () => {
-    while (left > 0) {
-      const more = request.write(Buffer.alloc(Math.min(left, 65536)));
-      left -= 65536;
-      if (!more) return request.once("drain", send);
-    }
-    request.end();
-  };
-  send();
+const [url, size, chunked] = process.argv.slice(1);
+let left = +size;
+const headers = +chunked ? {} : { "content-length": size };
+const request = http.request(url, { method: "POST", headers }, async (answer) => {
+  let text = "";
+  for await (const piece of answer) text += piece;
+  process.stdout.write(text + "\\n" + answer.statusCode, () => process.exit());
 });
-
-const clients = { fetched, requested };
-for await (const line of readline.createInterface({ input: process.stdin })) {
-  const [client, ...how] = JSON.parse(line);
-  const seen = await clients[client](...how).catch((error) => [0, String(error.cause ?? error)]);
-  console.log(JSON.stringify(seen));
-}
+const send = () => {
+  while (left > 0) {
+    const more = request.write(Buffer.alloc(Math.min(left, 65536)));
+    left -= 65536;
+    if (!more) return request.once("drain", send);
+  }
+  request.end();
+};
+send();
 """
 
 
-@pytest.fixture(scope="module")
-def node() -> Iterator["subprocess.Popen[str]"]:
-    """Both clients of Node, in a process that takes what to send as lines of JSON."""
-    if shutil.which("node") is None:
-        pytest.skip("node is not installed")
-    command, pipe = ["node", "--input-type=module", "-e", NODE], subprocess.PIPE
-    with spawned(command, stdin=pipe, stdout=pipe, text=True) as process:
-        yield process
+def by_fetch(url: str, size: int, chunked: bool) -> Refusal:
+    return _by_program([*NODE, FETCH, url, str(size), str(int(chunked))])
 
 
-def by_node(
-    node: "subprocess.Popen[str]", client: str, url: str, size: int, chunked: bool
-) -> Refusal:
-    assert node.stdin is not None
-    assert node.stdout is not None
-    print(json.dumps([client, url, size, chunked]), file=node.stdin, flush=True)
-    status, text = json.loads(node.stdout.readline())
-    return status, text.encode()
+def by_nodes_http(url: str, size: int, chunked: bool) -> Refusal:
+    return _by_program([*NODE, NODES_HTTP, url, str(size), str(int(chunked))])
+
+
+NODE = ["node", "--input-type=module", "-e"]
 
 
 def _by_program(command: list[str], content: bytes = b"") -> Refusal:
@@ -258,27 +236,18 @@ def _by_program(command: list[str], content: bytes = b"") -> Refusal:
     return int(status), body
 
 
-Client = Callable[[str, int, bool], Refusal]
-
-CLIENTS: dict[str, Client | str] = {
+CLIENTS = {
     "http.client": by_http_client,
     "httpx": by_httpx,
     "requests": by_requests,
     "curl": by_curl,
     "curl without expect": by_curl_without_expect,
-    "fetch of Node": "fetched",
-    "http of Node": "requested",
+    "fetch of Node": by_fetch,
+    "http of Node": by_nodes_http,
 }
 
-
-@pytest.fixture(params=CLIENTS)
-def client(request: pytest.FixtureRequest) -> Client:
-    found = CLIENTS[request.param]
-    return (
-        partial(by_node, request.getfixturevalue("node"), found)
-        if isinstance(found, str)
-        else found
-    )
+clients = pytest.mark.parametrize("client", CLIENTS.values(), ids=CLIENTS)
+Client = Callable[[str, int, bool], Refusal]
 
 
 @pytest.mark.parametrize(
@@ -286,6 +255,7 @@ def client(request: pytest.FixtureRequest) -> Client:
     [(11, False), (300_000, True), (20_000_000, False), (20_000_000, True)],
     ids=["11, length", "300000, chunked", "20000000, length", "20000000, chunked"],
 )
+@clients
 def test_a_client_sees_the_refusal_however_much_it_sends(
     server: Server, app: MiniBG, client: Client, size: int, chunked: bool
 ) -> None:

@@ -286,7 +286,7 @@ class Player:
             def on_error(tasks, task: BackgroundTask, exc: Exception) -> None:  # noqa: N805  # closure
                 label = self.labels[id(task.func)]
                 self.events.append(("error", label, type(exc).__name__))
-                # A report fails only where a rule is broken, and would be reported without end.
+                # If a broken rule makes a report fail, its own would fail too, and so on.
                 if policy == "report" and not label.endswith("!"):
                     self.add(tasks, f"{label}!", Task())
                 super().on_error(task, exc)
