@@ -215,7 +215,7 @@ def test_a_function_that_a_new_version_lacks_is_named_and_left(server: Killable)
     with server.serving():
         assert server.post("/job/3") == [202]
         server.until(have_ended({"3"}))
-        assert "served:work, is set aside" in server.log
+        server.until(lambda _: "served:work, is set aside" in server.log)
     code.write_text(whole)
     listed = look(server)
     assert "set aside" in listed
@@ -223,7 +223,7 @@ def test_a_function_that_a_new_version_lacks_is_named_and_left(server: Killable)
     assert look(server, "--retry", listed.split()[0]) == ""
     with server.serving():
         server.until(lambda marks: marks.started["2"] == 2)
-        assert "runs" in look(server)
+        server.until(lambda _: "runs" in look(server))
 
 
 def look(server: Killable, *options: str) -> str:
