@@ -389,6 +389,13 @@ BREAKS = [
     ),
     Break(
         "nothing lost",
+        "end before the response's own tasks have",
+        ROUTING,
+        "if lists or response.background or reads:",
+        "if lists:",
+    ),
+    Break(
+        "nothing lost",
         "let the response's own list go",
         RESPONSES,
         "if own is not None:",

@@ -9,6 +9,7 @@ import sys
 import threading
 from collections.abc import Generator, Iterable
 from pathlib import Path
+from types import FrameType
 from typing import Any
 
 import pytest
@@ -108,9 +109,9 @@ def pytest_timeout_set_timer(item: pytest.Item, settings: Any) -> bool | None:
     """
     if settings.method == "signal" and threading.current_thread() is threading.main_thread():
 
-        def stop(signum: int, frame: object) -> None:
+        def stop(signum: int, frame: FrameType | None) -> None:
             if item.stash.get(RUNS, False):  # else pytest or Hypothesis itself is at work
-                raise TookTooLong(f"after {settings.timeout:g} seconds")
+                raise TookTooLong(f"after {settings.timeout:g} seconds{where_in_minibg(frame)}")
 
         def cancel() -> None:
             signal.setitimer(signal.ITIMER_REAL, 0)
@@ -126,6 +127,16 @@ def pytest_timeout_set_timer(item: pytest.Item, settings: Any) -> bool | None:
     item.stash[SPEAKS] = speak
     speak.start()
     return None
+
+
+def where_in_minibg(frame: FrameType | None) -> str:
+    """The line of minibg that holds the thread; nothing if none does, as where tasks wait."""
+    while frame is not None:
+        code = frame.f_code
+        if (path := Path(code.co_filename)).parent.name == "minibg":
+            return f", in minibg/{path.name}, line {frame.f_lineno}: {code.co_qualname}"
+        frame = frame.f_back
+    return ""
 
 
 SPEAKS = pytest.StashKey[threading.Timer]()

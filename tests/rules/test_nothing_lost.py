@@ -710,7 +710,8 @@ def test_a_subclass_whose_init_fails_says_nothing(log: Log) -> None:
     assert log.warnings == []
 
 
-def test_the_application_ends_when_its_last_task_has(backend: str) -> None:
+@pytest.mark.parametrize("whose", ["the request's", "the response's"])
+def test_the_application_ends_when_its_last_task_has(backend: str, whose: str) -> None:
     """A server that is told to end asks the lifespan first, and waits for its answer."""
     events: list[str] = []
     app = MiniBG()
@@ -723,9 +724,13 @@ def test_the_application_ends_when_its_last_task_has(backend: str) -> None:
             await goes_on.wait()
             events.append("the task ended")
 
-        @app.get("/")
-        async def endpoint(tasks: BackgroundTasks) -> None:
+        async def with_a_list(tasks: BackgroundTasks) -> None:
             tasks.add_task(task)
+
+        async def with_a_response() -> Response:
+            return Response(background=BackgroundTask(task))
+
+        app.get("/")(with_a_list if whose == "the request's" else with_a_response)
 
         async def receive() -> Message:
             if events:

@@ -5,11 +5,13 @@ import subprocess
 import sys
 from pathlib import Path
 
+import anyio
 import pytest
 
+from minibg import BackgroundTask, BackgroundTasks
 from tests.rules import __main__ as glance
 from tests.rules.breaks import BREAKS, Break
-from tests.rules.conftest import TookTooLong, root_of
+from tests.rules.conftest import TookTooLong, root_of, where_in_minibg
 from tests.rules.language.telling import LINES, broken, headline, told_by
 from tests.rules.language.words import RULES, Program, Task
 from tests.rules.test_breaks import copy_with
@@ -174,6 +176,17 @@ def test_time_that_is_over_while_data_is_drawn_is_no_flaky_data() -> None:
     own.__context__.__context__ = TookTooLong()
     assert isinstance(root_of(own), TookTooLong)
     assert isinstance(root_of(KeyError()), KeyError)
+
+
+def test_what_hangs_is_told_with_its_line_in_minibg() -> None:
+    async def hang() -> None:
+        found.append(where_in_minibg(sys._getframe()))
+
+    found = [where_in_minibg(sys._getframe())]
+    anyio.run(BackgroundTasks([BackgroundTask(hang)]))
+    outside, inside = found
+    assert outside == ""
+    assert re.fullmatch(r", in minibg/background\.py, line \d+: BackgroundTasks?\.\w+", inside)
 
 
 def test_a_rule_that_hangs_does_not_hang_the_table() -> None:

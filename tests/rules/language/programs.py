@@ -420,7 +420,9 @@ class _Events(list[Any]):
 
 
 def _same(seen: Any, given: Any) -> Any:
-    return seen if seen is given else ("a copy of", seen)
+    if seen is given:
+        return seen
+    return ("nothing",) if seen is MISSING else ("a copy of", seen)
 
 
 def check(rule: str, backend: str, program: AnyProgram) -> None:
