@@ -32,14 +32,15 @@ HEAD = b"POST / HTTP/1.1\r\nhost: localhost\r\n"
 
 
 @pytest.fixture(autouse=True)
-def short_pause(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A client that pauses, for whatever reason, is given the whole answer early."""
-    monkeypatch.setattr(requests, "SHORT_PAUSE", 0.1)
+def patient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A client is waited for while it sends, for on a busy machine it pauses now and then."""
+    monkeypatch.setattr(requests, "SHORT_PAUSE", LIMIT)
 
 
 @pytest.fixture
-def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+def impatient(patient: None, monkeypatch: pytest.MonkeyPatch) -> None:
     """A client that sends no more is given up early; on a busy machine so is one that does."""
+    monkeypatch.setattr(requests, "SHORT_PAUSE", 0.1)
     monkeypatch.setattr(requests, "LINGERING_TIMEOUT", 0.2)
 
 
