@@ -39,7 +39,7 @@ Call = Callable[["BackgroundTask"], Any]
 logger = logging.getLogger("minibg.background")
 
 LONGEST_ROW = 0.05
-"""The seconds after which a row gives its thread to others that wait for one (**room**)."""
+"""The seconds after which a row starts no further task, and gives its thread back (**room**)."""
 
 around_tasks = ContextVar[Callable[[Call, "BackgroundTask"], Any] | None]("around", default=None)
 """A function that a middleware may set. Each task is then run by `function(call_task, task)`."""

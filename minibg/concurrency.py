@@ -83,7 +83,7 @@ async def run_in_background_thread(
 
     If asyncio cancels the caller meanwhile, `on_cancel` is called at once, on the loop. A result
     other than None is still returned; the cancellation is then raised at the caller's next await.
-    A caller inside an `asyncio.timeout`, for example, has to await once more before it leaves that.
+    A caller in an `asyncio.timeout`, for example, has to await once more before leaving the block.
     """
     return await _run_in_thread(partial(func, *args), background_limiter(), on_cancel)
 
@@ -240,7 +240,7 @@ async def _hop(call: _Call[T], on_cancel: Callable[[], None] | None = None) -> B
 
 
 class _NoLimit(CapacityLimiter):
-    """Admits every hop, as its caller already holds a place: this saves a sixth of a hop's time."""
+    """Admits every hop: its caller holds a place, or needs none. Saves a sixth of a hop's time."""
 
     def __new__(cls) -> Self:
         return object.__new__(cls)
@@ -264,8 +264,8 @@ def _cancel_again(cancelled: BaseException) -> None:
 def told_in_thread() -> Callable[[], object]:
     """Return a function that tells a worker thread whether the current task is cancelled.
 
-    The function raises if anyio has told its thread. trio may tell a thread late, so on trio the
-    function asks the task as well.
+    The function raises if anyio has told the thread of a cancellation. trio may tell it late, so on
+    trio the function asks the task as well.
     """
     if _asyncio_task() is not None:
         return from_thread.check_cancelled

@@ -160,10 +160,10 @@ class Delayed(BackgroundTasks):
 class Results(BackgroundTasks):
     """A later task can use what an earlier one has returned.
 
-    `result = tasks.add_task_for_result(func, /, *args, **kwargs)` adds a task. When it has
-    returned, `result.value` is what it returned: `tasks.add_task(lambda: store(result.value))`.
-    Before that, and if the task has failed, reading the value raises `LookupError`. So a task that
-    needs a missing result fails as well.
+    `result = tasks.add_task_for_result(func, /, *args, **kwargs)` adds a task. When the
+    task has returned, `result.value` is what it returned, and a later task can use it:
+    `tasks.add_task(lambda: store(result.value))`. Before that, and if the task has failed, reading
+    the value raises `LookupError`. So a task that needs a missing result fails as well.
     """
 
     def add_task_for_result(

@@ -2,7 +2,7 @@
 
 A request's list is written to the file before the answer leaves, and a task leaves the file when it
 has ended. So the tasks of a dead process are known, and another process takes them up: at its
-start or, if it is running already and shares the file, with its next request.
+start or, if it is running already, when one of its next requests writes tasks to the same file.
 
 A task that was running is run again. So is one that had ended if the file does not say so yet: an
 end is noted at once or, while others are writing, with the next note. So a task runs at least once,
