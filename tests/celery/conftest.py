@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 from urllib.parse import urlsplit
 from uuid import uuid4
 
+import psutil
 import pytest
 
 from tests.processes import free_port, kill_group, spawned
@@ -38,9 +39,18 @@ class Broker(NamedTuple):
         """It accepts connections, as the kernel does that, and says nothing."""
         os.killpg(self.process.pid, signal.SIGSTOP)
         try:
+            # One of a process's threads takes the signal. Until it has its turn, others answer.
+            until(lambda: all(map(is_stopped, self._group())))
             yield
         finally:
             os.killpg(self.process.pid, signal.SIGCONT)
+
+    def _group(self) -> Iterator[psutil.Process]:
+        server = psutil.Process(self.process.pid)
+        for process in [server, *server.children(recursive=True)]:
+            with suppress(ProcessLookupError):
+                if os.getpgid(process.pid) == server.pid:
+                    yield process
 
     def kill(self) -> None:
         kill_group(self.process)
@@ -56,6 +66,13 @@ def until(holds: Callable[[], object], seconds: float = LIMIT) -> None:
     while not holds():
         assert time.monotonic() < end, "it has not come in time"
         time.sleep(0.02)
+
+
+def is_stopped(process: psutil.Process) -> bool:
+    try:
+        return process.status() in (psutil.STATUS_STOPPED, psutil.STATUS_ZOMBIE)
+    except psutil.NoSuchProcess:
+        return True
 
 
 def accepts(port: int) -> bool:

@@ -47,3 +47,12 @@ def test_a_file_that_is_no_version_is_refused(tmp_path: Path) -> None:
     status, printed = tried(tmp_path / "mine.py")
     assert status == 4
     assert "its name holds none of v0, " in printed
+
+
+def test_a_copy_without_the_class_is_refused(tmp_path: Path) -> None:
+    file = tmp_path / "my_v3.py"
+    text = Path(DIRECTORY, "v3_place.py").read_text()
+    file.write_text(text.replace("BackgroundTasks", "MyTasks"))
+    status, printed = tried(file)
+    assert status == 4
+    assert "it lacks BackgroundTasks, which the version has" in printed

@@ -11,6 +11,7 @@ import sys
 from collections.abc import Generator
 from importlib import import_module
 from importlib.util import module_from_spec, spec_from_file_location
+from inspect import isclass
 from pathlib import Path
 from pkgutil import iter_modules
 from types import ModuleType
@@ -37,7 +38,7 @@ def pytest_configure(config: pytest.Config) -> None:
     if file := config.getoption("--try-version"):
         try:
             stand_in(config.invocation_params.dir / file)
-        except Exception as exc:
+        except (Exception, SystemExit) as exc:
             raise pytest.UsageError(f"--try-version {file}: {type(exc).__name__}: {exc}") from exc
 
 
@@ -52,9 +53,13 @@ def stand_in(file: Path) -> ModuleType:
     if spec is None or spec.loader is None or not file.is_file():
         raise ValueError("there is no such Python file")
     module = module_from_spec(spec)
+    original = import_module(name)
     sys.modules[name] = module
     setattr(versions, known[number[0]], module)
     spec.loader.exec_module(module)
+    classes = [each for each, value in vars(original).items() if isclass(value)]
+    if missing := [each for each in classes if not hasattr(module, each)]:
+        raise ValueError(f"it lacks {', '.join(missing)}, which the version has")
     return module
 
 

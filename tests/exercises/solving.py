@@ -9,6 +9,7 @@ What may live here: finding the solution. The tests of an exercise say what must
 import sys
 from importlib import import_module
 from inspect import isclass
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -19,6 +20,8 @@ from tests.conftest import backend
 __all__ = ["backend"]  # an exercise that lives elsewhere has the event loops too
 
 OURS = "minibg.examples.solutions"
+SECONDS = 60
+"""How long a test of an exercise that lives elsewhere may take."""
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -34,14 +37,25 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 def pytest_configure(config: pytest.Config) -> None:
     """Import the reader's module, which lies in the directory where pytest was started."""
     name = config.getoption("--solutions")
+    if name.endswith(".py"):
+        raise pytest.UsageError(f"--solutions {name}: a module is meant, {Path(name).stem}")
     if name != OURS:
         sys.path.insert(0, str(config.invocation_params.dir))
         try:
             import_module(name)
-        except Exception as exc:
+        except (Exception, SystemExit) as exc:
             raise pytest.UsageError(
                 f"--solutions {name}: the module cannot be imported: {type(exc).__name__}: {exc}"
             ) from exc
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Give a test that lives elsewhere, where our settings do not hold, a limit of time."""
+    known = any(map(config.pluginmanager.hasplugin, ("timeout", "pytest_timeout")))
+    if known and not (config.getini("timeout") or config.getoption("timeout")):
+        for item in items:
+            if item.get_closest_marker("timeout") is None:
+                item.add_marker(pytest.mark.timeout(SECONDS))
 
 
 def exercises() -> set[str]:

@@ -19,17 +19,6 @@ from tests.rules.language.tasks import ASYNC, SYNC, any_kind, make
 EXERCISE = "Concurrent"
 
 
-@given(seconds=st.lists(st.integers(0, 9), max_size=5))
-def test_a_group_takes_as_long_as_its_slowest_task(
-    solution: Any, backend: str, seconds: list[int]
-) -> None:
-    clock, group = Clock(backend), solution()
-    for each in seconds:
-        group.add_task(anyio.sleep, each)
-    clock.run(group)
-    assert clock.now() == pytest.approx(max(seconds, default=0))
-
-
 def test_sync_and_async_tasks_run_at_the_same_time(solution: Any, backend: str) -> None:
     barrier, group, passed = threading.Barrier(3), solution(), list[str]()
 
@@ -45,51 +34,6 @@ def test_sync_and_async_tasks_run_at_the_same_time(solution: Any, backend: str) 
     group.add_task(meet)
     anyio.run(group, backend=backend)
     assert passed == ["met"] * 3
-
-
-@given(
-    before=any_kind(),
-    members=st.lists(st.tuples(any_kind(), st.booleans()), max_size=5),
-    after=any_kind(),
-)
-def test_a_group_is_one_task_in_which_a_failure_stops_no_other(
-    solution: Any, backend: str, before: str, members: list[tuple[str, bool]], after: str
-) -> None:
-    told, failed = list[Any](), list[Any]()
-
-    class Group(solution):  # type: ignore[misc]  # which, is said by the reader
-        def on_error(self, task: BackgroundTask, exc: Exception) -> None:
-            failed.append(exc.args[0])
-
-    def member(number: int, fails: bool) -> Generator[None]:
-        yield
-        if fails:
-            raise ValueError(number)
-        yield
-        told.append(number)
-
-    tasks, group = BackgroundTasks(), Group()
-    tasks.add_task(make(before, told.append), "before")
-    tasks.add_task(group)
-    tasks.add_task(make(after, told.append), "after")
-    for number, (kind, fails) in enumerate(members):
-        group.add_task(make(kind, member), number, fails=fails)
-    anyio.run(tasks, backend=backend)
-    assert (told[0], told[-1]) == ("before", "after")
-    assert sorted(told[1:-1]) == [n for n, (_, fails) in enumerate(members) if not fails]
-    assert sorted(failed) == [n for n, (_, fails) in enumerate(members) if fails]
-
-
-@given(among=st.lists(st.sampled_from(list(SYNC)) | st.sampled_from(list(ASYNC)), max_size=4))
-def test_each_task_runs_in_its_place(solution: Any, backend: str, among: list[str]) -> None:
-    group, places = solution(), list[tuple[str, bool]]()
-    for kind in among:
-        group.add_task(
-            make(kind, lambda kind: places.append((kind, threading.get_ident() == loop))), kind
-        )
-    loop = threading.get_ident()
-    anyio.run(group, backend=backend)
-    assert sorted(places) == sorted((kind, kind in ASYNC) for kind in among)
 
 
 @pytest.mark.parametrize("adding", [*SYNC, *ASYNC])
@@ -159,3 +103,59 @@ def test_a_cancelled_run_stops_all_tasks(solution: Any, backend: str) -> None:
     group.add_task(task)
     assert clock.run(give_up) == pytest.approx(1)
     assert ended == []
+
+
+@given(seconds=st.lists(st.integers(0, 9), max_size=5))
+def test_a_group_takes_as_long_as_its_slowest_task(
+    solution: Any, backend: str, seconds: list[int]
+) -> None:
+    clock, group = Clock(backend), solution()
+    for each in seconds:
+        group.add_task(anyio.sleep, each)
+    clock.run(group)
+    assert clock.now() == pytest.approx(max(seconds, default=0))
+
+
+@given(
+    before=any_kind(),
+    members=st.lists(st.tuples(any_kind(), st.booleans()), max_size=5),
+    after=any_kind(),
+)
+def test_a_group_is_one_task_in_which_a_failure_stops_no_other(
+    solution: Any, backend: str, before: str, members: list[tuple[str, bool]], after: str
+) -> None:
+    told, failed = list[Any](), list[Any]()
+
+    class Group(solution):  # type: ignore[misc]  # which, is said by the reader
+        def on_error(self, task: BackgroundTask, exc: Exception) -> None:
+            failed.append(exc.args[0])
+
+    def member(number: int, fails: bool) -> Generator[None]:
+        yield
+        if fails:
+            raise ValueError(number)
+        yield
+        told.append(number)
+
+    tasks, group = BackgroundTasks(), Group()
+    tasks.add_task(make(before, told.append), "before")
+    tasks.add_task(group)
+    tasks.add_task(make(after, told.append), "after")
+    for number, (kind, fails) in enumerate(members):
+        group.add_task(make(kind, member), number, fails=fails)
+    anyio.run(tasks, backend=backend)
+    assert (told[0], told[-1]) == ("before", "after")
+    assert sorted(told[1:-1]) == [n for n, (_, fails) in enumerate(members) if not fails]
+    assert sorted(failed) == [n for n, (_, fails) in enumerate(members) if fails]
+
+
+@given(among=st.lists(st.sampled_from(list(SYNC)) | st.sampled_from(list(ASYNC)), max_size=4))
+def test_each_task_runs_in_its_place(solution: Any, backend: str, among: list[str]) -> None:
+    group, places = solution(), list[tuple[str, bool]]()
+    for kind in among:
+        group.add_task(
+            make(kind, lambda kind: places.append((kind, threading.get_ident() == loop))), kind
+        )
+    loop = threading.get_ident()
+    anyio.run(group, backend=backend)
+    assert sorted(places) == sorted((kind, kind in ASYNC) for kind in among)

@@ -32,29 +32,6 @@ def failures_of(cls: Any) -> list[Any]:
     return [exc.args for _, exc in cls.letters]
 
 
-@given(added=st.lists(st.tuples(any_kind(), st.integers(0, 3)), max_size=5))
-def test_what_has_failed_is_a_letter_until_a_redelivery_succeeds(
-    solution: Any, backend: str, added: list[tuple[str, int]]
-) -> None:
-    cls, body = with_settings(solution, letters=deque()), Failing()
-
-    async def main() -> None:
-        tasks = cls()
-        for number, (kind, failures) in enumerate(added):
-            tasks.add_task(make(kind, body), number, failures=failures)
-        await tasks()
-        assert body.calls == list(range(len(added)))
-        for calls in (1, 2, 3):
-            left = [number for number, (_, failures) in enumerate(added) if failures >= calls]
-            assert failures_of(cls) == [(number, calls) for number in left]
-            before = len(body.calls)
-            await cls.redeliver()
-            assert body.calls[before:] == left
-        assert failures_of(cls) == []
-
-    anyio.run(main, backend=backend)
-
-
 def test_all_lists_of_a_class_share_its_letters(solution: Any, backend: str) -> None:
     cls, body = with_settings(solution, letters=deque()), Failing()
 
@@ -101,6 +78,29 @@ def test_what_a_cancelled_redelivery_did_not_reach_is_kept(solution: Any, backen
     anyio.run(main, backend=backend)
     assert body.calls == [0, 1, 2]
     assert [args for args in failures_of(cls) if args[0] > 0] == [(1, 1), (2, 1)]
+
+
+@given(added=st.lists(st.tuples(any_kind(), st.integers(0, 3)), max_size=5))
+def test_what_has_failed_is_a_letter_until_a_redelivery_succeeds(
+    solution: Any, backend: str, added: list[tuple[str, int]]
+) -> None:
+    cls, body = with_settings(solution, letters=deque()), Failing()
+
+    async def main() -> None:
+        tasks = cls()
+        for number, (kind, failures) in enumerate(added):
+            tasks.add_task(make(kind, body), number, failures=failures)
+        await tasks()
+        assert body.calls == list(range(len(added)))
+        for calls in (1, 2, 3):
+            left = [number for number, (_, failures) in enumerate(added) if failures >= calls]
+            assert failures_of(cls) == [(number, calls) for number in left]
+            before = len(body.calls)
+            await cls.redeliver()
+            assert body.calls[before:] == left
+        assert failures_of(cls) == []
+
+    anyio.run(main, backend=backend)
 
 
 @few

@@ -17,30 +17,6 @@ from tests.rules.language.words import Program
 EXERCISE = "Delayed"
 
 
-@given(
-    added=st.lists(st.tuples(any_kind(), st.none() | st.sampled_from([0, 0.01, 0.02])), max_size=5)
-)
-def test_a_task_starts_after_its_delay_and_those_behind_it_wait(
-    solution: Any, backend: str, added: list[tuple[str, float | None]]
-) -> None:
-    """A task starts its delay after its turn has come, and those behind it wait."""
-    clock, tasks, started = Clock(backend), solution(), list[tuple[int, float]]()
-
-    def body(number: int) -> None:
-        started.append((number, clock.now()))
-
-    expected, now = list[Any](), 0.0
-    for number, (kind, seconds) in enumerate(added):
-        if seconds is None:
-            tasks.add_task(make(kind, body), number)
-        else:
-            tasks.add_task_after(seconds, make(kind, body), number)
-        now += seconds or 0
-        expected.append((number, pytest.approx(now)))
-    clock.run(tasks)
-    assert started == expected
-
-
 @pytest.mark.parametrize("kind", PLACES)
 def test_a_delayed_task_is_called_with_what_it_was_given(
     solution: Any, backend: str, kind: str
@@ -75,6 +51,30 @@ def test_a_delay_holds_no_thread_and_a_cancelled_run_names_it(solution: Any, bac
         assert clock.run(give_up) == (pytest.approx(0.01), 0)
     warnings = "".join(log.warnings)
     assert [warnings.count(f"{__name__}.{name}") for name in ("delayed", "behind")] == [1, 1]
+
+
+@given(
+    added=st.lists(st.tuples(any_kind(), st.none() | st.sampled_from([0, 0.01, 0.02])), max_size=5)
+)
+def test_a_task_starts_after_its_delay_and_those_behind_it_wait(
+    solution: Any, backend: str, added: list[tuple[str, float | None]]
+) -> None:
+    """A task starts its delay after its turn has come, and those behind it wait."""
+    clock, tasks, started = Clock(backend), solution(), list[tuple[int, float]]()
+
+    def body(number: int) -> None:
+        started.append((number, clock.now()))
+
+    expected, now = list[Any](), 0.0
+    for number, (kind, seconds) in enumerate(added):
+        if seconds is None:
+            tasks.add_task(make(kind, body), number)
+        else:
+            tasks.add_task_after(seconds, make(kind, body), number)
+        now += seconds or 0
+        expected.append((number, pytest.approx(now)))
+    clock.run(tasks)
+    assert started == expected
 
 
 @few

@@ -31,6 +31,30 @@ def add(tasks: Any, priority: int | None, func: Any, *args: Any) -> None:
         tasks.add_task_with_priority(priority, func, *args)
 
 
+@pytest.mark.parametrize("kind", PLACES)
+def test_a_keyword_called_priority_is_the_tasks(solution: Any, backend: str, kind: str) -> None:
+    given: list[Any] = []
+    tasks = solution()
+    tasks.add_task(make(kind, lambda **kwargs: given.append(kwargs)), priority=1)
+    tasks.add_task_with_priority(2, make(kind, lambda **kwargs: given.append(kwargs)), priority=3)
+    anyio.run(tasks, backend=backend)
+    assert given == [{"priority": 3}, {"priority": 1}]
+
+
+def urgent() -> None: ...
+async def usual() -> None: ...
+
+
+def test_what_is_not_run_is_named(solution: Any) -> None:
+    tasks = solution()
+    tasks.add_task(usual)
+    tasks.add_task_with_priority(1, urgent)
+    with logged() as log:
+        tasks.abandon("the endpoint raised")
+    warnings = "".join(log.warnings)
+    assert [warnings.count(f"{__name__}.{name}") for name in ("usual", "urgent")] == [1, 1]
+
+
 @given(tree=trees)
 def test_the_first_waiting_task_of_the_highest_priority_is_next(
     solution: Any, backend: str, tree: Tree
@@ -58,30 +82,6 @@ def test_the_first_waiting_task_of_the_highest_priority_is_next(
         expected.append(f"{prefix}.{number}")
         waiting += [(expected[-1], node, n) for n, node in enumerate(added)]
     assert ran == expected
-
-
-@pytest.mark.parametrize("kind", PLACES)
-def test_a_keyword_called_priority_is_the_tasks(solution: Any, backend: str, kind: str) -> None:
-    given: list[Any] = []
-    tasks = solution()
-    tasks.add_task(make(kind, lambda **kwargs: given.append(kwargs)), priority=1)
-    tasks.add_task_with_priority(2, make(kind, lambda **kwargs: given.append(kwargs)), priority=3)
-    anyio.run(tasks, backend=backend)
-    assert given == [{"priority": 3}, {"priority": 1}]
-
-
-def urgent() -> None: ...
-async def usual() -> None: ...
-
-
-def test_what_is_not_run_is_named(solution: Any) -> None:
-    tasks = solution()
-    tasks.add_task(usual)
-    tasks.add_task_with_priority(1, urgent)
-    with logged() as log:
-        tasks.abandon("the endpoint raised")
-    warnings = "".join(log.warnings)
-    assert [warnings.count(f"{__name__}.{name}") for name in ("usual", "urgent")] == [1, 1]
 
 
 @few

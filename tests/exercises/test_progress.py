@@ -23,35 +23,6 @@ async def told_by(tasks: Any, told: list[Any]) -> None:
         told.append(item)
 
 
-@given(
-    added=st.lists(st.tuples(any_kind(), st.lists(st.none() | st.integers()))),
-    followers=st.integers(1, 3),
-)
-def test_each_iteration_tells_all_in_order_whenever_it_begins(
-    solution: Any, backend: str, added: list[tuple[str, list[Any]]], followers: int
-) -> None:
-    """Each iteration tells everything in order, whenever it begins."""
-    tasks, told = solution(), [list[Any]() for _ in range(followers + 1)]
-
-    def body(items: list[Any]) -> Any:
-        for item in items:
-            tasks.report(item)
-            yield
-
-    async def main() -> None:
-        with anyio.fail_after(SECONDS):
-            async with anyio.create_task_group() as group:
-                for each in told[1:]:
-                    group.start_soon(told_by, tasks, each)
-                await tasks()
-            await told_by(tasks, told[0])
-
-    for kind, items in added:
-        tasks.add_task(make(kind, body), items)
-    anyio.run(main, backend=backend)
-    assert told == [[item for _, items in added for item in items]] * (followers + 1)
-
-
 @pytest.mark.parametrize("kind", ["a function", "a coroutine function"])
 def test_an_item_is_told_while_the_task_runs(solution: Any, backend: str, kind: str) -> None:
     """The task goes on only when its item has arrived, and ends early if it does not."""
@@ -139,6 +110,35 @@ def test_another_request_streams_what_is_reported(solution: Any, backend: str, k
         return b"".join(message.get("body", b"") for message in stream.messages)
 
     assert anyio.run(main, backend=backend) == b"data: 50\n\ndata: 100\n\n"
+
+
+@given(
+    added=st.lists(st.tuples(any_kind(), st.lists(st.none() | st.integers()))),
+    followers=st.integers(1, 3),
+)
+def test_each_iteration_tells_all_in_order_whenever_it_begins(
+    solution: Any, backend: str, added: list[tuple[str, list[Any]]], followers: int
+) -> None:
+    """Each iteration tells everything in order, whenever it begins."""
+    tasks, told = solution(), [list[Any]() for _ in range(followers + 1)]
+
+    def body(items: list[Any]) -> Any:
+        for item in items:
+            tasks.report(item)
+            yield
+
+    async def main() -> None:
+        with anyio.fail_after(SECONDS):
+            async with anyio.create_task_group() as group:
+                for each in told[1:]:
+                    group.start_soon(told_by, tasks, each)
+                await tasks()
+            await told_by(tasks, told[0])
+
+    for kind, items in added:
+        tasks.add_task(make(kind, body), items)
+    anyio.run(main, backend=backend)
+    assert told == [[item for _, items in added for item in items]] * (followers + 1)
 
 
 @few

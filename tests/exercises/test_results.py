@@ -35,23 +35,6 @@ GIVING: dict[str, Any] = {
 values = st.none() | st.booleans() | st.text(max_size=3) | st.builds(object)
 
 
-@given(added=st.lists(st.tuples(st.sampled_from(list(GIVING)), values), max_size=4))
-def test_a_later_task_is_given_what_each_earlier_one_returned(
-    solution: Any, backend: str, added: list[tuple[str, Any]]
-) -> None:
-    tasks, used = solution(), list[Any]()
-    results = [tasks.add_task_for_result(GIVING[kind], value) for kind, value in added]
-
-    async def use() -> None:
-        used.extend(result.value for result in results)
-
-    tasks.add_task(use)
-    tasks.add_task(lambda: used.extend(result.value for result in results))
-    anyio.run(tasks, backend=backend)
-    wanted = [value for _, value in added] * 2
-    assert [*map(id, used)] == [*map(id, wanted)]
-
-
 @pytest.mark.parametrize("kind", GIVING)
 def test_there_is_no_value_before_the_task_has_returned(
     solution: Any, backend: str, kind: str
@@ -107,6 +90,23 @@ def test_a_task_for_its_result_is_named_where_it_is_not_run(solution: Any) -> No
     assert log.warnings == [
         f"background tasks not run (the endpoint raised): {__name__}.{wanted.__name__}"
     ]
+
+
+@given(added=st.lists(st.tuples(st.sampled_from(list(GIVING)), values), max_size=4))
+def test_a_later_task_is_given_what_each_earlier_one_returned(
+    solution: Any, backend: str, added: list[tuple[str, Any]]
+) -> None:
+    tasks, used = solution(), list[Any]()
+    results = [tasks.add_task_for_result(GIVING[kind], value) for kind, value in added]
+
+    async def use() -> None:
+        used.extend(result.value for result in results)
+
+    tasks.add_task(use)
+    tasks.add_task(lambda: used.extend(result.value for result in results))
+    anyio.run(tasks, backend=backend)
+    wanted = [value for _, value in added] * 2
+    assert [*map(id, used)] == [*map(id, wanted)]
 
 
 @few

@@ -38,26 +38,6 @@ class Failing:
         return [number for number, _ in self.calls]
 
 
-@given(
-    attempts=st.integers(1, 4),
-    added=st.lists(st.tuples(any_kind(), st.integers(0, 5)), max_size=4),
-)
-def test_each_task_is_called_until_it_succeeds_or_gives_up(
-    solution: Any, backend: str, attempts: int, added: list[tuple[str, int]]
-) -> None:
-    """Each task is called until it succeeds or has no attempt left, and only then the next one."""
-    clock = Clock(backend)
-    body, tasks = Failing(clock), with_settings(solution, attempts=attempts, first_delay=0.1)()
-    for number, (kind, failures) in enumerate(added):
-        tasks.add_task(make(kind, body), number, failures=failures)
-    clock.run(tasks)
-    assert body.numbers == [
-        number
-        for number, (_, failures) in enumerate(added)
-        for _ in range(min(failures + 1, attempts))
-    ]
-
-
 @pytest.mark.parametrize("kind", PLACES)
 def test_each_wait_is_twice_as_long_as_the_last(solution: Any, backend: str, kind: str) -> None:
     clock = Clock(backend)
@@ -142,6 +122,26 @@ def test_the_last_failure_goes_to_an_async_policy_behind_it(solution: Any, backe
     tasks.add_task(body, 0, failures=9)
     clock.run(tasks)
     assert told == [body.raised[1]]
+
+
+@given(
+    attempts=st.integers(1, 4),
+    added=st.lists(st.tuples(any_kind(), st.integers(0, 5)), max_size=4),
+)
+def test_each_task_is_called_until_it_succeeds_or_gives_up(
+    solution: Any, backend: str, attempts: int, added: list[tuple[str, int]]
+) -> None:
+    """Each task is called until it succeeds or has no attempt left, and only then the next one."""
+    clock = Clock(backend)
+    body, tasks = Failing(clock), with_settings(solution, attempts=attempts, first_delay=0.1)()
+    for number, (kind, failures) in enumerate(added):
+        tasks.add_task(make(kind, body), number, failures=failures)
+    clock.run(tasks)
+    assert body.numbers == [
+        number
+        for number, (_, failures) in enumerate(added)
+        for _ in range(min(failures + 1, attempts))
+    ]
 
 
 @few

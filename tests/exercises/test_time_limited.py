@@ -33,35 +33,6 @@ AWAITED: dict[str, Callable[[Any], Any]] = {
 }
 
 
-@given(
-    limit=st.sampled_from([0.5, 2.5]),
-    added=st.lists(st.tuples(st.sampled_from(list(AWAITED)), st.integers(0, 4)), max_size=5),
-)
-def test_each_async_task_has_so_many_seconds(
-    solution: Any, backend: str, limit: float, added: list[tuple[str, int]]
-) -> None:
-    clock, told = Clock(backend), list[tuple[str, float]]()
-
-    async def task(seconds: float) -> None:
-        try:
-            await anyio.sleep(seconds)
-            told.append(("ended", clock.now()))
-        except anyio.get_cancelled_exc_class():
-            told.append(("cancelled", clock.now()))
-            raise
-
-    tasks, expected, now = with_settings(solution, seconds=limit)(), list[Any](), 0.0
-    for kind, seconds in added:
-        tasks.add_task(AWAITED[kind](task), seconds)
-        now += min(seconds, limit)
-        expected.append(("ended" if seconds < limit else "cancelled", pytest.approx(now)))
-    with logged() as log:
-        clock.run(tasks)
-    assert told == expected
-    failures = [type(record.exc_info[1]) for record in log.records if record.exc_info]
-    assert failures == [TimeoutError for seen, _ in told if seen == "cancelled"]
-
-
 def test_a_sync_task_runs_to_its_end_and_the_next_waits_for_it(solution: Any, backend: str) -> None:
     blocked, told = Blocked(), list[bool]()
     tasks = with_settings(solution, seconds=0.05)()
@@ -105,6 +76,35 @@ def test_a_cancelled_run_is_no_failure_of_the_task(solution: Any, backend: str) 
     cut_off, not_run = log.warnings
     assert "cut off (cancelled" in cut_off
     assert "not run (cancelled" in not_run
+
+
+@given(
+    limit=st.sampled_from([0.5, 2.5]),
+    added=st.lists(st.tuples(st.sampled_from(list(AWAITED)), st.integers(0, 4)), max_size=5),
+)
+def test_each_async_task_has_so_many_seconds(
+    solution: Any, backend: str, limit: float, added: list[tuple[str, int]]
+) -> None:
+    clock, told = Clock(backend), list[tuple[str, float]]()
+
+    async def task(seconds: float) -> None:
+        try:
+            await anyio.sleep(seconds)
+            told.append(("ended", clock.now()))
+        except anyio.get_cancelled_exc_class():
+            told.append(("cancelled", clock.now()))
+            raise
+
+    tasks, expected, now = with_settings(solution, seconds=limit)(), list[Any](), 0.0
+    for kind, seconds in added:
+        tasks.add_task(AWAITED[kind](task), seconds)
+        now += min(seconds, limit)
+        expected.append(("ended" if seconds < limit else "cancelled", pytest.approx(now)))
+    with logged() as log:
+        clock.run(tasks)
+    assert told == expected
+    failures = [type(record.exc_info[1]) for record in log.records if record.exc_info]
+    assert failures == [TimeoutError for seen, _ in told if seen == "cancelled"]
 
 
 @few

@@ -366,7 +366,7 @@ def test_a_commit_that_fails_hands_nothing_over(session_first: bool) -> None:
 
 
 @has_scopes
-def test_fastapi_hands_over_what_is_added_while_the_request_is_released() -> None:
+def test_fastapi_hands_over_what_a_closing_dependency_adds() -> None:
     mine = Annotated[Sent, tasks_of(Sent)]
 
     async def dependency(tasks: mine) -> AsyncIterator[None]:

@@ -4,6 +4,7 @@ A test belongs to the rule of its module. A failure that names a rule itself, as
 programs do, is reported as it is; any other is reported with the rule of its test in front.
 """
 
+import faulthandler
 import signal
 import sys
 import threading
@@ -15,7 +16,7 @@ from typing import Any
 import pytest
 from hypothesis import is_hypothesis_test
 
-from tests.rules.language.reporting import in_front, told
+from tests.rules.language.reporting import in_front, told, tried
 from tests.rules.language.telling import report_of, rule_of, side_by_side
 from tests.rules.language.words import RULES
 
@@ -46,10 +47,11 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 def pytest_assertrepr_compare(
     config: pytest.Config, op: str, left: object, right: object
 ) -> list[str] | None:
-    """Of `assert seen == expected`, show both sides; the report shows them again, side by side."""
+    """Note both sides of `assert seen == expected` and of `assert expected in seen`, in columns."""
     del config
-    if op == "==":
-        _compared[:] = side_by_side(right, left, 24)
+    if op in ("==", "in"):
+        wanted, seen = (right, left) if op == "==" else (left, right)
+        _compared[:] = side_by_side(wanted, seen, 24)
     return None
 
 
@@ -69,6 +71,7 @@ def pytest_runtest_makereport(
     if call.when == "call" or report.failed:
         _compared.clear()
         told.clear()
+        tried.clear()
     return report
 
 
@@ -76,9 +79,11 @@ def _report_of(
     item: pytest.Item, exc: BaseException, compared: Iterable[str] = (), line: str = ""
 ) -> str:
     """What is told of a failure; where time is over, of the smallest program that has failed."""
-    if told and isinstance(exc, TookTooLong):
+    hangs = isinstance(exc, TookTooLong)
+    if told and hangs:
         return min(told, key=len)
-    return report_of(item.nodeid, _doc(item), exc, compared, line)
+    program = tried[-1] if tried and hangs else None
+    return report_of(item.nodeid, _doc(item), exc, compared, line, program)
 
 
 def root_of(exc: BaseException) -> BaseException:
@@ -98,7 +103,8 @@ def _line(call: pytest.CallInfo[None]) -> str:
     assert call.excinfo is not None
     frames = call.excinfo.traceback
     inside = [entry for entry in frames if Path(entry.path).name.startswith("test_")]
-    return str(inside[0].statement).strip() if inside else ""
+    lines = [str(entry.statement).strip() for entry in inside]
+    return next((line for line in lines if not line.startswith("@")), "")  # Hypothesis's frame
 
 
 @pytest.hookimpl(optionalhook=True)
@@ -153,6 +159,24 @@ def pytest_runtest_setup(item: pytest.Item) -> Generator[None, object, object]:
 def pytest_runtest_call(item: pytest.Item) -> Generator[None, object, object]:
     """Note that a test runs, and may be stopped."""
     return (yield from _running(item))
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_teardown(item: pytest.Item) -> Generator[None, object, object]:
+    """Note that a fixture of the test ends, and may be stopped."""
+    return (yield from _running(item))
+
+
+def pytest_unconfigure(config: pytest.Config) -> None:
+    """End the process if a list that a test has left hangs while Python frees it.
+
+    A worker of pytest-xdist waits here for the others; the process that started it ends it.
+    """
+    if not hasattr(config, "workerinput") and sys.__stderr__ is not None:
+        faulthandler.dump_traceback_later(SECONDS_TO_END, exit=True, file=sys.__stderr__)
+
+
+SECONDS_TO_END = 30
 
 
 def _running(item: pytest.Item) -> Generator[None, object, object]:

@@ -10,14 +10,14 @@ from pathlib import Path
 
 import pytest
 
+from minibg.lab.presets import NOT_SHOWN, PRESETS
 from tests.rules.breaks import BREAKS
 from tests.rules.language.programs import PROGRAMS, VIEWS
 from tests.rules.language.telling import module_of
 from tests.rules.language.words import RULES, told_in
+from tests.walkthrough import weave
 
 ROOT = Path(__file__).parents[2]
-NUMBERS = dict(enumerate(["ten", "eleven", "twelve", "thirteen", "fourteen", "fifteen"], 10))
-COUNTED = ["README.md", "walkthrough.md", ".github/CONTRIBUTING.md"]
 
 each_rule = pytest.mark.parametrize("rule", RULES)
 
@@ -31,7 +31,10 @@ def text_of(path: str) -> str:
 def test_a_rule_has_programs_that_it_speaks_of(rule: str) -> None:
     assert rule in PROGRAMS, f"tests/rules/language/programs.py: PROGRAMS has nothing for {rule!r}"
     compares = rule in VIEWS or "hold(" in text_of(module_of(rule))
-    assert compares, f"tests/rules/language/programs.py: VIEWS has nothing for {rule!r}"
+    assert compares, (
+        f"tests/rules/language/programs.py: VIEWS has nothing for {rule!r}, "
+        f"and {module_of(rule)} does not call `hold` either"
+    )
 
 
 @each_rule
@@ -77,8 +80,11 @@ def test_a_rule_is_told_of_in_the_walkthrough(rule: str) -> None:
     section = re.search(rf"^### {rule}\n(.*?)^##", text_of("walkthrough.md"), re.M | re.S)
     assert section, f"walkthrough.md: has no section `### {rule}`, which {told_in(rule)} leads to"
     for piece in (f'rule("{rule}")', f'saboteur("{rule}")'):
-        lacks = f"walkthrough.md, section {rule}: lacks [[[cog {piece} ]]]"
-        assert piece in section[1], f"{lacks}; then: python -m tests.walkthrough.weave"
+        mark = f"<!-- [[[cog {piece} ]]] -->\n"
+        lacks = f"walkthrough.md, section {rule}: lacks the lines\n{mark}<!-- [[[end]]] -->\n"
+        assert mark in section[1], f"{lacks}then: python -m tests.walkthrough.weave"
+    row = f" | [{rule}]({told_in(rule).removeprefix(weave.NAME)})"
+    assert row in text_of("walkthrough.md"), f"walkthrough.md, table of questions: lacks ...{row}"
 
 
 @each_rule
@@ -97,16 +103,20 @@ def test_the_oracle_says_what_starlette_does_about_a_rule(rule: str) -> None:
     assert shown is None or callable(getattr(oracle, shown)), f"{path}: has no test {shown}"
 
 
+@each_rule
+def test_a_rule_is_shown_in_the_lab_or_cannot_be(rule: str) -> None:
+    shown = [preset.rule for preset in PRESETS if preset.group in ("questions", "rules")]
+    assert rule in [*shown, *NOT_SHOWN], f"minibg/lab/presets.py: no PRESETS, no NOT_SHOWN: {rule}"
+
+
 def test_a_test_has_a_name_of_at_most_sixty_letters() -> None:
     """What takes more words stands in its docstring."""
-    texts = "".join(text_of(f"tests/rules/{file.name}") for file in Path(__file__).parent.iterdir())
+    texts = "".join(file.read_text() for file in (ROOT / "tests").rglob("test_*.py"))
     names = re.findall(r"^(?:async )?def (test_\w+)", texts, re.MULTILINE)
     assert [name for name in names if len(name) > 60] == []
 
 
-@pytest.mark.parametrize("path", COUNTED)
+@pytest.mark.parametrize("path", [weave.NAME, *weave.COUNTED])
 def test_the_number_of_rules_is_right(path: str) -> None:
-    said = re.findall(r"\b(\w+) rules\b", text_of(path))
-    counted = {word.lower() for word in said} & set(NUMBERS.values())
-    right = NUMBERS[len(RULES)]
-    assert counted == {right}, f"{path}: says {counted or 'no number of'} rules, there are {right}"
+    assert re.search(r"\w+ rules\b", text := text_of(path))
+    assert weave.counted(text) == text, f"{path}: python -m tests.walkthrough.weave"

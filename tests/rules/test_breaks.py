@@ -75,4 +75,6 @@ def test_a_change_can_still_be_made(change: Break) -> None:
 
 def test_there_are_changes_of_each_rule() -> None:
     assert {change.rule for change in BREAKS} == set(RULES)
+    different = {(change.file, change.intact, change.broken) for change in BREAKS}
+    assert len(different) == len(BREAKS), "one change names one rule"
     assert len(BREAKS) >= 40

@@ -37,10 +37,6 @@ def test_the_readme_states_the_rules_in_the_same_words() -> None:
         assert f"| {rule} | {sentence} |" in readme
 
 
-def test_each_rule_has_a_view_or_a_test_that_needs_no_program() -> None:
-    assert set(RULES) - set(VIEWS) == {"own list", "room"}
-
-
 @pytest.mark.timeout(180)
 def test_every_rule_holds_for_every_small_program(backend: str) -> None:
     """All lists of up to five tasks, sync or async, that return, fail or add a task: 9,331."""

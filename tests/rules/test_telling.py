@@ -1,7 +1,6 @@
 """A failure under `tests/rules` begins with its rule, however and wherever it happens."""
 
 import re
-import subprocess
 import sys
 from pathlib import Path
 
@@ -9,6 +8,7 @@ import anyio
 import pytest
 
 from minibg import BackgroundTask, BackgroundTasks
+from tests.processes import printed_by
 from tests.rules import __main__ as glance
 from tests.rules.breaks import BREAKS, Break
 from tests.rules.conftest import TookTooLong, root_of, where_in_minibg
@@ -28,9 +28,30 @@ from hypothesis import strategies as st
 from tests.rules.language.programs import hold
 
 
+@pytest.mark.basic
 def test_compares():
     '''What it shows.'''
     assert [1, 3] == [1, 2]
+
+
+def test_looks_for():
+    assert "one" in "two"
+
+
+def test_raises_in_a_group():
+    try:
+        assert [1, 3] == [1, 2]
+    except AssertionError as exc:
+        raise ExceptionGroup("several", [exc])
+
+
+@pytest.fixture
+def slow_to_end():
+    yield
+    time.sleep(30)
+
+
+def test_ends_slowly(slow_to_end): ...
 
 
 @given(kinds=st.lists(st.integers()))
@@ -74,7 +95,10 @@ TOGETHER = [  # each of these lets the next one run
     "compares",
     "generates",
     "exits",
+    "looks_for",
+    "raises_in_a_group",
     "has_no_resource",
+    "ends_slowly",
     "hangs",
     "stops_for_each_input",
 ]
@@ -93,16 +117,8 @@ def directory(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def printed(directory: Path, tests: str, *options: str) -> str:
     """What pytest prints about those tests."""
     always = ["-q", "-p", "no:cacheprovider", "--timeout=2", *options]
-    done = subprocess.run(
-        [sys.executable, "-m", "pytest", "tests/rules/test_order.py", "-k", tests, *always],
-        check=False,
-        cwd=directory,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        timeout=50,
-    )
-    return done.stdout
+    command = ["-m", "pytest", "tests/rules/test_order.py", "-k", tests, *always]
+    return printed_by(*command, cwd=directory, timeout=50)[1]
 
 
 @pytest.fixture(scope="module", params=WAYS)
@@ -126,8 +142,16 @@ def test_a_comparison_is_shown_side_by_side(reports: dict[str, str]) -> None:
     assert re.search(r"^  expected: +seen:\n  1 +1\n> 2 +3$", reports["compares"], re.MULTILINE)
 
 
+def test_what_is_looked_for_is_shown_beside_where(reports: dict[str, str]) -> None:
+    assert re.search(r"^  expected: +seen:\n> 'one' +'two'$", reports["looks_for"], re.MULTILINE)
+
+
+def test_a_group_of_one_is_told_as_what_it_holds(reports: dict[str, str]) -> None:
+    assert "\n> 2                                               3\n" in reports["raises_in_a_group"]
+
+
 def test_generated_inputs_are_shown_as_code(reports: dict[str, str]) -> None:
-    assert re.search(r"^program: +kinds=\[0, 0, 0\],", reports["generates"], re.MULTILINE)
+    assert re.search(r"^program: +kinds=\[0, 0, 0\]$", reports["generates"], re.MULTILINE)
 
 
 @pytest.mark.parametrize("options", WAYS)
@@ -147,26 +171,36 @@ def test_the_smallest_so_far_is_told_where_time_is_over(directory: Path) -> None
     assert "TookTooLong" in text
 
 
-def test_the_rules_at_a_glance_show_the_smallest_program(directory: Path) -> None:
-    change = next(each for each in BREAKS if each.how == "deep-copy the arguments")
+def glance_after(how: str, directory: Path, *rules: str) -> tuple[int, list[str]]:
+    """The table of those rules after one of the changes in `breaks.py`."""
+    change = next(each for each in BREAKS if each.how == how)
     file = directory / change.file
     intact = file.read_text()
     file.write_text(intact.replace(change.intact, change.broken))
     try:
-        done = subprocess.run(
-            [sys.executable, "-m", "tests.rules", "capture", "order", "room"],
-            check=False,
-            cwd=directory,
-            capture_output=True,
-            text=True,
-            timeout=50,
-        )
+        status, table = printed_by("-m", "tests.rules", *rules, cwd=directory, timeout=50)
     finally:
         file.write_text(intact)
-    capture, order, room = done.stdout.splitlines()
-    assert (done.returncode, room) == (1, "room          holds")
-    assert capture == "capture       broken: Program(tasks=(Task(),))"
-    assert order.startswith("order         broken: ")
+    return status, table.splitlines()
+
+
+def test_the_rules_at_a_glance_show_the_smallest_program(directory: Path) -> None:
+    status, table = glance_after("deep-copy the arguments", directory, "capture", "order", "room")
+    assert status == 1
+    assert table == [
+        "capture       broken: Program(tasks=(Task(),))",
+        "order         broken: assert [1, 3] == [1, 2]",
+        "room          holds",
+    ]
+
+
+def test_the_rules_at_a_glance_show_the_rule_that_is_broken(directory: Path) -> None:
+    """Other rules' tests fail too: those that are not basic, which rest on all rules."""
+    rules = ("isolate", "nothing_lost")
+    status, (isolate, nothing_lost) = glance_after("end a run without abandon", directory, *rules)
+    assert status == 1
+    assert isolate == "isolate       holds"
+    assert nothing_lost.startswith("nothing lost  broken: Program(")
 
 
 def test_time_that_is_over_while_data_is_drawn_is_no_flaky_data() -> None:
@@ -190,7 +224,9 @@ def test_what_hangs_is_told_with_its_line_in_minibg() -> None:
 
 
 def test_a_rule_that_hangs_does_not_hang_the_table() -> None:
-    assert glance.verdict("capture", 0.1).startswith("broken: tests/rules/test_capture.py hangs")
+    assert glance.verdict("capture", glance.BASIC, 0.1).startswith(
+        "broken: tests/rules/test_capture.py hangs"
+    )
 
 
 def test_a_rule_that_does_not_exist_is_named(capsys: pytest.CaptureFixture[str]) -> None:

@@ -8,11 +8,14 @@ gives the best recordings. Weave the text anew after that.
 
 import gc
 import logging
-import multiprocessing
+import os
 import re
+import signal
 import sys
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 from functools import partial
+from multiprocessing.context import SpawnProcess
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -100,14 +103,33 @@ def write(name: str) -> None:
 
 def record(name: str, seconds: float = SECONDS, make: Callable[[str], None] = write) -> str | None:
     """Make a recording in a process of its own, and give what is wrong with it."""
-    process = multiprocessing.get_context("spawn").Process(target=make, args=(name,))
-    process.start()
+    process = started(name, make)
     process.join(seconds)
     if process.is_alive():
-        process.kill()
-        process.join()
+        end(process)
         return f"{name} hangs: {because(name)} does not end within {seconds:g} seconds"
     return f"{name} has not been recorded, see above" if process.exitcode else None
+
+
+def started(name: str, make: Callable[[str], None]) -> SpawnProcess:
+    """The process that makes a recording."""
+    process = SpawnProcess(target=_make_in_a_group, args=(make, name))
+    process.start()
+    return process
+
+
+def _make_in_a_group(make: Callable[[str], None], name: str) -> None:
+    os.setpgrp()
+    make(name)
+
+
+def end(process: SpawnProcess) -> None:
+    """Kill the process, and what it has started."""
+    assert process.pid is not None
+    with suppress(ProcessLookupError):  # it has no group yet
+        os.killpg(process.pid, signal.SIGKILL)
+    process.kill()
+    process.join()
 
 
 def because(name: str) -> str:
@@ -121,7 +143,8 @@ def because(name: str) -> str:
 def main(asked: Iterable[str] = ()) -> int:
     """Make the recordings that are asked for, or all, and return the exit status."""
     known = recordings()
-    names = [failure_name(name, 0) if name in RULES else name for name in asked] or [*known]
+    rules = {rule.replace(" ", "_"): rule for rule in RULES} | {rule: rule for rule in RULES}
+    names = [failure_name(rules[name], 0) if name in rules else name for name in asked] or [*known]
     if unknown := [name for name in names if name not in known]:
         print(f"no recording {', '.join(unknown)}; there are {', '.join(known)}", file=sys.stderr)
         return 2

@@ -1,7 +1,8 @@
 """The names that `walkthrough.md` weaves with: each writes one of the `blocks` into the text.
 
 `python -m tests.walkthrough.weave` weaves all of them anew, and makes each claim that a test checks
-a link to the line of that test: `[what is claimed](tests/rules/test_order.py "test_name")`.
+a link to the line of that test: `[what is claimed](tests/rules/test_order.py "test_name")`. It also
+writes the number of rules wherever the project states it.
 """
 
 import re
@@ -11,6 +12,7 @@ from typing import ParamSpec
 
 from cogapp import Cog
 
+from tests.rules.language.words import RULES
 from tests.walkthrough import blocks, source
 
 __all__ = [
@@ -28,6 +30,9 @@ __all__ = [
 
 P = ParamSpec("P")
 NAME = "walkthrough.md"
+COUNTED = ["README.md", ".github/CONTRIBUTING.md", "tests/rules/__init__.py"]
+"""Other files that say how many rules there are."""
+NUMBERS = {11: "eleven", 12: "twelve", 13: "thirteen", 14: "fourteen", 15: "fifteen", 16: "sixteen"}
 CLAIM = re.compile(r'(\]\()([\w/.]+\.py)(?:#L\d+)?(\s+"(test_\w+)"\))')
 """The part of a claim's link that follows what is claimed: file, line, and the test's name."""
 
@@ -35,7 +40,13 @@ CLAIM = re.compile(r'(\]\()([\w/.]+\.py)(?:#L\d+)?(\s+"(test_\w+)"\))')
 def woven(text: str) -> str:
     """The text, woven anew."""
     blocks_anew: str = _Weaver().process_string(text, fname=NAME)
-    return CLAIM.sub(_led_to_its_line, blocks_anew)
+    return counted(CLAIM.sub(_led_to_its_line, blocks_anew))
+
+
+def counted(text: str) -> str:
+    """The text, with the number of rules that there are."""
+    number = NUMBERS.get(len(RULES), str(len(RULES)))
+    return re.sub(rf"\b(\d+|{'|'.join(NUMBERS.values())}) rules\b", f"{number} rules", text)
 
 
 def _led_to_its_line(claim: re.Match[str]) -> str:
@@ -84,5 +95,7 @@ a_rule = written(blocks.a_rule)
 
 
 if __name__ == "__main__":
-    file = source.ROOT / NAME
-    file.write_text(woven(file.read_text(encoding="utf-8")), encoding="utf-8")
+    for name in [NAME, *COUNTED]:
+        file = source.ROOT / name
+        text = file.read_text(encoding="utf-8")
+        file.write_text(woven(text) if name == NAME else counted(text), encoding="utf-8")

@@ -1,0 +1,1 @@
+"""The same applications in each framework that is measured: a module for each, with equal names."""

@@ -30,7 +30,7 @@ from tests.rules.language import SECONDS
 from tests.rules.language.exchange import Exchange
 from tests.rules.language.logs import logged
 from tests.rules.language.model import expected
-from tests.rules.language.reporting import told
+from tests.rules.language.reporting import told, tried
 from tests.rules.language.tasks import ASYNC, HANDED_BACK, KINDS, SYNC, any_kind, make
 from tests.rules.language.telling import broken
 from tests.rules.language.words import Event, Held, Program, Request, Task, labelled
@@ -204,11 +204,15 @@ def _known_to(events: list[Event], others: list[Event]) -> list[Event]:
 
 
 def _in_place(wanted: list[Event], seen: list[Event]) -> tuple[list[Event], list[Event]]:
-    """As `_in_both`, but a task that nobody calls while a later one runs is in no place."""
+    """As `_in_both`, but a task that nobody calls while a later one runs is in no place.
+
+    How often a task runs, **order** asks.
+    """
     starts = [event for event in wanted if event[0] == "start"]
     started = {event[1] for event in seen if event[0] == "start"}
     last = max((n for n, e in enumerate(starts) if e[1] in started), default=len(starts))
-    return starts[: last + 1], _known_to(seen, wanted)
+    places = _known_to(seen, wanted)
+    return starts[: last + 1], [e for n, e in enumerate(places) if e not in places[:n]]
 
 
 def _accounted_for(wanted: list[Event], seen: list[Event]) -> tuple[list[Event], list[Event]]:
@@ -256,6 +260,7 @@ class Player:
 
     async def play(self, program: AnyProgram) -> list[Event]:
         """Run the program in this task."""
+        tried[:] = [program]
         self.loop_thread, self.task = threading.get_ident(), anyio.get_current_task().id
         variable.set(0)
         with self._log_read(), anyio.CancelScope() as self.scope:

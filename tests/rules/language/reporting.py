@@ -7,6 +7,9 @@ from _pytest._code.code import ReprEntryNative  # pytest has no public name for 
 told: list[str] = []
 """What was told of each program that has broken a rule since the test began."""
 
+tried: list[Any] = []
+"""The program that runs, or the last one that ran."""
+
 
 def in_front(text: str, longrepr: Any) -> Any:
     """The report with that text before its traceback, also where it comes from another process."""

@@ -8,7 +8,7 @@ from difflib import SequenceMatcher
 from itertools import zip_longest
 from pathlib import PurePath
 from pprint import pformat
-from textwrap import wrap
+from textwrap import dedent, wrap
 from typing import Any
 
 from tests.rules.language.words import RULES, told_in
@@ -43,6 +43,7 @@ def report_of(
     exc: BaseException,
     compared: Iterable[str] = (),
     line: str = "",
+    program: Any = None,
 ) -> str:
     """What is told of a test that has failed, before its traceback.
 
@@ -51,6 +52,7 @@ def report_of(
         exc: How it failed.
         compared: What it compared last, in columns.
         line: The line of the test at which it failed.
+        program: What ran then, if that is known.
     """
     told = told_by(exc)
     if told is not None:
@@ -60,12 +62,17 @@ def report_of(
     lines = [f"a test of all rules has failed: {name}"]
     if rule is not None:
         lines = [headline(rule), f"told in:  {told_in(rule)}", f"test:     {path}::{name}"]
-    lines += _titled("shows:   ", doc.split("\n")) if doc else []
+    lines += _titled("shows:   ", _cut(doc.split("\n"), 4)) if doc else []
     example = next((note for note in _notes(exc) if note.startswith(EXAMPLE)), None)
-    if example is not None:
-        lines += _titled("program: ", _cut(example.splitlines()[1:-1], 12))
+    if program is not None:
+        lines += _titled("program: ", _cut(as_code(program), 14))
+    elif example is not None:
+        inputs = dedent("\n".join(example.splitlines()[1:-1]))
+        lines += _titled("program: ", _cut(inputs.rstrip(",").splitlines(), 12))
     elif line:
         lines += _titled("failed:  ", _cut(line.splitlines(), 4))
+    while isinstance(exc, BaseExceptionGroup) and len(exc.exceptions) == 1:
+        exc = exc.exceptions[0]
     if compared and isinstance(exc, AssertionError):
         lines += compared
     else:
