@@ -25,7 +25,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.rules.language.programs import hold
+from minibg import BackgroundTasks
+from tests.rules.language.programs import check, hold
+from tests.rules.language.words import Program, Task
 
 
 @pytest.mark.basic
@@ -72,6 +74,14 @@ def test_hangs():
     time.sleep(30)
 
 
+def test_plays_a_program_that_hangs(monkeypatch):
+    async def hang(tasks):
+        time.sleep(30)
+
+    monkeypatch.setattr(BackgroundTasks, "__call__", hang)
+    check("order", "asyncio", Program((Task(),)))
+
+
 @given(number=st.integers())
 def test_stops_for_each_input(number):
     time.sleep(30)
@@ -100,6 +110,7 @@ TOGETHER = [  # each of these lets the next one run
     "has_no_resource",
     "ends_slowly",
     "hangs",
+    "plays_a_program_that_hangs",
     "stops_for_each_input",
 ]
 WAYS = {"alone": [], "with workers": ["-n", "1"]}
@@ -148,6 +159,11 @@ def test_what_is_looked_for_is_shown_beside_where(reports: dict[str, str]) -> No
 
 def test_a_group_of_one_is_told_as_what_it_holds(reports: dict[str, str]) -> None:
     assert "\n> 2                                               3\n" in reports["raises_in_a_group"]
+
+
+def test_a_program_that_hangs_is_shown(reports: dict[str, str]) -> None:
+    told = reports["plays_a_program_that_hangs"]
+    assert "\nprogram:  Program(tasks=(Task(),))\nseen:     TookTooLong: after 2 seconds" in told
 
 
 def test_generated_inputs_are_shown_as_code(reports: dict[str, str]) -> None:
