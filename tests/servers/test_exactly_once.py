@@ -28,15 +28,15 @@ REQUESTS = max(5_000, settings().max_examples * 100)
 BURSTS = 4
 CONNECTIONS = 64
 
-MAY_STAY = 100
-"""Bytes of memory that a request may leave behind; a leak of 200 must be noticed."""
+MAY_STAY = 50
+"""Bytes of memory that a request may leave behind; a leak of 100 must be noticed."""
 
 pytestmark = pytest.mark.timeout(REQUESTS // 100)
 
 
 @contextmanager
-def counting() -> Iterator[Live]:
-    """The application that counts, served by uvicorn in a process of its own.
+def counting(*options: str) -> Iterator[Live]:
+    """The application that counts, served by uvicorn, with those options, in its own process.
 
     Its memory comes from malloc, piece by piece, and goes back at once. Python's own allocator
     keeps what it once had, and so does glibc's in its cache for each thread.
@@ -51,7 +51,7 @@ def counting() -> Iterator[Live]:
     with listening() as listener:  # who connects early waits in its queue
         command = [sys.executable, "-m", "uvicorn", "tests.servers.counted:app", "--no-access-log"]
         with subprocess.Popen(
-            [*command, "--fd", str(listener.fileno())],
+            [*command, "--fd", str(listener.fileno()), *options],
             pass_fds=[listener.fileno()],
             env=environment,
         ) as process:
@@ -76,12 +76,12 @@ def from_all_connections(numbers: range, ask: Callable[[range], None]) -> None:
         list(clients.map(ask, (numbers[place::CONNECTIONS] for place in range(CONNECTIONS))))
 
 
-def load(ask: Callable[[Live, range], None]) -> dict[str, Any]:
+def load(ask: Callable[[Live, range], None], *options: str) -> dict[str, Any]:
     """Have all requests asked for, in bursts; what was counted, if no burst left anything.
 
     The first burst fills what is kept for good, such as free lists. What grows after it is a leak.
     """
-    with counting() as live:
+    with counting(*options) as live:
         reports = [report(live)]
         for burst in range(BURSTS):
             numbers = range(burst, REQUESTS, BURSTS)
@@ -152,7 +152,7 @@ def test_each_task_runs_once_or_is_named_where_clients_hang_up() -> None:
             with live.connect() as connection:
                 ways[number](connection, number)
 
-    counted = load(ask)
+    counted = load(ask, "--timeout-keep-alive", "1")
     requests, hung_up = Counter(counted["requests"]), Counter(ways)
     done, abandoned = requests.pop(str(DONE)), requests.pop(str(ADDED))
     assert counted["out_of_turn"] == {}
