@@ -57,14 +57,19 @@ def verdict(rule: str, marked: str, seconds: float = SECONDS) -> str:
         )
     except subprocess.TimeoutExpired:
         return f"broken: {module_of(rule)} hangs, for more than {seconds:g} seconds"
-    if done.returncode == 0:
+    return said_of(rule, marked, done.returncode, done.stdout)
+
+
+def said_of(rule: str, marked: str, status: int, printed: str) -> str:
+    """What is said of a rule whose tests have ended so."""
+    if status == 0:
         return HOLDS
-    if done.returncode == pytest.ExitCode.NO_TESTS_COLLECTED:
+    if status == pytest.ExitCode.NO_TESTS_COLLECTED:
         return f"not asked: {module_of(rule)} has no basic test" if marked == BASIC else HOLDS
-    if headline(rule) not in done.stdout:
-        last = (done.stdout.strip().splitlines() or ["nothing was printed"])[-1]
-        return f"not asked: {last.removeprefix('E').strip()}"
-    return f"broken: {smallest(rule, done.stdout)}"
+    could_not_start = status in (pytest.ExitCode.USAGE_ERROR, pytest.ExitCode.INTERRUPTED)
+    if could_not_start and headline(rule) not in printed:
+        return f"not asked: {last_line(printed)}"
+    return f"broken: {smallest(rule, printed)}"
 
 
 HOLDS = "holds"
@@ -76,10 +81,16 @@ def smallest(rule: str, printed: str) -> str:
     told = printed.partition(headline(rule))[2]
     shown = re.search(r"^(?:program|failed|seen): +(.+(?:\n {10}.+)*)", told, re.MULTILINE)
     if shown is None:
-        return printed.strip().splitlines()[-1]
+        return last_line(printed)
     program = re.sub(r"(?<=[(\[{]) | (?=[)\]}])|,(?= [)\]}])", "", " ".join(shown[1].split()))
     hangs = re.search(r"^seen: +TookTooLong: (.+)", told[shown.end() :], re.MULTILINE)
     return f"{program} hangs: {hangs[1]}" if hangs else program
+
+
+def last_line(printed: str) -> str:
+    """The last line of a report, without pytest's mark of an error."""
+    last = (printed.strip().splitlines() or ["nothing was printed"])[-1]
+    return last.removeprefix("E ").strip()
 
 
 def main(asked: Iterable[str] = ()) -> int:

@@ -245,6 +245,29 @@ def test_a_rule_that_hangs_does_not_hang_the_table() -> None:
     )
 
 
+@pytest.mark.parametrize(
+    ("status", "printed", "said"),
+    [
+        (0, "8 passed", "holds"),
+        (1, headline("order"), "broken: the rule **order** is broken"),
+        (1, "a test of another rule\nFAILED", "broken: FAILED"),
+        (-9, "", "broken: nothing was printed"),
+        (2, headline("order"), "broken: the rule **order** is broken"),
+        (2, "E   SyntaxError: invalid syntax", "not asked: SyntaxError: invalid syntax"),
+        (4, "E   NameError: name 'x' is not defined", "not asked: NameError: name 'x'"),
+        (5, "8 deselected", "not asked: tests/rules/test_order.py has no basic test"),
+    ],
+)
+def test_only_tests_that_could_not_start_are_not_asked(
+    status: int, printed: str, said: str
+) -> None:
+    assert glance.said_of("order", glance.BASIC, status, printed).startswith(said)
+
+
+def test_a_rule_needs_no_tests_but_basic_ones() -> None:
+    assert glance.said_of("order", f"not {glance.BASIC}", 5, "2 deselected") == glance.HOLDS
+
+
 def test_a_rule_that_does_not_exist_is_named(capsys: pytest.CaptureFixture[str]) -> None:
     assert glance.main(["hurry"]) == 2
     assert "no rule hurry; there are place, " in capsys.readouterr().err

@@ -143,8 +143,10 @@ def because(name: str) -> str:
 def main(asked: Iterable[str] = ()) -> int:
     """Make the recordings that are asked for, or all, and return the exit status."""
     known = recordings()
-    rules = {rule.replace(" ", "_"): rule for rule in RULES} | {rule: rule for rule in RULES}
-    names = [failure_name(rules[name], 0) if name in rules else name for name in asked] or [*known]
+    names = [
+        failure_name(rule, 0) if (rule := name.replace("_", " ")) in RULES else name
+        for name in asked
+    ] or [*known]
     if unknown := [name for name in names if name not in known]:
         print(f"no recording {', '.join(unknown)}; there are {', '.join(known)}", file=sys.stderr)
         return 2

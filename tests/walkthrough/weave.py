@@ -33,6 +33,8 @@ NAME = "walkthrough.md"
 COUNTED = ["README.md", ".github/CONTRIBUTING.md", "tests/rules/__init__.py"]
 """Other files that say how many rules there are."""
 NUMBERS = {11: "eleven", 12: "twelve", 13: "thirteen", 14: "fourteen", 15: "fifteen", 16: "sixteen"}
+NUMBER = NUMBERS.get(len(RULES), str(len(RULES)))
+"""How many rules there are, as a word if we have one."""
 CLAIM = re.compile(r'(\]\()([\w/.]+\.py)(?:#L\d+)?(\s+"(test_\w+)"\))')
 """The part of a claim's link that follows what is claimed: file, line, and the test's name."""
 
@@ -45,8 +47,7 @@ def woven(text: str) -> str:
 
 def counted(text: str) -> str:
     """The text, with the number of rules that there are."""
-    number = NUMBERS.get(len(RULES), str(len(RULES)))
-    return re.sub(rf"\b(\d+|{'|'.join(NUMBERS.values())}) rules\b", f"{number} rules", text)
+    return re.sub(rf"\b(\d+|{'|'.join(NUMBERS.values())}) rules\b", f"{NUMBER} rules", text)
 
 
 def _led_to_its_line(claim: re.Match[str]) -> str:
