@@ -4,6 +4,7 @@ What may live here: starting, asking and killing. Each wait has `LIMIT` as its t
 say which marks must be seen.
 """
 
+import os
 import subprocess
 import sys
 import time
@@ -30,7 +31,7 @@ from minibg import BackgroundTasks, MiniBG
 from minibg.ext.durable import DurableTasks, Journal
 
 HERE = Path(__file__).parent
-DurableTasks.journal = Journal(HERE / "tasks.sqlite")
+DurableTasks.journal = Journal(HERE / "tasks.sqlite", attempts=int(os.environ["ATTEMPTS"]))
 MARKS = os.open(HERE / "marks", os.O_APPEND | os.O_CREAT | os.O_WRONLY)
 
 
@@ -104,6 +105,7 @@ class Killable:
     def __init__(self, directory: Path, port: int) -> None:
         self.directory = directory
         self.port = port
+        self.attempts = 3
         (directory / "served.py").write_text(APP)
 
     @contextmanager
@@ -118,7 +120,13 @@ class Killable:
         factory = [] if app.endswith(":app") else ["--factory"]
         with (
             (self.directory / "log").open("a") as log,
-            spawned([*command, *factory], cwd=self.directory, stdout=log, stderr=log) as process,
+            spawned(
+                [*command, *factory],
+                cwd=self.directory,
+                env={**os.environ, "ATTEMPTS": str(self.attempts)},
+                stdout=log,
+                stderr=log,
+            ) as process,
         ):
             if not dies:
                 wait_until_listening(self.port)
