@@ -80,7 +80,9 @@ COMMANDS = {
     "uvicorn, uvloop": "uvicorn app:app --port 0 --loop uvloop",
     "hypercorn, asyncio": "hypercorn app:app --bind 127.0.0.1:0 --worker-class asyncio",
     "hypercorn, trio": "hypercorn app:app --bind 127.0.0.1:0 --worker-class trio",
-    "granian": "granian app:app --interface asgi --port {port}",
+    # uvloop now and then calls a signal's handler twice. At Ctrl-C that is three calls at once in
+    # granian's worker, which gets SIGINT and its parent's SIGTERM: at the third it hangs (2.8.9).
+    "granian": "granian app:app --interface asgi --loop asyncio --port {port}",
     "gunicorn": "gunicorn app:app --worker-class uvicorn_worker.UvicornWorker"
     " --bind 127.0.0.1:{port} --no-control-socket",
 }
