@@ -173,6 +173,8 @@ class BackgroundTasks:
                     await (call(task) if left is None else left)
                 except BaseException as exc:  # noqa: BLE001  # `_react` raises what ends the run
                     await self._react(task, exc)
+                if left is not None:  # here, as the task has ended: it is not cut off
+                    await lowlevel.checkpoint()  # raises a cancellation that the hop has put off
         except BaseException as exc:
             self.abandon(reason_of(exc))
             raise
@@ -210,7 +212,6 @@ class BackgroundTasks:
             raise
         finally:
             del exc  # its traceback holds this frame: without `del` there is a reference cycle
-        await lowlevel.checkpoint()  # here too, raise a cancellation that the hop has put off
 
 
 class FailFastTasks(BackgroundTasks):

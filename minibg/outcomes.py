@@ -22,7 +22,7 @@ Ts = TypeVarTuple("Ts")
 def left_of(call: Callable[[*Ts], Any], /, *args: *Ts) -> Awaitable[Any] | None:
     """Make a call in this worker thread, and return an awaitable if the loop has to complete it.
 
-    That awaitable awaits the call's result, or raises the call's failure. If the call returns a
+    That awaitable is the call's result, or raises the call's failure. If the call returns a
     generator, that counts as a failure, as nothing would run it. So does a `SystemExit`: signals do
     not arrive in a thread, so the call itself has raised it, and one call must not end the server.
     """
@@ -31,7 +31,7 @@ def left_of(call: Callable[[*Ts], Any], /, *args: *Ts) -> Awaitable[Any] | None:
         if result is None:
             return None
         if isawaitable(result):
-            return _await(result)
+            return result
         if isinstance(result, Generator | AsyncGenerator):
             raise TypeError(f"a {type(result).__name__} was handed back, and nothing runs it")
     except SystemExit as exc:
@@ -39,11 +39,6 @@ def left_of(call: Callable[[*Ts], Any], /, *args: *Ts) -> Awaitable[Any] | None:
     except BaseException as exc:  # noqa: BLE001  # it is raised where it is awaited
         return _raise(exc)
     return None
-
-
-async def _await(awaitable: Awaitable[Any]) -> None:
-    await awaitable
-    await lowlevel.checkpoint()  # raises a cancellation that the hop has put off
 
 
 async def _raise(exc: BaseException) -> None:

@@ -49,7 +49,11 @@ BREAKS = [
         "await (asyncio.ensure_future(call(task)) if left is None else left)",
     ),
     Break(
-        "place", "throw away what is handed back", OUTCOMES, "return _await(result)", "return None"
+        "place",
+        "throw away what is handed back",
+        OUTCOMES,
+        "            return result",
+        "            return None",
     ),
     Break(
         "place",
@@ -448,10 +452,10 @@ BREAKS = [
     # --- cancel ---
     Break(
         "cancel",
-        "do not ask again after a failure",
+        "do not ask again after what a thread has left",
         BACKGROUND,
-        "await lowlevel.checkpoint()  # here too",
-        "pass  # here too",
+        "await lowlevel.checkpoint()  # raises",
+        "pass  # raises",
     ),
     Break(
         "cancel",

@@ -99,11 +99,16 @@ def _doc(item: pytest.Item) -> str:
 
 
 def _line(call: pytest.CallInfo[None]) -> str:
-    """The line of the test at which it failed, not of a task of its own that has raised."""
+    """The line of the test at which it failed, not of a task of its own that has raised.
+
+    That is the assertion itself, also where a function of the test makes it.
+    """
     assert call.excinfo is not None
     frames = call.excinfo.traceback
     inside = [entry for entry in frames if Path(entry.path).name.startswith("test_")]
     lines = [str(entry.statement).strip() for entry in inside]
+    if inside and inside[-1] is frames[-1] and lines[-1].startswith("assert "):
+        return lines[-1]
     return next((line for line in lines if not line.startswith("@")), "")  # Hypothesis's frame
 
 

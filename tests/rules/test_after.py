@@ -1,4 +1,4 @@
-"""**after**: the first task starts only when the server has taken the last byte of the response."""
+"""**after**: the first task starts when the response has been sent; without that, none does."""
 
 from collections.abc import Callable, Generator
 from typing import Any
@@ -131,7 +131,7 @@ def test_no_task_starts_where_a_stream_failed_on_its_way(backend: str, kind: Kin
 
 @pytest.mark.parametrize("answer", ["a stream", "a stream from a thread"])
 def test_no_task_starts_where_the_client_leaves_a_stream(backend: str, answer: str) -> None:
-    """Nothing is raised: nobody is left to answer."""
+    """The last byte is never taken. Nothing is raised, as nobody is left to answer."""
     events: list[Any] = []
     app = app_that(ANSWERS[answer], ["a function"], events)
 

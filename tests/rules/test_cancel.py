@@ -25,16 +25,13 @@ from tests.rules.language import SECONDS
 from tests.rules.language.cancelling import (
     Blocked,
     Run,
-    in_a_scope,
+    both_ways,
     in_a_task,
     let_it_be_delivered,
 )
 from tests.rules.language.programs import PROGRAMS, AnyProgram, check
 from tests.rules.language.tasks import ASYNC, any_kind, make
 from tests.rules.language.words import Program, Task
-
-WAYS = [("asyncio", in_a_scope), ("trio", in_a_scope), ("asyncio", in_a_task)]
-both_ways = pytest.mark.parametrize(("backend", "run"), WAYS)
 
 
 @both_ways

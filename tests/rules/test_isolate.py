@@ -367,6 +367,7 @@ def run_a_loop_that_is_cancelled() -> None:
     ids=["future", "task", "handed back", "group", "in a thread"],
 )
 def test_a_cancellation_of_what_a_task_awaits_is_a_failure(task: Callable[[], Any]) -> None:
+    """The run itself is not cancelled, so the next task runs."""
     ran: list[str] = []
     tasks = Recording([BackgroundTask(task), BackgroundTask(ran.append, "the next task")])
     asyncio.run(tasks())

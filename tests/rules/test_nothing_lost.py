@@ -4,7 +4,7 @@ import asyncio
 import gc
 import logging
 from collections import deque
-from collections.abc import AsyncGenerator, Callable, Generator, Iterator
+from collections.abc import AsyncGenerator, Awaitable, Callable, Generator, Iterator
 from typing import Annotated, Any, Literal, cast
 
 import anyio
@@ -25,7 +25,14 @@ from minibg import (
 from minibg.lifespan import Runs
 from minibg.types import Message, Receive, Scope, Send
 from tests.rules.language import SECONDS
-from tests.rules.language.cancelling import Blocked, in_a_scope, in_a_task, let_it_be_delivered
+from tests.rules.language.cancelling import (
+    Blocked,
+    Run,
+    both_ways,
+    in_a_scope,
+    in_a_task,
+    let_it_be_delivered,
+)
 from tests.rules.language.exchange import Exchange
 from tests.rules.language.generators import Kind, both_kinds
 from tests.rules.language.logs import Log, logged
@@ -652,6 +659,29 @@ def test_a_sync_task_runs_to_its_end_and_is_not_cut_off(backend: str, log: Log) 
     assert log.warnings == []
 
 
+@both_ways
+def test_a_task_that_hands_back_its_end_is_not_cut_off(backend: str, run: Run, log: Log) -> None:
+    """Cancelled in its thread, it still runs to its end, as what it hands back does not wait."""
+    blocked, ended = Blocked(), list[str]()
+
+    async def end() -> None:
+        ended.append("the task")
+
+    def hand_back() -> Awaitable[None]:
+        blocked()
+        return end()
+
+    async def request() -> None:
+        async with run(BackgroundTasks([BackgroundTask(hand_back)])) as cancel:
+            await blocked.is_running()
+            cancel()
+            blocked.leave.set()
+
+    anyio.run(request, backend=backend)
+    assert ended == ["the task"]
+    assert log.warnings == []
+
+
 def test_a_task_whose_on_error_is_cancelled_is_cut_off(backend: str, log: Log) -> None:
     class Waiting(BackgroundTasks):
         async def on_error(self, task: BackgroundTask, exc: Exception) -> None:
@@ -712,7 +742,7 @@ def test_a_subclass_whose_init_fails_says_nothing(log: Log) -> None:
 
 @pytest.mark.parametrize("whose", ["the request's", "the response's"])
 def test_the_application_ends_when_its_last_task_has(backend: str, whose: str) -> None:
-    """A server that is told to end asks the lifespan first, and waits for its answer."""
+    """The lifespan, which a server asks before it ends, answers when the last task has ended."""
     events: list[str] = []
     app = MiniBG()
 

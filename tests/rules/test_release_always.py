@@ -7,7 +7,6 @@ import asyncio
 import gc
 import re
 import threading
-from collections import Counter
 from collections.abc import AsyncGenerator, Awaitable, Callable, Generator
 from contextlib import asynccontextmanager
 from typing import Any
@@ -31,6 +30,7 @@ from minibg import (
 from minibg.concurrency import background_limiter
 from minibg.types import Message
 from tests.rules.language import SECONDS
+from tests.rules.language.programs import hold
 
 UPLOAD = (
     b'--xXx\r\nContent-Disposition: form-data; name="file"; filename="a"\r\n\r\n'
@@ -279,15 +279,15 @@ def test_a_request_may_be_cancelled_at_any_await(
             with anyio.fail_after(SECONDS):
                 if not await cancelled(path, n):
                     return n
-            where = f"cancelled at await {n}"
-            assert current_default_thread_limiter().borrowed_tokens == 0, where
-            assert background_limiter().borrowed_tokens == 0, where
-            assert Counter(notes.closed) == Counter(notes.opened), where
-            assert [file for file in notes.files if not file.file.closed] == [], where
+            request = f"{path}, {cancelled.__name__} when it waited for the {n}th time"
+            hold("release", request, sorted(notes.opened), sorted(notes.closed))
+            hold("release", request, [], [file for file in notes.files if not file.file.closed])
             gc.collect(0)
             named = re.findall(r"task\d", " ".join(r.getMessage() for r in caplog.records))
-            assert sorted(notes.ended + named) == sorted(notes.added), where
-            assert len(set(notes.started)) == len(notes.started), where
+            hold("nothing lost", request, sorted(notes.added), sorted(notes.ended + named))
+            hold("order", request, sorted(set(notes.started)), sorted(notes.started))
+            hold("room", request, 0, background_limiter().borrowed_tokens)
+            hold("room", request, 0, current_default_thread_limiter().borrowed_tokens)
 
     assert anyio.run(server, backend=backend) > 5, "it was cancelled at several awaits"
 

@@ -40,6 +40,13 @@ def test_looks_for():
     assert "one" in "two"
 
 
+def test_compares_inside():
+    def look(seen):
+        assert seen == [], "at the second await"
+
+    assert look([1]) is None
+
+
 def test_raises_in_a_group():
     try:
         assert [1, 3] == [1, 2]
@@ -106,6 +113,7 @@ TOGETHER = [  # each of these lets the next one run
     "generates",
     "exits",
     "looks_for",
+    "compares_inside",
     "raises_in_a_group",
     "has_no_resource",
     "ends_slowly",
@@ -155,6 +163,16 @@ def test_a_comparison_is_shown_side_by_side(reports: dict[str, str]) -> None:
 
 def test_what_is_looked_for_is_shown_beside_where(reports: dict[str, str]) -> None:
     assert re.search(r"^  expected: +seen:\n> 'one' +'two'$", reports["looks_for"], re.MULTILINE)
+
+
+def test_the_assertion_itself_is_shown_with_what_it_says(reports: dict[str, str]) -> None:
+    """Also where a function of the test makes it; and what is empty is said to be."""
+    assert re.search(
+        r'^failed: +assert seen == \[\], "at the second await"\nsaid: +at the second await\n'
+        r" +expected: +seen:\n> \(nothing\) +1$",
+        reports["compares_inside"],
+        re.MULTILINE,
+    )
 
 
 def test_a_group_of_one_is_told_as_what_it_holds(reports: dict[str, str]) -> None:

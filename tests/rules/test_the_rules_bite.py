@@ -98,8 +98,8 @@ SABOTEURS = [
         "place",
         "an awaitable that is handed back is not awaited",
         left_of,
-        "return _await(result)",
-        "return result.close()",
+        "            return result",
+        "            return result.close()",
     ),
     Saboteur(
         "order",

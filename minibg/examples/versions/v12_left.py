@@ -107,16 +107,11 @@ def left_of(call: Callable[..., Any], /, *args: Any) -> Awaitable[Any] | None:
         result = call(*args)
     except Exception as exc:
         return _raise(exc)
-    return _await(result) if isawaitable(result) else None
+    return result if isawaitable(result) else None
 
 
 async def _raise(exc: BaseException) -> None:
     raise exc
-
-
-async def _await(awaitable: Awaitable[Any]) -> None:
-    await awaitable
-    await lowlevel.checkpoint()  # raises a cancellation that was put off
 
 
 class BackgroundTask:
@@ -183,7 +178,7 @@ class BackgroundTasks:
                 except Exception as exc:
                     if isawaitable(reaction := self.on_error(task, exc)):
                         await reaction
-                    await lowlevel.checkpoint()  # a cancellation that was put off
+                await lowlevel.checkpoint()  # a cancellation that was put off
         except BaseException as exc:
             cause = "an earlier failure" if isinstance(exc, Exception) else "cancelled"
             self.abandon(f"{cause}, {type(exc).__name__}")

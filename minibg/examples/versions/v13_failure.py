@@ -113,16 +113,11 @@ def left_of(call: Callable[..., Any], /, *args: Any) -> Awaitable[Any] | None:
         return _raise(RuntimeError("SystemExit"))
     except Exception as exc:
         return _raise(exc)
-    return _await(result) if isawaitable(result) else None
+    return result if isawaitable(result) else None
 
 
 async def _raise(exc: BaseException) -> None:
     raise exc
-
-
-async def _await(awaitable: Awaitable[Any]) -> None:
-    await awaitable
-    await lowlevel.checkpoint()  # raises a cancellation that was put off
 
 
 async def failure_of(exc: BaseException) -> Exception:
@@ -199,6 +194,7 @@ class BackgroundTasks:
                     await (task.call() if left is None else left)
                 except BaseException as exc:
                     await self._react(task, exc)
+                await lowlevel.checkpoint()  # a cancellation that was put off
         except BaseException as exc:
             cause = "an earlier failure" if isinstance(exc, Exception) else "cancelled"
             self.abandon(f"{cause}, {type(exc).__name__}")

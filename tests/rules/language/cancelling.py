@@ -54,6 +54,12 @@ async def in_a_task(tasks: BackgroundTasks) -> AsyncIterator[Callable[[], object
         await asyncio.wait_for(task, SECONDS)
 
 
+both_ways = pytest.mark.parametrize(
+    ("backend", "run"), [("asyncio", in_a_scope), ("trio", in_a_scope), ("asyncio", in_a_task)]
+)
+"""A run is cancelled through anyio, and through asyncio."""
+
+
 async def let_it_be_delivered() -> None:
     """Give the loop the turns in which asyncio throws a cancellation into the task it is for."""
     for _ in range(3):

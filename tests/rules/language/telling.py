@@ -73,10 +73,12 @@ def report_of(
         lines += _titled("failed:  ", _cut(line.splitlines(), 4))
     while isinstance(exc, BaseExceptionGroup) and len(exc.exceptions) == 1:
         exc = exc.exceptions[0]
+    said = f"{type(exc).__name__}: {exc}".rstrip(": ").splitlines()
     if compared and isinstance(exc, AssertionError):
+        message = said[0].removeprefix("AssertionError: ")
+        lines += [] if message.startswith("assert ") else _titled("said:    ", [message])
         lines += compared
     else:
-        said = f"{type(exc).__name__}: {exc}".rstrip(": ").splitlines()
         lines += _titled("seen:    ", _cut(said, 8))
     return "\n".join(_cut(lines, LINES))
 
@@ -182,11 +184,15 @@ def _aligned(wanted: list[str], seen: list[str]) -> Iterator[tuple[str, str]]:
         yield from zip_longest(wanted[start:stop], seen[begin:end], fillvalue="")
 
 
+NOTHING = ["(nothing)"]
+"""How an empty list is shown, as a list is shown without its brackets."""
+
+
 def _items(value: Any) -> list[str]:
     if isinstance(value, dict):
-        return [f"{key!r}: {item!r}" for key, item in value.items()] or ["{}"]
+        return [f"{key!r}: {item!r}" for key, item in value.items()] or NOTHING
     if isinstance(value, list):
-        return [item if isinstance(item, str) else repr(item) for item in value] or ["[]"]
+        return [item if isinstance(item, str) else repr(item) for item in value] or NOTHING
     return pformat(value, width=COLUMN).splitlines()
 
 

@@ -15,7 +15,8 @@ RULES = {
     "isolate": "a failure goes to `on_error` and no further",
     "grow": "a task that is added during a run is run by that same run",
     "own list": "every request has its own list, of the class that the annotation names",
-    "after": "the first task starts when the server has taken the last byte of the response",
+    "after": "the first task starts when the server has taken the last byte of the response; none "
+    "starts if it never does, or if the endpoint raised",
     "release": "everything a request holds is closed before the first task starts: a stream as "
     "soon as its last piece is sent, `yield` dependencies and uploads after that",
     "nothing lost": "each task that was added runs to its end, or is named in a WARNING with the "
