@@ -173,7 +173,7 @@ class BackgroundTasks:
                     await (call(task) if left is None else left)
                 except BaseException as exc:  # noqa: BLE001  # `_react` raises what ends the run
                     await self._react(task, exc)
-                if left is not None:  # here, as the task has ended: it is not cut off
+                if left is not None:  # outside the `try`: the task has ended, and is not cut off
                     await lowlevel.checkpoint()  # raises a cancellation that the hop has put off
         except BaseException as exc:
             self.abandon(reason_of(exc))

@@ -2,7 +2,8 @@
 
 First each rule is asked by itself: its tests that are marked `basic` look at nothing else. If
 one is broken, its line shows the smallest program for which it does not hold, and that is all, as
-the other tests rest on it. If all hold, the other tests of each rule are run.
+the other tests rest on it. If all hold, the other tests of each rule are run. What is about several
+rules at once, only `pytest tests/rules` asks.
 """
 
 import os

@@ -264,6 +264,20 @@ BREAKS = [
     ),
     Break(
         "after",
+        "take an answer that was given up for a whole one",
+        RESPONSES,
+        'is_complete = not message.get("more_body", False)',
+        "is_complete = True",
+    ),
+    Break(
+        "after",
+        "never pause between pieces",
+        RESPONSES,
+        "                await checkpoint()  # a server whose client",
+        "                pass  # a server whose client",
+    ),
+    Break(
+        "after",
         "run the tasks though nothing was sent",
         RESPONSES,
         'tasks.abandon(f"{reason}, {type(exc).__name__}")',

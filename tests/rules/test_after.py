@@ -1,6 +1,6 @@
 """**after**: the first task starts when the response has been sent; without that, none does."""
 
-from collections.abc import Callable, Generator
+from collections.abc import AsyncGenerator, Callable, Generator
 from typing import Any
 
 import anyio
@@ -129,19 +129,53 @@ def test_no_task_starts_where_a_stream_failed_on_its_way(backend: str, kind: Kin
     assert events == ["endpoint"]
 
 
+async def hang_up() -> Message:
+    """The `receive` of a server whose client has left."""
+    return {"type": "http.disconnect"}
+
+
 @pytest.mark.parametrize("answer", ["a stream", "a stream from a thread"])
 def test_no_task_starts_where_the_client_leaves_a_stream(backend: str, answer: str) -> None:
     """The last byte is never taken. Nothing is raised, as nobody is left to answer."""
     events: list[Any] = []
     app = app_that(ANSWERS[answer], ["a function"], events)
 
-    async def hang_up() -> Message:
-        return {"type": "http.disconnect"}
-
     async def app_whose_client_leaves(scope: Scope, receive: Receive, send: Send) -> None:
         await app(scope, hang_up, send)
 
     anyio.run(Exchange(events=events), app_whose_client_leaves, backend=backend)
+    assert events == ["endpoint"]
+
+
+def test_an_endless_stream_ends_when_its_client_leaves(backend: str) -> None:
+    """Also where neither the stream nor the server ever waits."""
+
+    async def endless() -> AsyncGenerator[str]:
+        while True:
+            yield "one more"
+
+    events: list[Any] = []
+    app = app_that(lambda: StreamingResponse(endless()), ["a function"], events)
+
+    async def take(message: Message) -> None: ...
+
+    async def app_whose_client_leaves(scope: Scope, receive: Receive, send: Send) -> None:
+        await app(scope, hang_up, take)
+
+    anyio.run(Exchange(events=events), app_whose_client_leaves, backend=backend)
+    assert events == ["endpoint"]
+
+
+def test_no_task_starts_where_an_asgi_answer_was_given_up(backend: str) -> None:
+    """An application that an endpoint has returned ends before it has sent the last byte."""
+
+    async def half(scope: Scope, receive: Receive, send: Send) -> None:
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+        await send({"type": "http.response.body", "body": b"half", "more_body": True})
+
+    events: list[Any] = []
+    app = app_that(lambda: half, ["a function"], events)
+    anyio.run(Exchange(events=events), app, backend=backend)
     assert events == ["endpoint"]
 
 

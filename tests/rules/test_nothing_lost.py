@@ -29,7 +29,6 @@ from tests.rules.language.cancelling import (
     Blocked,
     Run,
     both_ways,
-    in_a_scope,
     in_a_task,
     let_it_be_delivered,
 )
@@ -645,40 +644,30 @@ def test_a_nested_task_that_is_cut_off_is_named_once(
     assert warning.endswith(f": {__name__}.cancel_and_wait")
 
 
-def test_a_sync_task_runs_to_its_end_and_is_not_cut_off(backend: str, log: Log) -> None:
-    blocked = Blocked()
+@both_ways
+@pytest.mark.parametrize("hands_back", [False, True], ids=["nothing", "a coroutine"])
+def test_a_sync_task_runs_to_its_end_and_is_not_cut_off(
+    backend: str, run: Run, hands_back: bool, log: Log
+) -> None:
+    """Cancelled in its thread, it ends all the same, with a coroutine that does not wait too."""
+    blocked, awaited = Blocked(), list[str]()
+
+    async def rest() -> None:
+        awaited.append("the rest")
+
+    def task() -> Awaitable[None] | None:
+        blocked()
+        return rest() if hands_back else None
 
     async def request() -> None:
-        async with in_a_scope(BackgroundTasks([BackgroundTask(blocked)])) as cancel:
+        async with run(BackgroundTasks([BackgroundTask(task)])) as cancel:
             await blocked.is_running()
             cancel()
             blocked.leave.set()
 
     anyio.run(request, backend=backend)
     assert blocked.ended.is_set()
-    assert log.warnings == []
-
-
-@both_ways
-def test_a_task_that_hands_back_its_end_is_not_cut_off(backend: str, run: Run, log: Log) -> None:
-    """Cancelled in its thread, it still runs to its end, as what it hands back does not wait."""
-    blocked, ended = Blocked(), list[str]()
-
-    async def end() -> None:
-        ended.append("the task")
-
-    def hand_back() -> Awaitable[None]:
-        blocked()
-        return end()
-
-    async def request() -> None:
-        async with run(BackgroundTasks([BackgroundTask(hand_back)])) as cancel:
-            await blocked.is_running()
-            cancel()
-            blocked.leave.set()
-
-    anyio.run(request, backend=backend)
-    assert ended == ["the task"]
+    assert awaited == ["the rest"] * hands_back
     assert log.warnings == []
 
 

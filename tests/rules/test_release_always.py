@@ -279,7 +279,7 @@ def test_a_request_may_be_cancelled_at_any_await(
             with anyio.fail_after(SECONDS):
                 if not await cancelled(path, n):
                     return n
-            request = f"{path}, {cancelled.__name__} when it waited for the {n}th time"
+            request = f"{path}, {cancelled.__name__} at await {n}"
             hold("release", request, sorted(notes.opened), sorted(notes.closed))
             hold("release", request, [], [file for file in notes.files if not file.file.closed])
             gc.collect(0)
