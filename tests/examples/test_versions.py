@@ -45,7 +45,7 @@ from minibg.examples.versions import (
 )
 from tests.examples.as_shown import printed, shown
 from tests.rules.language import programs
-from tests.rules.language.cancelling import Blocked, let_it_be_delivered
+from tests.rules.language.cancelling import Blocked, in_a_task, let_it_be_delivered
 from tests.rules.language.exchange import Exchange
 from tests.rules.language.logs import logged
 from tests.rules.language.programs import (
@@ -537,6 +537,35 @@ def test_what_is_mended_stays_so(backend: str, observe: Callable[[ModuleType, st
     for version in versions[versions.index(after) :]:
         if observe is not welcomes_of_two_requests or hasattr(version, "app"):
             assert observe(version, backend) == right, name(version)
+
+
+@pytest.mark.parametrize("version", [v12_left, v13_failure, v14_seam], ids=name)
+def test_a_cancellation_is_kept_where_a_coroutine_is_left(version: ModuleType) -> None:
+    """It is raised when the coroutine has ended: the run is not complete, nor the task cut off."""
+    blocked, complete = Blocked(), list[str]()
+
+    async def rest() -> None: ...
+
+    def hand_back() -> Awaitable[None]:
+        blocked()
+        return rest()
+
+    async def server() -> None:
+        tasks = version.BackgroundTasks()
+        tasks.add_task(hand_back)
+
+        async def request() -> None:
+            await tasks()
+            complete.append("the run")
+
+        async with in_a_task(request) as cancel:
+            await blocked.is_running()
+            cancel()
+            blocked.leave.set()
+
+    with logged() as log:
+        run(server, "asyncio")
+    assert complete == log.warnings == []
 
 
 def test_each_version_but_the_first_has_its_step() -> None:

@@ -5,8 +5,9 @@ What may live here: how a run is cancelled. The tests say what must come of it.
 
 import asyncio
 import threading
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from typing import Any
 
 import anyio
 import pytest
@@ -46,7 +47,9 @@ async def in_a_scope(tasks: BackgroundTasks) -> AsyncIterator[Callable[[], objec
 
 
 @asynccontextmanager
-async def in_a_task(tasks: BackgroundTasks) -> AsyncIterator[Callable[[], object]]:
+async def in_a_task(
+    tasks: Callable[[], Coroutine[Any, Any, None]],
+) -> AsyncIterator[Callable[[], object]]:
     """Run the tasks until the block ends; what it is given cancels them through asyncio."""
     task = asyncio.ensure_future(tasks())
     yield task.cancel
